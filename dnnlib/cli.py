@@ -1,0 +1,114 @@
+"""What all commands share: parser, types of arguments, one-line errors, quiet start-up.
+
+TensorFlow must not be imported by a command before its arguments are parsed, so that `--help`
+and argument errors answer at once.
+"""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from dnnlib.errors import UserError
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """argparse without abbreviations of flags, with `--verbose` and one-line errors (status 2)."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        kwargs.setdefault("allow_abbrev", False)
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+
+    def add_verbose(self) -> None:
+        """Adds `--verbose`: TensorFlow's own start-up messages are shown."""
+        self.add_argument(
+            "--verbose", action="store_true", help="show TensorFlow's own messages as well"
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Prints one line, not the usage, and exits with status 2."""
+        print(f"{self.prog}: error: {message} (see --help)", file=sys.stderr)
+        sys.exit(2)
+
+
+def boolean(text: str) -> bool:
+    """Parses a BOOL: yes/true/t/y/1 and no/false/f/n/0, in any case."""
+    lowered = text.strip().lower()
+    if lowered in ("yes", "true", "t", "y", "1"):
+        return True
+    if lowered in ("no", "false", "f", "n", "0"):
+        return False
+    raise argparse.ArgumentTypeError(f"{text!r} is not a boolean: use True or False")
+
+
+def add_boolean(parser: argparse.ArgumentParser, flag: str, *, default: bool, help: str) -> None:
+    """Adds a flag that takes a BOOL; the flag alone means True."""
+    parser.add_argument(
+        flag,
+        type=boolean,
+        nargs="?",
+        const=True,
+        default=default,
+        metavar="BOOL",
+        help=f"{help} (default: {default})",
+    )
+
+
+def positive_int(text: str) -> int:
+    """Parses an integer of at least 1."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer")
+    return value
+
+
+def number_list(text: str) -> list[int]:
+    """Parses `0-63`, `1,2,5` or a mixture such as `1,4-6` into a list of integers >= 0."""
+    numbers: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()):
+            raise argparse.ArgumentTypeError(f"{text!r}: use a range (0-63) or a list (1,2,5)")
+        end = int(last) if dash else int(first)
+        if end < int(first):
+            raise argparse.ArgumentTypeError(f"{text!r}: the range {part} runs backwards")
+        numbers.extend(range(int(first), end + 1))
+    return numbers
+
+
+def quiet_tensorflow(verbose: bool) -> None:
+    """Silences TensorFlow's start-up messages; call it before the first import of TensorFlow."""
+    if verbose:
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_CPP_MAX_VLOG_LEVEL", "0")
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    for name in ("tensorflow", "absl"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def run(main: Callable[[Sequence[str] | None], None]) -> NoReturn:
+    """Runs a command's `main(argv)` and ends the process.
+
+    Status 0 on success, 2 with one line on stderr after a UserError, 130 after Ctrl-C.
+    """
+    try:
+        main(None)
+        sys.stdout.flush()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`); that is not an error of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    sys.exit(0)

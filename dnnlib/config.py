@@ -1,0 +1,74 @@
+"""Frozen dataclasses to JSON and back; a key that no field has is an error."""
+
+import dataclasses
+import json
+import os
+import types
+import typing
+from pathlib import Path
+from typing import Any, TypeVar
+
+from dnnlib.atomic import open_atomic
+from dnnlib.errors import UserError
+
+T = TypeVar("T")
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A dataclass as nested plain dictionaries, lists, numbers and texts."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(cls: type[T], values: dict[str, Any], where: str = "") -> T:
+    """Builds the dataclass `cls` from nested plain values.
+
+    Raises:
+        UserError: a key is unknown or a required one is missing.
+    """
+    hints = typing.get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    arguments = {}
+    for key, value in values.items():
+        if key not in fields:
+            known = ", ".join(sorted(fields))
+            raise UserError(f"unknown setting {where}{key}; known: {known}")
+        arguments[key] = _convert(hints[key], value, f"{where}{key}.")
+    for name, field in fields.items():
+        required = (
+            field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        )
+        if required and name not in values:
+            raise UserError(f"setting {where}{name} is missing")
+    return cls(**arguments)
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    if isinstance(hint, types.UnionType):
+        if value is None:
+            return None
+        hint = next(h for h in typing.get_args(hint) if h is not types.NoneType)
+    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
+        return from_dict(typing.cast(type, hint), value, where)
+    if typing.get_origin(hint) is tuple and isinstance(value, list):
+        return tuple(value)
+    return value
+
+
+def save_json(config: Any, path: str | os.PathLike[str]) -> None:
+    """Writes a dataclass as indented JSON, atomically."""
+    with open_atomic(path, "w", encoding="utf-8") as file:
+        json.dump(to_dict(config), file, indent=2)
+        file.write("\n")
+
+
+def load_json(cls: type[T], path: str | os.PathLike[str]) -> T:
+    """Reads a dataclass that `save_json` wrote.
+
+    Raises:
+        UserError: no such file, not JSON, or keys that do not fit.
+    """
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read settings from {path}: {error}") from error
+    return from_dict(cls, values)

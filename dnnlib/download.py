@@ -1,0 +1,269 @@
+"""Turns the name of a file, a path or an https URL, into a file on this machine.
+
+What was downloaded once is kept in a cache folder. A download that breaks off is kept as well and
+goes on where it stopped, in the same command or in the next one.
+"""
+
+import fcntl
+import hashlib
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from tqdm import tqdm
+
+from dnnlib.atomic import write_error
+from dnnlib.errors import UserError
+from dnnlib.format import format_bytes
+
+if TYPE_CHECKING:
+    import requests
+
+CACHE_VARIABLE = "GAN_FINGERPRINTS_CACHE"
+ATTEMPTS = 4
+RETRY_SECONDS = 1.0  # doubled after each failure
+TIMEOUT_SECONDS = (20, 60)  # to connect, between two pieces
+CHUNK_BYTES = 1 << 18
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def default_cache_dir() -> Path:
+    """$GAN_FINGERPRINTS_CACHE, else gan-fingerprints in $XDG_CACHE_HOME or ~/.cache."""
+    if chosen := os.environ.get(CACHE_VARIABLE):
+        return Path(chosen).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    # An XDG path that is not absolute is to be ignored, says its specification.
+    root = Path(base) if os.path.isabs(base) else Path.home() / ".cache"
+    return root / "gan-fingerprints"
+
+
+def is_url(name: str | os.PathLike[str]) -> bool:
+    """Whether `name` is meant as a URL (of any scheme, also one that is refused)."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://|gdrive:", os.fspath(name)) is not None
+
+
+def cached_path(url: str, cache_dir: str | os.PathLike[str] | None = None) -> Path:
+    """Where `open_url_or_path` keeps the file of `url`; a file put there by hand is used."""
+    folder = Path(cache_dir).expanduser() if cache_dir is not None else default_cache_dir()
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", unquote(urlsplit(url).path).rsplit("/", 1)[-1])[-80:]
+    return folder / f"{hashlib.sha256(url.encode()).hexdigest()[:12]}-{name or 'file'}"
+
+
+def open_url_or_path(
+    name: str | os.PathLike[str],
+    cache_dir: str | os.PathLike[str] | None = None,
+    *,
+    sha256: str | None = None,
+) -> Path:
+    """The local file that `name` stands for; a URL is downloaded unless it is in the cache.
+
+    Args:
+        name: path, or https URL. Plain http is accepted from this machine itself (127.0.0.1, ::1,
+            localhost), for tests and local mirrors.
+        cache_dir: folder for downloads; by default `default_cache_dir()`.
+        sha256: what the file's SHA-256 must be, 64 hex digits; None checks the length alone.
+
+    Raises:
+        UserError: no such file, a URL of another kind, no network, an incomplete transfer, no
+            space, or another hash. A complete file or none is left under its final name.
+    """
+    if not is_url(name):
+        path = Path(name)
+        if not path.is_file():
+            wrong = "is a folder, not a file" if path.is_dir() else "does not exist"
+            raise UserError(f"{os.fspath(name)} {wrong}; check the path, or give an https URL")
+        if sha256 is not None:
+            _check_hash(path, os.fspath(name), sha256)
+        return path
+    url = os.fspath(name)
+    _check_url(url)
+    path = cached_path(url, cache_dir)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _lock(path):
+            if path.is_file():
+                if sha256 is not None:
+                    _check_hash(path, f"{path} (the cached {url})", sha256)
+            else:
+                _Download(url, path, sha256).run()
+    except OSError as error:
+        raise write_error(error.filename or path, error) from error
+    return path
+
+
+def _check_url(url: str) -> None:
+    scheme = url.partition(":")[0].lower()
+    if scheme == "gdrive":
+        raise UserError(
+            f"{url}: gdrive: names are not supported; download the file with a browser and give "
+            "its path"
+        )
+    host = urlsplit(url).hostname
+    if scheme not in ("http", "https") or not host:
+        raise UserError(f"{url}: only paths and https URLs are supported; download it by hand")
+    if scheme == "http" and host not in _LOOPBACK:
+        raise UserError(f"{url}: plain http can be altered on its way; use https")
+
+
+def _hash(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_hash(path: Path, where: str, sha256: str) -> None:
+    found = _hash(path)
+    if found != sha256.lower():
+        raise UserError(
+            f"{where} is not the expected file: its SHA-256 is {found}, expected "
+            f"{sha256.lower()}; delete it and get it again"
+        )
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Lets one process at a time download to `path`; the others wait and find the file there."""
+    with open(path.with_name(f"{path.name}.lock"), "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+class _BrokenOffError(Exception):
+    """The transfer stopped; trying again may help."""
+
+
+class _Download:
+    """One download: `path`.part grows, `path`.part.tag says which version of the file it is."""
+
+    def __init__(self, url: str, path: Path, sha256: str | None) -> None:
+        self.url = url
+        self.path = path
+        self.sha256 = sha256
+        self.part = path.with_name(f"{path.name}.part")
+        self.tag = path.with_name(f"{path.name}.part.tag")
+        self.by_hand = (
+            f"download it on another machine, then give its path or put it at {self.path}"
+        )
+
+    def run(self) -> None:
+        for attempt in range(ATTEMPTS):
+            try:
+                self.transfer()
+                break
+            except _BrokenOffError as error:
+                if attempt == ATTEMPTS - 1:
+                    kept = self.part.stat().st_size if self.part.exists() else 0
+                    again = f"run the command again ({format_bytes(kept)} are kept)"
+                    raise UserError(
+                        f"cannot download {self.url}: {error}; {again} or {self.by_hand}"
+                    ) from error
+                time.sleep(RETRY_SECONDS * 2**attempt)
+        if self.sha256 is not None and (found := _hash(self.part)) != self.sha256.lower():
+            self.forget()
+            raise UserError(
+                f"{self.url} is not the expected file: its SHA-256 is {found}, expected "
+                f"{self.sha256.lower()}; the download was deleted, {self.by_hand}"
+            )
+        os.replace(self.part, self.path)
+        self.forget()
+
+    def forget(self) -> None:
+        self.part.unlink(missing_ok=True)
+        self.tag.unlink(missing_ok=True)
+
+    def transfer(self) -> None:
+        """Gets what is missing of the file into `part`."""
+        import requests  # here, for commands that download nothing start faster without it
+
+        headers = {"Accept-Encoding": "identity"}  # so that Content-Length counts what is stored
+        have = self.part.stat().st_size if self.part.exists() else 0
+        tag = self.tag.read_text() if self.tag.exists() else ""
+        if have and tag:
+            # The server sends the rest if the file is still the one that we began with, else all.
+            headers |= {"Range": f"bytes={have}-", "If-Range": tag}
+        try:
+            with requests.get(
+                self.url, headers=headers, stream=True, timeout=TIMEOUT_SECONDS
+            ) as response:
+                self.receive(response, have)
+        except requests.RequestException as error:
+            raise _BrokenOffError(_reason(error)) from error
+
+    def receive(self, response: "requests.Response", have: int) -> None:
+        for step in (*response.history, response):
+            _check_url(step.url)
+        status = response.status_code
+        if status == 416:  # what is kept does not fit the server's file
+            self.forget()
+            raise _BrokenOffError("the server has another version of the file")
+        if status == 429 or status >= 500:
+            raise _BrokenOffError(f"the server answered {status} {response.reason}")
+        if status not in (200, 206):
+            raise UserError(
+                f"cannot download {self.url}: the server answered {status} {response.reason}; "
+                f"check the URL or {self.by_hand}"
+            )
+        if response.headers.get("Content-Type", "").startswith("text/html"):
+            raise UserError(
+                f"cannot download {self.url}: the server answered with a web page, not a file; "
+                f"check the URL or {self.by_hand}"
+            )
+        start = have if status == 206 else 0
+        length = response.headers.get("Content-Length", "")
+        total = start + int(length) if length.isdigit() else None
+        if status == 206:
+            expected = f"bytes {start}-{'' if total is None else total - 1}"
+            if not response.headers.get("Content-Range", "").startswith(expected):
+                self.forget()
+                raise _BrokenOffError("the server sent another part than the one asked for")
+        self.tag.write_text(_version(response))
+        with (
+            open(self.part, "ab" if start else "wb") as file,
+            tqdm(
+                total=total,
+                initial=start,
+                desc=self.path.name.partition("-")[2],
+                unit="B",
+                unit_scale=True,
+                unit_divisor=1024,
+                disable=None,
+                file=sys.stderr,
+            ) as bar,
+        ):
+            for chunk in response.iter_content(CHUNK_BYTES):
+                file.write(chunk)
+                bar.update(len(chunk))
+            file.flush()
+            os.fsync(file.fileno())
+        size = self.part.stat().st_size
+        if total is not None and size != total:
+            if size > total:
+                self.forget()
+            raise _BrokenOffError(f"{size} of {total} bytes came")
+
+
+def _version(response: "requests.Response") -> str:
+    """What identifies this version of the file for If-Range; empty: it cannot be resumed."""
+    etag = response.headers.get("ETag", "")
+    # A weak tag promises the same meaning, not the same bytes.
+    return etag if etag.startswith('"') else response.headers.get("Last-Modified", "")
+
+
+def _reason(error: Exception) -> str:
+    """The innermost cause of a failed request, in one line."""
+    import requests
+
+    if isinstance(error, requests.Timeout):
+        return "the server did not answer in time"
+    if isinstance(error, requests.exceptions.SSLError):
+        return "the server's certificate was not accepted"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the connection broke off"
+    if isinstance(error, requests.ConnectionError):
+        return "no connection to the server"
+    return " ".join(str(error).split())

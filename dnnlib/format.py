@@ -1,0 +1,25 @@
+"""Turns durations, sizes and counts into the short texts that logs and file names use."""
+
+
+def format_time(seconds: float) -> str:
+    """Formats a duration in seconds: `5s`, `3m 07s`, `2h 03m 07s`, `1d 02h 03m`."""
+    total = round(seconds)
+    minutes, s = divmod(total, 60)
+    hours, m = divmod(minutes, 60)
+    days, h = divmod(hours, 24)
+    if days:
+        return f"{days}d {h:02d}h {m:02d}m"
+    if hours:
+        return f"{hours}h {m:02d}m {s:02d}s"
+    if minutes:
+        return f"{minutes}m {s:02d}s"
+    return f"{s}s"
+
+
+def format_bytes(count: float) -> str:
+    """Formats a number of bytes with a binary unit: `512 B`, `1.5 KiB`, `3.0 GiB`."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"

@@ -1,0 +1,1 @@
+"""TensorFlow helpers that know nothing about GANs."""

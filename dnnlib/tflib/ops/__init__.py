@@ -1,0 +1,1 @@
+"""Image operations of StyleGAN2, NHWC."""

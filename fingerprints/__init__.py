@@ -1,0 +1,1 @@
+"""Fingerprints: bits, codes, detection. No TensorFlow here."""

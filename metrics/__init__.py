@@ -1,0 +1,1 @@
+"""Quality and bit accuracy of fingerprinted generators."""

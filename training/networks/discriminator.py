@@ -1,0 +1,145 @@
+"""Discriminator: image -> score; its body serves the decoder as well."""
+
+import math
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from dnnlib.tflib.ops.upfirdn_2d import downsample_2d
+from dnnlib.tflib.shapes import check_shape
+from training.networks.layers import (
+    RESAMPLE_FILTER,
+    Conv,
+    Dense,
+    Network,
+    VariableFactory,
+    check_architecture,
+    feature_maps,
+    flatten_chw,
+    minibatch_stddev,
+    resolution_log2,
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    """The layers of one resolution above 4x4; absent ones are None."""
+
+    from_rgb: Conv | None
+    conv0: Conv
+    conv1_down: Conv
+    skip: Conv | None
+
+
+class Trunk(tf.Module):
+    """StyleGAN2's discriminator up to its output layer: [N,H,W,C] -> [N,nf(0)].
+
+    `mbstd_group_size` None leaves out the minibatch standard deviation, as the decoder wants.
+    """
+
+    def __init__(
+        self,
+        variables: VariableFactory,
+        *,
+        resolution: int,
+        num_channels: int,
+        fmap_base: int,
+        fmap_decay: float,
+        fmap_min: int,
+        fmap_max: int,
+        architecture: str,
+        mbstd_group_size: int | None,
+    ) -> None:
+        super().__init__()
+        check_architecture(architecture)
+        last = resolution_log2(resolution)
+        self.resolution = resolution
+        self.num_channels = num_channels
+        self.mbstd_group_size = mbstd_group_size
+
+        def nf(stage: int) -> int:
+            return feature_maps(stage, fmap_base, fmap_decay, fmap_min, fmap_max)
+
+        def from_rgb(log2: int) -> Conv | None:
+            if log2 != last and architecture != "skip":
+                return None
+            scope = f"{2**log2}x{2**log2}/FromRGB"
+            return Conv(variables, scope, num_channels, nf(log2 - 1), 1)
+
+        blocks = []
+        for log2 in range(last, 2, -1):
+            scope, wide, narrow = f"{2**log2}x{2**log2}", nf(log2 - 1), nf(log2 - 2)
+            rgb = from_rgb(log2)
+            conv0 = Conv(variables, f"{scope}/Conv0", wide, wide, 3)
+            conv1 = Conv(variables, f"{scope}/Conv1_down", wide, narrow, 3, down=True)
+            skip = None
+            if architecture == "resnet":
+                skip = Conv(variables, f"{scope}/Skip", wide, narrow, 1, down=True, plain=True)
+            blocks.append(Block(rgb, conv0, conv1, skip))
+        self._blocks = tuple(blocks)
+        self.final_from_rgb = from_rgb(2)
+        extra = 0 if mbstd_group_size is None else 1
+        self.conv = Conv(variables, "4x4/Conv", nf(1) + extra, nf(1), 3)
+        self.dense = Dense(variables, "4x4/Dense0", nf(1) * 16, nf(0))
+        self.num_features = nf(0)
+        self.keeps_image = architecture == "skip"
+
+    def __call__(self, images: tf.Tensor) -> tf.Tensor:
+        """[N,H,W,C] in [-1,1] -> features [N,nf(0)]."""
+        check_shape(images, [None, self.resolution, self.resolution, self.num_channels], "images")
+        x, y = None, images
+        for block in self._blocks:
+            x = _add_image(x, y, block.from_rgb)
+            shortcut = x
+            x = block.conv1_down(block.conv0(x))
+            if block.skip is not None:
+                x = (x + block.skip(shortcut)) * (1 / math.sqrt(2))
+            if self.keeps_image:
+                y = downsample_2d(y, RESAMPLE_FILTER)
+        x = _add_image(x, y, self.final_from_rgb)
+        if self.mbstd_group_size is not None:
+            x = minibatch_stddev(x, self.mbstd_group_size)
+        return self.dense(flatten_chw(self.conv(x)))
+
+
+def _add_image(x: tf.Tensor | None, image: tf.Tensor, from_rgb: Conv | None) -> tf.Tensor:
+    if from_rgb is None:
+        return x
+    features = from_rgb(image)
+    return features if x is None else x + features
+
+
+class Discriminator(Network):
+    """Image -> realness score (StyleGAN2, section 4).
+
+    Args:
+        resolution, num_channels: of the images.
+        fmap_base, fmap_decay, fmap_min, fmap_max: channels per resolution, see `feature_maps`.
+        architecture: `resnet`, `skip` or `orig`.
+        mbstd_group_size: images per group of the minibatch standard deviation.
+        seed: of the initial values; None draws one.
+    """
+
+    def __init__(
+        self,
+        *,
+        resolution: int,
+        num_channels: int = 3,
+        fmap_base: int = 16384,
+        fmap_decay: float = 1.0,
+        fmap_min: int = 1,
+        fmap_max: int = 512,
+        architecture: str = "resnet",
+        mbstd_group_size: int = 4,
+        seed: int | None = None,
+    ) -> None:
+        kwargs = {k: v for k, v in locals().items() if k not in ("self", "seed", "__class__")}
+        super().__init__(kwargs, seed)
+        self.resolution = resolution
+        self.num_channels = num_channels
+        self.trunk = Trunk(self._factory, **kwargs)
+        self.output = Dense(self._factory, "Output", self.trunk.num_features, 1, act="linear")
+
+    def __call__(self, images: tf.Tensor) -> tf.Tensor:
+        """Scores images: [N,H,W,C] in [-1,1] -> [N,1], larger is more real."""
+        return self.output(self.trunk(images))

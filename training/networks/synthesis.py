@@ -1,0 +1,148 @@
+"""Synthesis: latent and styles -> image."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from dnnlib.tflib.ops.upfirdn_2d import upsample_2d
+from dnnlib.tflib.shapes import check_shape
+from training.networks.layers import (
+    RESAMPLE_FILTER,
+    Conv,
+    Dense,
+    ModulatedConv,
+    VariableFactory,
+    check_architecture,
+    feature_maps,
+    resolution_log2,
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    """The layers of one resolution; absent ones are None."""
+
+    log2: int
+    conv0_up: ModulatedConv | None
+    conv1: ModulatedConv
+    skip: Conv | None
+    to_rgb: ModulatedConv | None
+
+
+class Synthesis(tf.Module):
+    """StyleGAN2's synthesis network with the latent in place of the learned constant.
+
+    The latent enters through a dense layer at 4x4; the styles carry the fingerprint (paper,
+    section 3.2 and figure 2).
+    """
+
+    def __init__(
+        self,
+        variables: VariableFactory,
+        *,
+        resolution: int,
+        num_channels: int,
+        latent_size: int,
+        dlatent_size: int,
+        fmap_base: int,
+        fmap_decay: float,
+        fmap_min: int,
+        fmap_max: int,
+        architecture: str,
+        modulated_min_log2: int,
+        modulated_max_log2: int,
+    ) -> None:
+        super().__init__()
+        self.architecture = check_architecture(architecture)
+        last = resolution_log2(resolution)
+        self.latent_size = latent_size
+        self.dlatent_size = dlatent_size
+        self.num_slots = 2 * last - 2
+
+        def nf(stage: int) -> int:
+            return feature_maps(stage, fmap_base, fmap_decay, fmap_min, fmap_max)
+
+        def width(log2: int) -> int | None:
+            return dlatent_size if modulated_min_log2 <= log2 <= modulated_max_log2 else None
+
+        # One noise map per 3x3 convolution, numbered by its style slot.
+        self.noise_sizes = [2 ** ((slot + 5) // 2) for slot in range(self.num_slots - 1)]
+        self.noise = [
+            variables.constant(
+                f"G_synthesis/noise{slot}",
+                variables.rng.standard_normal([1, 1, size, size], np.float32),
+                trainable=False,
+            )
+            for slot, size in enumerate(self.noise_sizes)
+        ]
+        self.latent_channels = nf(1)
+        self.latent = Dense(
+            variables, "G_synthesis/4x4/Latent", latent_size, self.latent_channels * 16
+        )
+        blocks = []
+        for log2 in range(2, last + 1):
+            size, style, channels = 2**log2, width(log2), nf(log2 - 1)
+            scope = f"G_synthesis/{size}x{size}"
+            before = self.latent_channels if log2 == 2 else nf(log2 - 2)
+            conv0_up = skip = to_rgb = None
+            if log2 > 2:
+                conv0_up = ModulatedConv(
+                    variables, f"{scope}/Conv0_up", before, channels, 3, style_width=style, up=True
+                )
+            conv1 = ModulatedConv(
+                variables,
+                f"{scope}/{'Conv' if log2 == 2 else 'Conv1'}",
+                channels,
+                channels,
+                3,
+                style_width=style,
+            )
+            if log2 > 2 and architecture == "resnet":
+                skip = Conv(variables, f"{scope}/Skip", before, channels, 1, up=True, plain=True)
+            if architecture == "skip" or log2 == last:
+                to_rgb = ModulatedConv(
+                    variables,
+                    f"{scope}/ToRGB",
+                    channels,
+                    num_channels,
+                    1,
+                    style_width=style,
+                    demodulate=False,
+                    noise=False,
+                    act="linear",
+                )
+            blocks.append(Block(log2, conv0_up, conv1, skip, to_rgb))
+        self._blocks = tuple(blocks)
+
+    def stored_noise(self) -> list[tf.Tensor]:
+        """The noise maps kept in the network, [1,h,w,1] each."""
+        return [tf.transpose(noise, [0, 2, 3, 1]) for noise in self.noise]
+
+    def __call__(
+        self, latents: tf.Tensor, styles: tf.Tensor, noise: Sequence[tf.Tensor] | None = None
+    ) -> tf.Tensor:
+        """[N,Z], [N,L,D], noise maps [N or 1,h,w,1] (None: the stored ones) -> [N,H,W,C]."""
+        check_shape(latents, [None, self.latent_size], "latents")
+        check_shape(styles, [None, self.num_slots, self.dlatent_size], "styles")
+        noise = self.stored_noise() if noise is None else noise
+        if len(noise) != len(self.noise_sizes):
+            raise ValueError(f"noise: expected {len(self.noise_sizes)} maps, got {len(noise)}")
+        x = self.latent(latents)
+        x = tf.reshape(x, [-1, self.latent_channels, 4, 4])  # published weights: channels first
+        x = tf.transpose(x, [0, 2, 3, 1])  # [N,4,4,C]
+        image = None
+        for block in self._blocks:
+            slot = 2 * block.log2 - 4  # of Conv1
+            shortcut = x
+            if block.conv0_up is not None:
+                x = block.conv0_up(x, styles[:, slot - 1], noise[slot - 1])
+            x = block.conv1(x, styles[:, slot], noise[slot])
+            if block.skip is not None:
+                x = (x + block.skip(shortcut)) * (1 / math.sqrt(2))
+            if block.to_rgb is not None:
+                rgb = block.to_rgb(x, styles[:, slot + 1])
+                image = rgb if image is None else upsample_2d(image, RESAMPLE_FILTER) + rgb
+        return image

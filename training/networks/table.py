@@ -1,0 +1,19 @@
+"""The classes that a snapshot may name."""
+
+from typing import Any
+
+from training.networks.decoder import Decoder
+from training.networks.discriminator import Discriminator
+from training.networks.generator import Generator
+from training.networks.layers import Network
+
+NETWORKS: dict[str, type[Network]] = {
+    "Generator": Generator,
+    "Discriminator": Discriminator,
+    "Decoder": Decoder,
+}
+
+
+def build(class_name: str, kwargs: dict[str, Any]) -> Network:
+    """Builds a network by class name; KeyError for unknown names, TypeError for unknown keywords."""
+    return NETWORKS[class_name](**kwargs)
