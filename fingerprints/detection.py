@@ -44,7 +44,7 @@ def count_matches(bits: np.ndarray, expected: np.ndarray) -> np.ndarray:
     bits, expected = np.asarray(bits), np.asarray(expected)
     if bits.shape[-1] != expected.shape[-1]:
         raise ValueError(f"{bits.shape[-1]} bits cannot match {expected.shape[-1]} bits")
-    return np.sum(bits == expected, axis=-1, dtype=np.int64)
+    return np.asarray(np.sum(bits == expected, axis=-1, dtype=np.int64))
 
 
 def match_pvalue(num_match: int, num_bits: int, num_keys: int = 1) -> float:

@@ -1,0 +1,126 @@
+"""Networks as plain functions on NumPy arrays: decode images, generate images by seed."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from training.networks.decoder import Decoder
+from training.networks.generator import Generator
+
+
+def make_decoder(decoder: Decoder, minibatch: int = 16) -> Callable[[np.ndarray], np.ndarray]:
+    """Wraps a decoder network: decode(uint8 images [N,H,W,C]) -> float32 logits [N,B].
+
+    Any N will do, also 0; `minibatch` images are decoded at a time. The network is traced once.
+
+    Raises (by decode):
+        ValueError: the images are not uint8 or not of the network's size and channels.
+    """
+    shape = (decoder.resolution, decoder.resolution, decoder.num_channels)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, *shape], tf.uint8)])
+    def logits_of(images: tf.Tensor) -> tf.Tensor:
+        _, logits = decoder(tf.cast(images, tf.float32) / 127.5 - 1.0)
+        return logits  # [N,B]
+
+    def decode(images: np.ndarray) -> np.ndarray:
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != shape:
+            raise ValueError(f"expected uint8 [N,*{shape}], got {images.dtype} {images.shape}")
+        logits = np.empty([len(images), decoder.fingerprint_size], dtype=np.float32)
+        for start in range(0, len(images), minibatch):
+            part = slice(start, start + minibatch)
+            logits[part] = logits_of(images[part]).numpy()
+        return logits
+
+    return decode
+
+
+def to_uint8(images: tf.Tensor) -> tf.Tensor:
+    """Generated images, floats about [-1,1], to uint8: truncate(clip(127.5 * x + 128, 0, 255))."""
+    return tf.cast(tf.clip_by_value(127.5 * images + 128.0, 0.0, 255.0), tf.uint8)
+
+
+@dataclass(frozen=True)
+class GeneratorInputs:
+    """What the generator needs for N images."""
+
+    seeds: list[int]  # N seeds
+    latents: np.ndarray  # float32 [N,Z]
+    fingerprints: np.ndarray  # uint8 [N,B] of 0 and 1
+    noise: list[np.ndarray]  # per noise layer float32 [N,h,w,1]
+
+
+def sample_by_seed(
+    seeds: Sequence[int],
+    *,
+    latent_size: int,
+    fingerprint_size: int,
+    noise_shapes: Sequence[tuple[int, int]],
+    identical_latent: bool = False,
+    identical_watermark: bool = False,
+    fingerprint: np.ndarray | None = None,
+    minibatch: int = 16,
+) -> Iterator[GeneratorInputs]:
+    """Draws the inputs of one image per seed, in batches; the same seed gives the same image.
+
+    Per seed a `RandomState(seed)` yields the latent, the bits and the noise maps, in this order,
+    as published; users' scripts rely on it. A latent or fingerprint that all images share is not
+    drawn again there: it comes from a `RandomState(seeds[0])` of its own, latent first.
+
+    Args:
+        seeds: 0 to 2**32 - 1.
+        latent_size: Z.
+        fingerprint_size: B.
+        noise_shapes: height and width of every noise map.
+        identical_latent: all images share one latent.
+        identical_watermark: all images share one fingerprint.
+        fingerprint: [B] of 0 and 1, takes the place of every drawn fingerprint. The draw still
+            happens, so that noise maps are those of the same seed without it.
+        minibatch: images per batch; the last batch may be smaller.
+    """
+    shared = np.random.RandomState(seeds[0])
+    # Both are drawn even if one of them is not shared: the bits follow the latent's draw.
+    shared_latent = shared.randn(1, latent_size)
+    shared_bits = shared.randint(0, 2, (1, fingerprint_size))
+
+    for start in range(0, len(seeds), minibatch):
+        batch = list(seeds[start : start + minibatch])
+        latents = np.empty([len(batch), latent_size], dtype=np.float32)
+        bits = np.empty([len(batch), fingerprint_size], dtype=np.uint8)
+        noise = [np.empty([len(batch), h, w, 1], dtype=np.float32) for h, w in noise_shapes]
+        for i, seed in enumerate(batch):
+            rnd = np.random.RandomState(seed)
+            latents[i] = shared_latent if identical_latent else rnd.randn(1, latent_size)
+            bits[i] = (
+                shared_bits if identical_watermark else rnd.randint(0, 2, (1, fingerprint_size))
+            )
+            for layer, (h, w) in enumerate(noise_shapes):
+                noise[layer][i, :, :, 0] = rnd.randn(1, 1, h, w)
+        if fingerprint is not None:
+            bits[:] = fingerprint
+        yield GeneratorInputs(batch, latents, bits, noise)
+
+
+def make_generator(generator: Generator) -> Callable[[GeneratorInputs], np.ndarray]:
+    """Wraps a generator network: generate(inputs of N images) -> uint8 [N,H,W,C], any N.
+
+    The network is traced once.
+    """
+    noise = [tf.TensorSpec([None, h, w, 1], tf.float32) for h, w in generator.noise_shapes]
+    signature = [
+        tf.TensorSpec([None, generator.latent_size], tf.float32),
+        tf.TensorSpec([None, generator.fingerprint_size], tf.float32),
+        noise,
+    ]
+
+    @tf.function(input_signature=signature)
+    def images_of(latents: tf.Tensor, fingerprints: tf.Tensor, noise: list[tf.Tensor]) -> tf.Tensor:
+        return to_uint8(generator(latents, fingerprints, noise=noise))  # [N,H,W,C]
+
+    def generate(inputs: GeneratorInputs) -> np.ndarray:
+        fingerprints = inputs.fingerprints.astype(np.float32)
+        return images_of(inputs.latents, fingerprints, inputs.noise).numpy()
+
+    return generate
