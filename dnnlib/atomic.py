@@ -13,6 +13,7 @@ from dnnlib.errors import UserError
 _CURES = {
     errno.ENOSPC: "free some space or choose another folder, then run the command again",
     errno.EDQUOT: "your disk quota is used up: free some space or choose another folder",
+    errno.EFBIG: "the file would be larger than the limit (see `ulimit -f`): raise it",
     errno.EROFS: "the file system is read-only: choose another folder",
     errno.EACCES: "you may not write there: choose another folder or change its permissions",
     errno.EPERM: "you may not write there: choose another folder or change its permissions",

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 CACHE_VARIABLE = "GAN_FINGERPRINTS_CACHE"
 ATTEMPTS = 4
-RETRY_SECONDS = 1.0  # doubled after each failure
+RETRY_SECONDS = 0.5  # doubled after each failure
 TIMEOUT_SECONDS = (20, 60)  # to connect, between two pieces
 CHUNK_BYTES = 1 << 18
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -76,7 +76,7 @@ def open_url_or_path(
     if not is_url(name):
         path = Path(name)
         if not path.is_file():
-            wrong = "is a folder, not a file" if path.is_dir() else "does not exist"
+            wrong = "is not a regular file" if path.exists() else "does not exist"
             raise UserError(f"{os.fspath(name)} {wrong}; check the path, or give an https URL")
         if sha256 is not None:
             _check_hash(path, os.fspath(name), sha256)
@@ -84,16 +84,17 @@ def open_url_or_path(
     url = os.fspath(name)
     _check_url(url)
     path = cached_path(url, cache_dir)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _lock(path):
-            if path.is_file():
-                if sha256 is not None:
-                    _check_hash(path, f"{path} (the cached {url})", sha256)
-            else:
-                _Download(url, path, sha256).run()
-    except OSError as error:
-        raise write_error(error.filename or path, error) from error
+    if not path.is_file():  # a cache that may only be read is fine when it has the file
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with _lock(path):
+                if not path.is_file():
+                    _Download(url, path, sha256).run()
+                    return path
+        except OSError as error:
+            raise write_error(error.filename or path, error) from error
+    if sha256 is not None:
+        _check_hash(path, f"{path} (the cached {url})", sha256)
     return path
 
 
@@ -104,7 +105,10 @@ def _check_url(url: str) -> None:
             f"{url}: gdrive: names are not supported; download the file with a browser and give "
             "its path"
         )
-    host = urlsplit(url).hostname
+    try:
+        host = urlsplit(url).hostname
+    except ValueError:  # for example brackets without an address
+        host = None
     if scheme not in ("http", "https") or not host:
         raise UserError(f"{url}: only paths and https URLs are supported; download it by hand")
     if scheme == "http" and host not in _LOOPBACK:
@@ -176,6 +180,10 @@ class _Download:
         self.part.unlink(missing_ok=True)
         self.tag.unlink(missing_ok=True)
 
+    def failure(self, reason: str) -> UserError:
+        """What ends the download at once, because trying again would not help."""
+        return UserError(f"cannot download {self.url}: {reason}; check the URL or {self.by_hand}")
+
     def transfer(self) -> None:
         """Gets what is missing of the file into `part`."""
         import requests  # here, for commands that download nothing start faster without it
@@ -191,8 +199,14 @@ class _Download:
                 self.url, headers=headers, stream=True, timeout=TIMEOUT_SECONDS
             ) as response:
                 self.receive(response, have)
+        except (requests.Timeout, requests.ConnectionError) as error:
+            if isinstance(error, requests.exceptions.SSLError):
+                raise self.failure("the server's certificate was not accepted") from error
+            raise _BrokenOffError("no connection, or it was lost") from error
+        except requests.exceptions.ChunkedEncodingError as error:
+            raise _BrokenOffError("the connection was lost") from error
         except requests.RequestException as error:
-            raise _BrokenOffError(_reason(error)) from error
+            raise self.failure(" ".join(str(error).split())) from error
 
     def receive(self, response: "requests.Response", have: int) -> None:
         for step in (*response.history, response):
@@ -204,23 +218,20 @@ class _Download:
         if status == 429 or status >= 500:
             raise _BrokenOffError(f"the server answered {status} {response.reason}")
         if status not in (200, 206):
-            raise UserError(
-                f"cannot download {self.url}: the server answered {status} {response.reason}; "
-                f"check the URL or {self.by_hand}"
-            )
+            raise self.failure(f"the server answered {status} {response.reason}")
         if response.headers.get("Content-Type", "").startswith("text/html"):
-            raise UserError(
-                f"cannot download {self.url}: the server answered with a web page, not a file; "
-                f"check the URL or {self.by_hand}"
-            )
-        start = have if status == 206 else 0
+            raise self.failure("the server answered with a web page, not a file")
+        start = 0
         length = response.headers.get("Content-Length", "")
-        total = start + int(length) if length.isdigit() else None
+        total = int(length) if length.isdigit() else None
         if status == 206:
-            expected = f"bytes {start}-{'' if total is None else total - 1}"
-            if not response.headers.get("Content-Range", "").startswith(expected):
+            range_ = re.fullmatch(
+                r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", "")
+            )
+            if range_ is None or int(range_[1]) != have:
                 self.forget()
                 raise _BrokenOffError("the server sent another part than the one asked for")
+            start, total = have, int(range_[2])
         self.tag.write_text(_version(response))
         with (
             open(self.part, "ab" if start else "wb") as file,
@@ -252,18 +263,3 @@ def _version(response: "requests.Response") -> str:
     etag = response.headers.get("ETag", "")
     # A weak tag promises the same meaning, not the same bytes.
     return etag if etag.startswith('"') else response.headers.get("Last-Modified", "")
-
-
-def _reason(error: Exception) -> str:
-    """The innermost cause of a failed request, in one line."""
-    import requests
-
-    if isinstance(error, requests.Timeout):
-        return "the server did not answer in time"
-    if isinstance(error, requests.exceptions.SSLError):
-        return "the server's certificate was not accepted"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "the connection broke off"
-    if isinstance(error, requests.ConnectionError):
-        return "no connection to the server"
-    return " ".join(str(error).split())

@@ -67,9 +67,7 @@ def load(
         data = _read_file(Path(source), where)
     else:
         where = where or str(getattr(source, "name", "the pickle"))
-        data = source.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise UserError(f"{where} is larger than {format_bytes(MAX_BYTES)}; no snapshot is")
+        data = source.read()
     try:
         return _Machine(data, allow or {}).run()
     except _RefusedError as refusal:
@@ -85,15 +83,20 @@ def load(
 def _read_file(path: Path, where: str) -> bytes:
     try:
         with open(path, "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
                 raise UserError(f"{where} is not a regular file; name a snapshot file")
-            return file.read(MAX_BYTES + 1)
+            if status.st_size > MAX_BYTES:
+                raise UserError(f"{where} is larger than {format_bytes(MAX_BYTES)}; no snapshot is")
+            return file.read()
     except OSError as error:
         raise UserError(f"cannot read {where}: {error.strerror or error}") from error
 
 
 def printable(value: object) -> str:
     """A text from an untrusted file, short and without control characters, for a message."""
+    if value is None or isinstance(value, bool | int | float):
+        return repr(value)
     text = value if isinstance(value, str) else f"a value of type {type(value).__name__}"
     if not text.isprintable():
         text = ascii(text)
@@ -165,7 +168,7 @@ def _array(shape: Any, dtype: _Dtype, data: Any, order: str) -> np.ndarray:
     for size in shape:  # Python's integers: no overflow
         count *= size
     itemsize = dtype.numpy().itemsize
-    if count * itemsize != len(data) or max(shape, default=0) > len(data):
+    if count * itemsize != len(data):
         wanted = format_bytes(count * itemsize) if count < 1 << 50 else "an absurd size"
         raise _RefusedError(
             f"asks for a NumPy array of {wanted} and brings {format_bytes(len(data))}"

@@ -1,0 +1,204 @@
+"""Published snapshots (TensorFlow 1) -> class, keyword arguments and variables of our networks.
+
+The published code pickled live objects of a class `Network`, source text included. Here they are
+states that `safe_pickle` read; the source is ignored.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dnnlib import safe_pickle
+from dnnlib.errors import UserError
+
+ALLOW: safe_pickle.Allowed = {
+    ("dnnlib.tflib.network", "Network"): safe_pickle.Inert,
+    ("dnnlib.util", "EasyDict"): dict,
+}
+TUPLE_ORDER = ("E", "G", "D", "Gs")
+_VERSIONS = (2, 3, 4)
+
+_FEATURE_MAPS = {"fmap_base": 16384, "fmap_decay": 1.0, "fmap_min": 1, "fmap_max": 512}
+_IMAGES = {"resolution": 1024, "num_channels": 3}
+_CODES = {"latent_size": 512, "fingerprint_size": 32}
+# Published build function -> our class and the published defaults of the keywords that a file
+# leaves out. These must not follow changes of our own defaults.
+_FUNCTIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "G_main_watermark": (
+        "Generator",
+        {
+            **_IMAGES,
+            **_CODES,
+            **_FEATURE_MAPS,
+            "dlatent_size": 512,
+            "mapping_fmaps": 512,
+            "mapping_layers": 8,
+            "mapping_lrmul": 0.01,
+            "architecture": "skip",
+            "modulated_min_log2": 2,
+            "modulated_max_log2": 7,
+        },
+    ),
+    "D_stylegan2": (
+        "Discriminator",
+        {**_IMAGES, **_FEATURE_MAPS, "architecture": "resnet", "mbstd_group_size": 4},
+    ),
+    "E_stylegan2_watermark": (
+        "Decoder",
+        {**_IMAGES, **_CODES, **_FEATURE_MAPS, "architecture": "resnet"},
+    ),
+}
+_COMPONENTS = {"mapping": "G_mapping_watermark", "synthesis": "G_synthesis_stylegan2"}
+_RENAMED = {
+    "watermark_size": "fingerprint_size",
+    "res_modulated_min_log2": "modulated_min_log2",
+    "res_modulated_max_log2": "modulated_max_log2",
+}
+# Keywords that must have the one value which our networks implement.
+_FIXED: dict[str, Any] = {
+    "label_size": 0,
+    "dtype": "float32",
+    "nonlinearity": "lrelu",
+    "mapping_nonlinearity": "lrelu",
+    "normalize_latents": False,
+    "resample_kernel": [1, 3, 3, 1],
+    "mbstd_num_features": 1,
+}
+# Keywords that change how the published code ran a network, not what the network computes.
+_IGNORED = {
+    *("randomize_noise", "fused_modconv", "is_training", "is_validation", "return_dlatents"),
+    *("is_template_graph", "force_clean_graph", "mapping_func", "synthesis_func", "structure"),
+    *("truncation_psi", "truncation_cutoff", "truncation_psi_val", "truncation_cutoff_val"),
+    *("dlatent_avg_beta", "style_mixing_prob", "dlatent_broadcast"),
+}
+_UNUSED_VARIABLES = {"dlatent_avg", "lod"}
+
+
+@dataclass(frozen=True)
+class NetworkData:
+    """One network of a snapshot, as plain data that nobody has checked yet."""
+
+    class_name: str
+    kwargs: dict[str, Any]
+    variables: dict[str, np.ndarray]  # by published name
+
+
+def is_published(content: Any) -> bool:
+    """Whether an unpickled file has the published layout: one network, or a tuple of them."""
+    if isinstance(content, tuple | list):
+        return bool(content) and all(isinstance(item, safe_pickle.Inert) for item in content)
+    return isinstance(content, safe_pickle.Inert)
+
+
+def convert(content: Any, where: str) -> dict[str, NetworkData]:
+    """Translates a published snapshot.
+
+    Args:
+        content: what `safe_pickle.load(..., allow=ALLOW)` gave, `is_published`.
+        where: the file, for error texts.
+
+    Returns:
+        Data of the networks "E", "G", "D", "Gs". One network alone is "Gs", "D" or "E".
+
+    Raises:
+        UserError: another number of networks, or a network that is not one of the method's.
+    """
+    if isinstance(content, safe_pickle.Inert):
+        data = _network(content, where)
+        slot = {"Generator": "Gs", "Discriminator": "D", "Decoder": "E"}[data.class_name]
+        return {slot: data}
+    if len(content) != len(TUPLE_ORDER):
+        raise UserError(
+            f"{where} holds {len(content)} networks; a snapshot of fingerprinted networks holds "
+            f"{', '.join(TUPLE_ORDER)}, or one of them"
+        )
+    return {
+        slot: _network(state, f"{where}: {slot}")
+        for slot, state in zip(TUPLE_ORDER, content, strict=True)
+    }
+
+
+def _network(inert: safe_pickle.Inert, where: str) -> NetworkData:
+    state = _state(inert, where)
+    function = state["build_func_name"]
+    if not isinstance(function, str) or function not in _FUNCTIONS:
+        raise UserError(
+            f"{where} was built by {safe_pickle.printable(function)}; only networks built by "
+            f"{', '.join(_FUNCTIONS)} can be read"
+        )
+    class_name, defaults = _FUNCTIONS[function]
+    kwargs = defaults | _keywords(state["static_kwargs"], defaults, where)
+    return NetworkData(class_name, kwargs, _variables(state, where))
+
+
+def _state(inert: Any, where: str) -> dict[str, Any]:
+    """The state of a network after a check of its fields."""
+    fields = {
+        "version": int,
+        "static_kwargs": dict,
+        "build_func_name": str,
+        "variables": list,
+        "components": dict,
+    }
+    state = inert.state if isinstance(inert, safe_pickle.Inert) else None
+    if state is None:
+        raise UserError(f"{where} is not a network; get the file again")
+    state = {"components": {}} | state
+    for name, kind in fields.items():
+        if not isinstance(state.get(name), kind):
+            raise UserError(f"{where} is a network without a proper {name}; get the file again")
+    if state["version"] not in _VERSIONS:
+        raise UserError(
+            f"{where} has version {state['version']} of the published layout; versions "
+            f"{_VERSIONS[0]} to {_VERSIONS[-1]} can be read"
+        )
+    return state
+
+
+def _keywords(static: dict[Any, Any], known: dict[str, Any], where: str) -> dict[str, Any]:
+    kwargs = {}
+    for published, value in static.items():
+        name = _RENAMED.get(published, published)
+        if name in known:
+            kwargs[name] = value
+        elif published in _FIXED:
+            plain = value.tolist() if isinstance(value, np.ndarray) else value
+            plain = list(plain) if isinstance(plain, tuple) else plain
+            if plain != _FIXED[published]:
+                raise UserError(
+                    f"{where} was made with {published}={safe_pickle.printable(value)}; only "
+                    f"{_FIXED[published]!r} is supported"
+                )
+        elif published not in _IGNORED:
+            raise UserError(
+                f"{where} was made with the unknown keyword {safe_pickle.printable(published)}"
+            )
+    return kwargs
+
+
+def _variables(state: dict[str, Any], where: str, prefix: str = "") -> dict[str, np.ndarray]:
+    """The variables of a network and, under `G_<component>/`, of its components."""
+    variables = {}
+    for pair in state["variables"]:
+        if not (isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[0], str)):
+            raise UserError(f"{where} has a variable without a name; get the file again")
+        name, value = pair
+        if name not in _UNUSED_VARIABLES:
+            # Scalars may be stored as NumPy scalars.
+            variables[prefix + name] = np.asarray(value) if _is_number(value) else value
+    for key, component in state["components"].items():
+        if key not in _COMPONENTS or prefix:
+            raise UserError(f"{where} has the unknown component {safe_pickle.printable(key)}")
+        inner = _state(component, f"{where}: {key}")
+        if inner["build_func_name"] != _COMPONENTS[key]:
+            built_by = safe_pickle.printable(inner["build_func_name"])
+            raise UserError(
+                f"{where}: {key} was built by {built_by}; only {_COMPONENTS[key]} can be read"
+            )
+        variables |= _variables(inner, f"{where}: {key}", f"G_{key}/")
+    return variables
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
