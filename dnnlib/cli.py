@@ -68,6 +68,17 @@ def positive_int(text: str) -> int:
     return value
 
 
+def positive_float(text: str) -> float:
+    """Parses a number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return value
+
+
 def number_list(text: str) -> list[int]:
     """Parses `0-63`, `1,2,5` or a mixture such as `1,4-6` into a list of integers >= 0."""
     numbers: list[int] = []
@@ -83,14 +94,26 @@ def number_list(text: str) -> list[int]:
 
 
 def quiet_tensorflow(verbose: bool) -> None:
-    """Silences TensorFlow's start-up messages; call it before the first import of TensorFlow."""
+    """Imports TensorFlow for the first time; without its start-up messages unless `verbose`.
+
+    Some of them are printed before TensorFlow reads its log level, straight to file descriptor 2,
+    so that is closed to them during the import.
+    """
     if verbose:
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_CPP_MAX_VLOG_LEVEL", "0")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     for name in ("tensorflow", "absl"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as devnull:
+            os.dup2(devnull.fileno(), 2)
+        import tensorflow  # noqa: F401
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
 def run(main: Callable[[Sequence[str] | None], None]) -> NoReturn:

@@ -44,7 +44,7 @@ def create_run_dir(result_dir: str | os.PathLike[str], description: str) -> Path
                 return path
             finally:
                 claim.rmdir()
-    except NotADirectoryError as error:
+    except (NotADirectoryError, FileExistsError) as error:
         raise UserError(f"--result-dir={parent}: a part of this path is a file") from error
     except OSError as error:
         raise write_error(parent, error) from error

@@ -1,6 +1,6 @@
 """Layers that generator, discriminator and decoder share (StyleGAN2, arXiv 1912.04958).
 
-Legend: N batch, H W space, I O C channels, Z latent, B bits, D style width, L style slots, k kernel.
+Legend: N batch, H W space, I O C channels, Z latent, B bits, D style width, L slots, k kernel.
 Every weight is stored with unit variance and scaled when used (equalised learning rate, Karras et
 al., arXiv 1710.10196, section 4.1): `weight * lrmul / sqrt(fan_in)`.
 """

@@ -15,5 +15,5 @@ NETWORKS: dict[str, type[Network]] = {
 
 
 def build(class_name: str, kwargs: dict[str, Any]) -> Network:
-    """Builds a network by class name; KeyError for unknown names, TypeError for unknown keywords."""
+    """Builds a network; KeyError for unknown class names, TypeError for unknown keywords."""
     return NETWORKS[class_name](**kwargs)

@@ -126,20 +126,17 @@ def _fir_up(x: tf.Tensor, taps: np.ndarray, axis: int, up: int, pad0: int, pad1:
                 if (phase + t - pad0) % up == 0
             ]
         )
-    offsets = [offset for phase in chosen for offset, _ in phase]
+    offsets = [offset for met in chosen for offset, _ in met]
     before = max(0, -min(offsets, default=0))
     last = max(offsets, default=0)
     after = last + phases - size
-    if not isinstance(after, tf.Tensor):
-        after = max(0, after)
-    else:
-        after = tf.maximum(after, 0)
+    after = tf.maximum(after, 0) if isinstance(after, tf.Tensor) else max(0, after)
     padded = _pad(x, axis, before, after)
     outputs = []
-    for phase in chosen:
+    for met in chosen:
         terms = [
             _slice(padded, axis, offset + before, phases) * tf.cast(tap, x.dtype)
-            for offset, tap in phase
+            for offset, tap in met
         ]
         zeros = tf.zeros_like(_slice(padded, axis, 0, phases))
         outputs.append(tf.add_n(terms) if terms else zeros)

@@ -1,0 +1,89 @@
+"""What devices there are, how much memory is used, and a quiet import of TensorFlow."""
+
+import os
+import sys
+from dataclasses import dataclass
+
+from dnnlib.errors import UserError
+
+
+@dataclass(frozen=True)
+class DevicePlan:
+    """The devices that a command runs on."""
+
+    requested: int  # GPUs that the user asked for, or all there are; the minibatch grows with it
+    num_gpus: int  # GPUs that are used; 0: the CPU
+    warning: str | None = None  # one line for the user
+
+    @property
+    def label(self) -> str:
+        """For the log: `CPU` or `2 GPUs`."""
+        if self.num_gpus == 0:
+            return "CPU"
+        return f"{self.num_gpus} GPU{'s' if self.num_gpus > 1 else ''}"
+
+
+def plan_devices(requested: int | None, available: int) -> DevicePlan:
+    """Decides what to run on.
+
+    Args:
+        requested: GPUs that the user asked for; None takes what is there, 0 counts as 1 share.
+        available: GPUs that are there.
+
+    Raises:
+        UserError: more GPUs than there are, on a machine that has some.
+    """
+    if requested is None:
+        return DevicePlan(max(available, 1), available)
+    shares = max(requested, 1)
+    if available == 0:
+        if requested == 0:
+            return DevicePlan(shares, 0)
+        return DevicePlan(
+            shares,
+            0,
+            f"--num-gpus={requested}: this machine has no GPU that TensorFlow can use; "
+            "going on on the CPU",
+        )
+    if requested > available:
+        raise UserError(
+            f"--num-gpus={requested}: this machine has {available}; ask for at most {available}"
+        )
+    return DevicePlan(shares, requested)
+
+
+def resolve_num_gpus(requested: int | None) -> DevicePlan:
+    """`plan_devices` for this machine; prints the warning, if any, on stderr.
+
+    Raises:
+        UserError: see `plan_devices`.
+    """
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    plan = plan_devices(requested, len(gpus))
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    if gpus and plan.num_gpus < len(gpus):
+        tf.config.set_visible_devices(gpus[: plan.num_gpus], "GPU")
+    if plan.warning:
+        print(f"warning: {plan.warning}", file=sys.stderr)
+    return plan
+
+
+def gpu_memory_gb() -> float:
+    """Peak memory of the first GPU in GB; 0 on a CPU."""
+    import tensorflow as tf
+
+    if not tf.config.list_logical_devices("GPU"):
+        return 0.0
+    return float(tf.config.experimental.get_memory_info("GPU:0")["peak"]) / 2**30
+
+
+def process_memory_gb() -> float:
+    """Resident memory of this process in GB, now; 0 where the system does not tell."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**30
+    except OSError:
+        return 0.0

@@ -1,0 +1,54 @@
+"""Adam as published, with lazily regularised betas and a learning rate that may change per step."""
+
+import tensorflow as tf
+
+
+class Adam(tf.Module):
+    """Adam (Kingma and Ba, arXiv 1412.6980), one fused update per variable.
+
+    `variable -= lr * sqrt(1 - b2^t) / (1 - b1^t) * m / (sqrt(v) + eps)`, where t counts the updates,
+    those of a regulariser that shares this optimiser included.
+
+    Args:
+        variables: what is trained, by name.
+        beta1, beta2: decay of the first and second moment.
+        epsilon: added to the denominator.
+    """
+
+    def __init__(
+        self,
+        variables: dict[str, tf.Variable],
+        *,
+        beta1: float = 0.0,
+        beta2: float = 0.99,
+        epsilon: float = 1e-8,
+    ) -> None:
+        super().__init__()
+        self.beta1 = beta1
+        self.beta2 = beta2
+        self.epsilon = epsilon
+        self.updates = tf.Variable(0, dtype=tf.int64, trainable=False, name="updates")
+        self._targets = tuple(variables.values())
+        self.first = [tf.Variable(tf.zeros_like(v), trainable=False) for v in self._targets]
+        self.second = [tf.Variable(tf.zeros_like(v), trainable=False) for v in self._targets]
+
+    def apply(self, gradients: list[tf.Tensor], learning_rate: tf.Tensor) -> None:
+        """Updates all variables in order; `gradients` fit them, `learning_rate` is a scalar."""
+        count = tf.cast(self.updates.assign_add(1), tf.float32)
+        beta1_power = tf.pow(tf.constant(self.beta1), count)
+        beta2_power = tf.pow(tf.constant(self.beta2), count)
+        for variable, m, v, gradient in zip(
+            self._targets, self.first, self.second, gradients, strict=True
+        ):
+            tf.raw_ops.ResourceApplyAdam(
+                var=variable.handle,
+                m=m.handle,
+                v=v.handle,
+                beta1_power=beta1_power,
+                beta2_power=beta2_power,
+                lr=learning_rate,
+                beta1=self.beta1,
+                beta2=self.beta2,
+                epsilon=self.epsilon,
+                grad=gradient,
+            )

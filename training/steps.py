@@ -1,0 +1,308 @@
+"""The four training phases: tapes, gradients, optimiser updates.
+
+Each phase is a compiled function from tensors to gradients and statistics, called slice by slice
+from a plain tf.function that draws the random inputs before and updates the variables after it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from training import loss
+from training.adam import Adam
+from training.ema import update_average
+from training.networks.decoder import Decoder
+from training.networks.discriminator import Discriminator
+from training.networks.generator import Generator
+
+Stats = dict[str, tf.Tensor]
+Gradients = tuple[list[tf.Tensor], Stats]
+
+
+@dataclass(frozen=True)
+class StepOptions:
+    """What the phases need to know; see TrainConfig for the meaning of each."""
+
+    minibatch: int
+    minibatch_gpu: int
+    gamma: float
+    g_reg_interval: int
+    d_reg_interval: int
+    seed: int
+    jit: bool = True
+    beta1: float = 0.0
+    beta2: float = 0.99
+    epsilon: float = 1e-8
+
+
+# Streams of random numbers: every (phase, slice) of an iteration has its own.
+_PHASES = ("generator", "path_length", "discriminator")
+
+
+class Steps(tf.Module):
+    """Owns the optimisers and the path length mean, and runs the phases.
+
+    Args:
+        generator, discriminator, decoder: the networks trained.
+        average: Gs, of the generator's class and arguments.
+        options: constants of the run.
+    """
+
+    def __init__(
+        self,
+        *,
+        generator: Generator,
+        discriminator: Discriminator,
+        decoder: Decoder,
+        average: Generator,
+        options: StepOptions,
+    ) -> None:
+        super().__init__()
+        if options.minibatch % options.minibatch_gpu:
+            raise ValueError("minibatch must be a multiple of minibatch_gpu")
+        self.generator = generator
+        self.discriminator = discriminator
+        self.decoder = decoder
+        self.average = average
+        self.options = options
+        self.num_slices = options.minibatch // options.minibatch_gpu
+        self.pl_mean = tf.Variable(0.0, trainable=False, name="pl_mean")
+        self._g_vars = tuple(generator.named_trainables().values())
+        self._d_vars = tuple(discriminator.named_trainables().values())
+        self._e_vars = tuple(decoder.named_trainables().values())
+        self.g_adam = self._adam(generator.named_trainables(), options.g_reg_interval)
+        self.e_adam = self._adam(decoder.named_trainables(), options.g_reg_interval)
+        self.d_adam = self._adam(discriminator.named_trainables(), options.d_reg_interval)
+        self._compiled = {
+            phase: tf.function(phase, jit_compile=options.jit, autograph=False)
+            for phase in (
+                self.bits_gradients,
+                self.generator_gradients,
+                self.path_length_gradients,
+                self.discriminator_gradients,
+                self.r1_gradients,
+            )
+        }
+        self.bits_step = tf.function(self._bits_step, autograph=False)
+        self.generator_step = tf.function(self._generator_step, autograph=False)
+        self.path_length_step = tf.function(self._path_length_step, autograph=False)
+        self.discriminator_step = tf.function(self._discriminator_step, autograph=False)
+        self.r1_step = tf.function(self._r1_step, autograph=False)
+
+    def _adam(self, variables: dict[str, tf.Variable], interval: int) -> Adam:
+        """Lazy regularisation (StyleGAN2, appendix B): beta**c, c = interval / (interval + 1)."""
+        c = lazy_ratio(interval)
+        return Adam(
+            variables,
+            beta1=self.options.beta1**c,
+            beta2=self.options.beta2**c,
+            epsilon=self.options.epsilon,
+        )
+
+    # Random inputs, drawn outside the compiled functions: [slice][...].
+
+    def _draw(
+        self, step: tf.Tensor, phase: str, part: int, num: int, generator_calls: int
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Latents [num,Z], bits [calls,num,B] and flat noise [calls,num,sum h*w] of one slice."""
+        stream = (step * len(_PHASES) + _PHASES.index(phase)) * self.num_slices + part
+        seed = tf.stack([tf.constant(self.options.seed, tf.int64), stream])
+        g = self.generator
+        flat = sum(h * w for h, w in g.noise_shapes)
+        normal = tf.random.stateless_normal([num * (g.latent_size + generator_calls * flat)], seed)
+        bits = tf.random.stateless_uniform(
+            [generator_calls, num, g.fingerprint_size], seed, 0, 2, tf.int32
+        )
+        latents = tf.reshape(normal[: num * g.latent_size], [num, g.latent_size])
+        noise = tf.reshape(normal[num * g.latent_size :], [generator_calls, num, flat])
+        return latents, tf.cast(bits, tf.float32), noise
+
+    # Phases as pure functions: tensors -> gradients and statistics.
+
+    def bits_gradients(
+        self, latents: tf.Tensor, bits: tf.Tensor, noise: tf.Tensor, weights: tf.Tensor
+    ) -> Gradients:
+        """Decoder losses alone, before the discriminator joins."""
+        g, e = self.generator, self.decoder
+        with tf.GradientTape() as tape:
+            images = g(latents, bits[0], g.split_noise(noise[0]))
+            decoded, logits = e(images)
+            latent_loss = tf.reduce_mean(loss.latent_loss(latents, decoded))
+            bits_loss = tf.reduce_mean(loss.bits_loss(bits[0], logits))
+            range_loss = tf.reduce_mean(tf.square(tf.nn.relu(tf.abs(images) - 1)))
+            total = weights[2] * latent_loss + weights[3] * bits_loss + range_loss
+        gradients = tape.gradient(total, self._g_vars + self._e_vars, unconnected_gradients="zero")
+        return gradients, {
+            "loss_E_latents": latent_loss,
+            "loss_E_watermarks": bits_loss,
+            "bit_accuracy": loss.bit_accuracy(bits[0], logits),
+        }
+
+    def generator_gradients(
+        self, latents: tf.Tensor, bits: tf.Tensor, noise: tf.Tensor, weights: tf.Tensor
+    ) -> Gradients:
+        """Generator and decoder step: two fingerprints, one latent (paper, equation 6)."""
+        g, d, e = self.generator, self.discriminator, self.decoder
+        n = self.options.minibatch_gpu
+        with tf.GradientTape() as tape:
+            # Both fingerprints in one pass: twice the batch costs less than two calls.
+            both = g(
+                tf.concat([latents, latents], 0),
+                tf.concat([bits[0], bits[1]], 0),
+                g.split_noise(tf.concat([noise[0], noise[1]], 0)),
+            )
+            images, images_other = both[:n], both[n:]
+            scores = d(images)
+            decoded, logits = e(images)
+            adversarial = tf.reduce_mean(loss.generator_adversarial_loss(scores))
+            decouple = tf.reduce_mean(loss.decouple_loss(images, images_other))
+            latent_loss = tf.reduce_mean(loss.latent_loss(latents, decoded))
+            bits_loss = tf.reduce_mean(loss.bits_loss(bits[0], logits))
+            total = (
+                weights[0] * adversarial
+                + weights[1] * decouple
+                + weights[2] * latent_loss
+                + weights[3] * bits_loss
+            )
+        gradients = tape.gradient(total, self._g_vars + self._e_vars, unconnected_gradients="zero")
+        return gradients, {
+            "loss_G": adversarial,
+            "loss_decouple": decouple,
+            "loss_E_latents": latent_loss,
+            "loss_E_watermarks": bits_loss,
+            "scores/fake": tf.reduce_mean(scores),
+            "bit_accuracy": loss.bit_accuracy(bits[0], logits),
+        }
+
+    def path_length_gradients(
+        self, latents: tf.Tensor, bits: tf.Tensor, noise: tf.Tensor, pixels: tf.Tensor
+    ) -> Gradients:
+        """Path length regularisation, scaled by its interval."""
+        g = self.generator
+        with tf.GradientTape() as tape:
+            styles = g.map_fingerprints(bits[0])
+            with tf.GradientTape(watch_accessed_variables=False) as inner:
+                inner.watch(styles)
+                images = g.synthesize(latents, styles, g.split_noise(noise[0]))
+                projected = tf.reduce_sum(images * pixels) / g.resolution
+            lengths = loss.path_lengths(inner.gradient(projected, styles))
+            penalty, _ = loss.path_length_penalty(lengths, self.pl_mean)
+            penalty = tf.reduce_mean(penalty)
+            total = penalty * self.options.g_reg_interval
+        gradients = tape.gradient(total, self._g_vars, unconnected_gradients="zero")
+        return gradients, {"pl_lengths": tf.reduce_mean(lengths), "pl_penalty": penalty}
+
+    def discriminator_gradients(
+        self, latents: tf.Tensor, bits: tf.Tensor, noise: tf.Tensor, reals: tf.Tensor
+    ) -> Gradients:
+        """Discriminator step on fresh fakes and the reals given."""
+        g, d = self.generator, self.discriminator
+        fakes = g(latents, bits[0], g.split_noise(noise[0]))
+        with tf.GradientTape() as tape:
+            scores_fakes, scores_reals = d(fakes), d(reals)
+            total = tf.reduce_mean(loss.discriminator_loss(scores_fakes, scores_reals))
+        gradients = tape.gradient(total, self._d_vars, unconnected_gradients="zero")
+        return gradients, {
+            "loss_D": total,
+            "scores/fake": tf.reduce_mean(scores_fakes),
+            "scores/real": tf.reduce_mean(scores_reals),
+        }
+
+    def r1_gradients(self, reals: tf.Tensor) -> Gradients:
+        """R1 on the discriminator step's reals, scaled by its interval."""
+        with tf.GradientTape() as tape:
+            with tf.GradientTape(watch_accessed_variables=False) as inner:
+                inner.watch(reals)
+                scores = tf.reduce_sum(self.discriminator(reals))
+            penalty = loss.r1_penalty(inner.gradient(scores, reals), self.options.gamma)
+            penalty = tf.reduce_mean(penalty)
+            total = penalty * self.options.d_reg_interval
+        gradients = tape.gradient(total, self._d_vars, unconnected_gradients="zero")
+        return gradients, {"gradient_penalty": penalty}
+
+    # Steps: slices, mean, update.
+
+    def _accumulate(self, slices: Callable[[int], Gradients]) -> Gradients:
+        """Mean of gradients and statistics over the slices of the minibatch."""
+        gradients, stats = slices(0)
+        for index in range(1, self.num_slices):
+            more, more_stats = slices(index)
+            gradients = [a + b for a, b in zip(gradients, more, strict=True)]
+            stats = {name: value + more_stats[name] for name, value in stats.items()}
+        if self.num_slices > 1:
+            gradients = [value / self.num_slices for value in gradients]
+            stats = {name: value / self.num_slices for name, value in stats.items()}
+        return gradients, stats
+
+    def _slice(self, reals: tf.Tensor, index: int) -> tf.Tensor:
+        n = self.options.minibatch_gpu
+        return reals[index * n : (index + 1) * n]
+
+    def _apply_ge(self, gradients: list[tf.Tensor], lr_g: tf.Tensor, lr_e: tf.Tensor) -> None:
+        split = len(self._g_vars)
+        self.g_adam.apply(gradients[:split], lr_g * lazy_ratio(self.options.g_reg_interval))
+        self.e_adam.apply(gradients[split:], lr_e * lazy_ratio(self.options.g_reg_interval))
+
+    def _ge_step(
+        self,
+        phase: Callable[..., Gradients],
+        calls: int,
+        step: tf.Tensor,
+        lr: tf.Tensor,
+        weights: tf.Tensor,
+    ) -> Stats:
+        def one(index: int) -> Gradients:
+            n = self.options.minibatch_gpu
+            drawn = self._draw(step, "generator", index, n, calls)
+            return self._compiled[phase](*drawn, weights)
+
+        gradients, stats = self._accumulate(one)
+        self._apply_ge(gradients, lr[0], lr[1])
+        return stats
+
+    def _bits_step(self, step: tf.Tensor, lr: tf.Tensor, weights: tf.Tensor) -> Stats:
+        return self._ge_step(self.bits_gradients, 1, step, lr, weights)
+
+    def _generator_step(self, step: tf.Tensor, lr: tf.Tensor, weights: tf.Tensor) -> Stats:
+        return self._ge_step(self.generator_gradients, 2, step, lr, weights)
+
+    def _path_length_step(self, step: tf.Tensor, lr: tf.Tensor) -> Stats:
+        n = max(self.options.minibatch_gpu // 2, 1)
+        shape = [n, self.generator.resolution, self.generator.resolution]
+
+        def one(index: int) -> Gradients:
+            drawn = self._draw(step, "path_length", index, n, 1)
+            stream = tf.stack([tf.constant(self.options.seed + 1, tf.int64), step * 64 + index])
+            pixels = tf.random.stateless_normal([*shape, self.generator.num_channels], stream)
+            return self._compiled[self.path_length_gradients](*drawn, pixels)
+
+        gradients, stats = self._accumulate(one)
+        self.g_adam.apply(gradients, lr[0] * lazy_ratio(self.options.g_reg_interval))
+        self.pl_mean.assign_add(loss.PATH_LENGTH_DECAY * (stats["pl_lengths"] - self.pl_mean))
+        return stats
+
+    def _discriminator_step(
+        self, step: tf.Tensor, reals: tf.Tensor, lr: tf.Tensor, ema_beta: tf.Tensor
+    ) -> Stats:
+        def one(index: int) -> Gradients:
+            drawn = self._draw(step, "discriminator", index, self.options.minibatch_gpu, 1)
+            phase = self._compiled[self.discriminator_gradients]
+            return phase(*drawn, self._slice(reals, index))
+
+        gradients, stats = self._accumulate(one)
+        self.d_adam.apply(gradients, lr[2] * lazy_ratio(self.options.d_reg_interval))
+        update_average(self.average, self.generator, ema_beta)
+        return stats
+
+    def _r1_step(self, reals: tf.Tensor, lr: tf.Tensor) -> Stats:
+        gradients, stats = self._accumulate(
+            lambda index: self._compiled[self.r1_gradients](self._slice(reals, index))
+        )
+        self.d_adam.apply(gradients, lr[2] * lazy_ratio(self.options.d_reg_interval))
+        return stats
+
+
+def lazy_ratio(interval: int) -> float:
+    """c = interval / (interval + 1); 1 where there is no regularisation (interval 0)."""
+    return interval / (interval + 1) if interval else 1.0
