@@ -1,0 +1,1 @@
+"""Helpers that `make` runs; no command of the project needs them."""

@@ -1,0 +1,226 @@
+"""`make demo`: the whole way from images to fingerprints that are read back from PNG files.
+
+Every step is a command that the reader could have typed; it is shown before it runs. What the
+commands say goes to stderr, the closing table to stdout and to summary.txt beside the results.
+"""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dnnlib import cli
+from dnnlib.atomic import open_atomic
+from dnnlib.errors import UserError
+from dnnlib.format import format_time
+from dnnlib.run_dir import create_run_dir
+from fingerprints.bits import format_hex
+
+IMAGES = Path("datasets/noto-emoji-32.zip")
+DATASET = "noto-emoji-32"
+METRIC_IMAGES = "3k"
+LICENSEES = ("alice", "bob", "carol")
+LICENSEE_SEEDS = "0-15"  # the same latents for every licensee
+RANDOM_SEEDS = "1000-1255"  # images that each have a fingerprint of their own
+
+
+def build_parser() -> cli.ArgumentParser:
+    """The command line."""
+    parser = cli.ArgumentParser(prog="python3 -m tools.demo", description=__doc__)
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the training")
+    parser.add_argument("--config", default="config-tiny", help="of run_training.py")
+    parser.add_argument("--total-kimg", metavar="KIMG", help="shorter or longer training")
+    parser.add_argument("--result-dir", default="demo", metavar="DIR", help="where all goes")
+    return parser
+
+
+def run_command(*arguments: str, capture: bool = False) -> str:
+    """Shows a command of this repository and runs it.
+
+    Args:
+        arguments: script and arguments.
+        capture: return what it prints instead of showing it on stderr.
+
+    Raises:
+        UserError: it failed; its own message is on stderr already.
+        KeyboardInterrupt: Ctrl-C, passed on to the command once, which may end in peace.
+    """
+    python = os.path.relpath(sys.executable) if sys.prefix != sys.base_prefix else "python3"
+    print(f"\n$ {shlex.join([python, *arguments])}", file=sys.stderr, flush=True)
+    # A session of its own keeps the terminal's Ctrl-C from reaching it a second time.
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE if capture else sys.stderr,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        output, _ = process.communicate()
+    except KeyboardInterrupt:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait()
+        except KeyboardInterrupt:
+            process.kill()
+            process.wait()
+        raise
+    if process.returncode:
+        raise UserError(f"{arguments[0]} ended with status {process.returncode}, see above")
+    return output or ""
+
+
+@contextmanager
+def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    """Announces a step and records the seconds that it took."""
+    print(f"\n== {name}", file=sys.stderr, flush=True)
+    start = time.monotonic()
+    yield
+    seconds[name] = time.monotonic() - start
+
+
+def make_dataset(data_dir: Path) -> None:
+    """Makes the TFRecord files, unless an earlier demo has."""
+    folder = data_dir / DATASET
+    if folder.exists():
+        # It appears complete or not at all, so an interrupted demo cannot have left half of it.
+        print(f"{folder} is there already", file=sys.stderr)
+        return
+    run_command("dataset_tool.py", "create_from_images", str(folder), str(IMAGES))
+
+
+def generate(
+    network: Path, folder: Path, seeds: str, fingerprint: str | None = None
+) -> tuple[Path, list[dict[str, Any]]]:
+    """Writes PNG files; returns their folder and the lines of their manifest."""
+    arguments = [f"--network={network}", f"--result-dir={folder}", f"--seeds={seeds}", "--grid"]
+    if fingerprint is not None:
+        arguments.append(f"--fingerprint={fingerprint}")
+    output = run_command("run_generator.py", "generate-images", *arguments, capture=True)
+    images = Path(output.strip())
+    lines = (images / "fingerprints.jsonl").read_text(encoding="utf-8").splitlines()
+    return images, [json.loads(line) for line in lines]
+
+
+def read_metrics(folder: Path) -> dict[str, float]:
+    """All values of the metrics below a result folder."""
+    values: dict[str, float] = {}
+    for path in sorted(folder.glob("*/metric-*.jsonl")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            values.update(json.loads(line)["values"])
+    return values
+
+
+def table(groups: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """Lines of the table of what was read from the files.
+
+    Args:
+        groups: heading of a row -> `run_fingerprints.py decode --json` of its files.
+    """
+    rows = [("", "fingerprint", "files", "bit accuracy", "all bits right", "worst file")]
+    everything = [line for lines in groups.values() for line in lines]
+    for name, lines in {**groups, "all files": everything}.items():
+        num_bits = lines[0]["num_bits"]
+        matches = [line["match"] for line in lines]
+        expected = {line["expected"] for line in lines}
+        rows.append((
+            name,
+            expected.pop() if len(expected) == 1 else "various",
+            f"{len(lines)}",
+            f"{sum(matches) / (num_bits * len(lines)):.4f}",
+            f"{sum(match == num_bits for match in matches)}",
+            f"{min(matches)}/{num_bits} bits",
+        ))  # fmt: skip
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  ".join(cell.ljust(w) for cell, w in zip(r, widths, strict=True)).rstrip() for r in rows
+    ]
+
+
+def run_demo(args: Any) -> None:
+    """All steps, in a fresh numbered folder."""
+    result_dir = Path(args.result_dir)
+    run_dir = create_run_dir(result_dir, f"seed{args.seed}")
+    seconds: dict[str, float] = {}
+
+    with timed(seconds, "data set"):
+        make_dataset(result_dir / "datasets")
+
+    training = run_dir / "training"
+    data = [f"--data-dir={result_dir / 'datasets'}", f"--dataset={DATASET}"]
+    with timed(seconds, "training"):
+        flags = [f"--config={args.config}", f"--seed={args.seed}", f"--result-dir={training}"]
+        if args.total_kimg:
+            flags.append(f"--total-kimg={args.total_kimg}")
+        run_command("run_training.py", *data, *flags)
+    (network,) = training.glob("*/network-final.pkl")
+
+    with timed(seconds, "evaluation"):
+        metrics = f"swd{METRIC_IMAGES},watermark_accuracy_{METRIC_IMAGES}"
+        flags = [f"--metrics={metrics}", f"--network={network}", f"--result-dir={run_dir / 'eval'}"]
+        run_command("run_metrics.py", *data, *flags)
+
+    with timed(seconds, "pictures"):
+        folders: dict[str, Path] = {}
+        images, manifest = generate(network, run_dir / "random", RANDOM_SEEDS)
+        num_bits = manifest[0]["num_bits"]
+        rnd = np.random.RandomState(args.seed)
+        for name in LICENSEES:
+            fingerprint = format_hex(rnd.randint(0, 2, num_bits))
+            folders[name], _ = generate(network, run_dir / name, LICENSEE_SEEDS, fingerprint)
+        folders["random fingerprints"] = images
+
+    with timed(seconds, "decoding"):
+        output = run_command(
+            "run_fingerprints.py", "decode", f"--network={network}", "--json",
+            *map(str, folders.values()), capture=True,
+        )  # fmt: skip
+    decoded = [line for line in map(json.loads, output.splitlines()) if "file" in line]
+    groups = {
+        name: [line for line in decoded if Path(line["file"]).parent == folder]
+        for name, folder in folders.items()
+    }
+
+    values = read_metrics(run_dir / "eval")
+    summary = [
+        *table(groups),
+        "",
+        f"quality     SWD {values[f'swd{METRIC_IMAGES}_avg']:.2f} over {METRIC_IMAGES} images"
+        " (smaller is better)",
+        f"time        {format_time(sum(seconds.values()))}, "
+        f"{format_time(seconds['training'])} of it training",
+        *(f"pictures    {folder / 'grid.png'}" for folder in folders.values()),
+        f"model       {network}",
+    ]
+    with open_atomic(run_dir / "summary.txt", "w", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in summary)
+    print("\n== fingerprints read back from the PNG files", file=sys.stderr, flush=True)
+    print("\n".join(summary))
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs the demo."""
+    args = build_parser().parse_args(argv)
+    if args.seed < 0:
+        raise UserError(f"--seed={args.seed}: expected a number of at least 0")
+    # `kill` and a closed terminal end the running command, too.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        run_demo(args)
+    except KeyboardInterrupt:
+        print("interrupted; the data set is kept, `make demo` starts a fresh run", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    cli.run(main)
