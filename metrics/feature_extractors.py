@@ -1,0 +1,253 @@
+"""The 2015-12-05 Inception network, a frozen TensorFlow 1 graph, as a function on images.
+
+FID figures are comparable only if this very network computes the features: its node `pool_3`
+(2048 values), with the graph's own resize to 299x299 pixels, the bilinear one of TensorFlow 1.
+"""
+
+import hashlib
+import os
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from dnnlib.download import cached_path, default_cache_dir, open_url_or_path
+from dnnlib.errors import UserError
+from metrics.registry import forms_without_inception, needs_inception
+
+URL = "https://download.tensorflow.org/models/image/imagenet/inception-2015-12-05.tgz"
+VARIABLE = "GAN_FINGERPRINTS_INCEPTION"
+MEMBER = "classify_image_graph_def.pb"
+INPUT = "ExpandDims"  # float32 [N,H,W,3], 0 to 255
+RESIZE = "ResizeBilinear"
+OUTPUT = "pool_3"  # float32 [N,1,1,2048]
+NUM_FEATURES = 2048
+MAX_BYTES = 1 << 30  # the real file has 96 MB
+
+
+class InceptionExtractor:
+    """Images -> features by a frozen graph with the node names of the 2015-12-05 file.
+
+    Args:
+        path: the .pb file, or the .tgz that holds it.
+
+    Raises:
+        UserError: the file is not such a graph: names, types or widths differ.
+    """
+
+    num_features = NUM_FEATURES
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        data = _read(path)
+        self.sha256 = hashlib.sha256(data).hexdigest()
+        graph = _parse(path, data)
+        _check_resize(path, graph)
+
+        @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32)])
+        def features_of(images: tf.Tensor) -> tf.Tensor:
+            (pooled,) = tf.graph_util.import_graph_def(
+                graph,
+                input_map={f"{INPUT}:0": images},
+                return_elements=[f"{OUTPUT}:0"],
+                name="",
+            )
+            return pooled
+
+        self._features_of = features_of
+        self._try()
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """uint8 images [N,H,W,C], RGB or grey -> float32 [N,2048]; grey is repeated.
+
+        Raises:
+            ValueError: another type or number of channels.
+        """
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
+            raise ValueError(f"expected uint8 [N,H,W,1 or 3], got {images.dtype} {images.shape}")
+        rgb = np.repeat(images, 3, axis=3) if images.shape[3] == 1 else images
+        pooled = self._features_of(rgb.astype(np.float32)).numpy()
+        return pooled.reshape(len(images), NUM_FEATURES)
+
+    def _try(self) -> None:
+        """Computes the features of two images, which shows every misfit at once."""
+        try:
+            _check_harmless(self.path, self._features_of.get_concrete_function())
+            pooled = self._features_of(np.zeros([2, 8, 8, 3], np.float32))
+        except (ValueError, TypeError, tf.errors.OpError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise _misfit(self.path, f"it cannot be run ({reason})") from error
+        if pooled.dtype != tf.float32 or tf.size(pooled) != 2 * NUM_FEATURES:
+            raise _misfit(
+                self.path,
+                f"{OUTPUT} is {pooled.dtype.name} {pooled.shape} for 2 images, not float32 "
+                f"[2,1,1,{NUM_FEATURES}]",
+            )
+
+
+def check_inception(
+    names: Sequence[str],
+    inception: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> InceptionExtractor | None:
+    """Finds, loads and tries the Inception graph, if one of the metrics needs it.
+
+    Args:
+        names: metrics.
+        inception: what `--inception` says: path or URL of the .pb or .tgz. Without it the
+            environment variable GAN_FINGERPRINTS_INCEPTION counts, then the cache folder
+            (either file name), and at last it is downloaded into that folder.
+        cache_dir: by default that of all downloads.
+
+    Returns:
+        The network, or None if no metric needs it.
+
+    Raises:
+        UserError: it cannot be had, or the file is another one.
+    """
+    wanting = needs_inception(names)
+    if not wanting:
+        return None
+    folder = Path(cache_dir) if cache_dir is not None else default_cache_dir()
+    for source, name in (("--inception", inception), (VARIABLE, os.environ.get(VARIABLE))):
+        if name:
+            try:
+                path = open_url_or_path(name, folder)
+            except UserError as error:
+                raise UserError(f"{source}={name}: {error}; {_cure(wanting, folder)}") from error
+            return InceptionExtractor(path)
+    for path in (folder / MEMBER, folder / URL.rpartition("/")[2], cached_path(URL, folder)):
+        if path.is_file():
+            return InceptionExtractor(path)
+    try:
+        return InceptionExtractor(open_url_or_path(URL, folder))
+    except UserError as error:
+        reason = str(error).partition(";")[0]
+        raise UserError(f"{reason}; {_cure(wanting, folder)}") from error
+
+
+def _cure(wanting: Sequence[str], folder: Path) -> str:
+    return (
+        f"{', '.join(wanting)} needs the Inception graph: get {URL} and name it with "
+        f"--inception=FILE or ${VARIABLE}, or put it into {folder}; "
+        f"{' and '.join(forms_without_inception())} need none"
+    )
+
+
+def _misfit(path: Path, reason: str) -> UserError:
+    return UserError(f"{path} is not the 2015-12-05 Inception graph: {reason}; get it from {URL}")
+
+
+def _read(path: Path) -> bytes:
+    """The bytes of the .pb file, taken out of the .tgz if that is given."""
+    try:
+        with open(path, "rb") as file:
+            if file.read(2) != b"\x1f\x8b":
+                if path.stat().st_size > MAX_BYTES:
+                    raise _misfit(path, "it is too large")
+                file.seek(0)
+                return file.read()
+        with tarfile.open(path, "r:gz") as archive:
+            for member in archive:
+                if Path(member.name).name == MEMBER and member.isfile():
+                    if member.size > MAX_BYTES:
+                        raise _misfit(path, "it is too large")
+                    content = archive.extractfile(member)
+                    assert content is not None
+                    return content.read()
+    except (OSError, EOFError, tarfile.TarError) as error:
+        raise UserError(f"cannot read {path}: {error}; get it again from {URL}") from error
+    raise _misfit(path, f"the archive holds no {MEMBER}")
+
+
+def _parse(path: Path, data: bytes) -> tf.compat.v1.GraphDef:
+    """The part of the graph between `ExpandDims` (left out) and `pool_3`, made fit for today."""
+    graph = tf.compat.v1.GraphDef()
+    try:
+        graph.ParseFromString(data)
+    except Exception as error:  # protobuf's DecodeError, which has no name that is stable
+        raise _misfit(path, "it is not a GraphDef file") from error
+    nodes = {node.name: node for node in graph.node}
+    missing = [name for name in (INPUT, RESIZE, OUTPUT) if name not in nodes]
+    if missing:
+        raise _misfit(path, f"it has no node {' and '.join(missing)}")
+
+    result = tf.compat.v1.GraphDef()
+    result.versions.producer = tf.version.GRAPH_DEF_VERSION
+    waiting, seen = [OUTPUT], {INPUT, OUTPUT}
+    while waiting:
+        node = nodes[waiting.pop()]
+        if node.op == "BatchNormWithGlobalNormalization":
+            _append_batch_norm(result, node)
+        else:
+            kept = result.node.add()
+            kept.CopyFrom(node)
+            # Hints of the exporter, among them shapes for one image at a time.
+            for name in [name for name in kept.attr if name.startswith("_")]:
+                del kept.attr[name]
+        for name in map(_node_name, node.input):
+            if name not in nodes:
+                raise _misfit(path, f"node {node.name} has no input {name}")
+            if name not in seen:
+                seen.add(name)
+                waiting.append(name)
+    if RESIZE not in seen:
+        raise _misfit(path, f"{OUTPUT} does not depend on {RESIZE}")
+    return result
+
+
+def _node_name(reference: str) -> str:
+    """`^name` and `name:0` -> `name`."""
+    return reference.removeprefix("^").partition(":")[0]
+
+
+def _append_batch_norm(graph: tf.compat.v1.GraphDef, node: tf.compat.v1.NodeDef) -> None:
+    """Appends the meaning of `node`, an operation that TensorFlow 2 refuses to run.
+
+    BatchNormWithGlobalNormalization(x, mean, variance, beta, gamma) is
+    (x - mean) / sqrt(variance + epsilon) * gamma + beta; without gamma if not
+    `scale_after_normalization`.
+    """
+    x, mean, variance, beta, gamma = node.input[:5]
+    control = node.input[5:]
+
+    def add(op: str, name: str, inputs: Sequence[str]) -> str:
+        part = graph.node.add(op=op, name=name, input=inputs)
+        part.attr["T"].type = tf.float32.as_datatype_enum
+        return name
+
+    prefix = f"{node.name}/as_arithmetic"
+    epsilon = graph.node.add(op="Const", name=f"{prefix}/epsilon")
+    epsilon.attr["dtype"].type = tf.float32.as_datatype_enum
+    epsilon.attr["value"].tensor.CopyFrom(
+        tf.make_tensor_proto(node.attr["variance_epsilon"].f, tf.float32)
+    )
+    shifted = add("AddV2", f"{prefix}/shifted", [variance, epsilon.name])
+    scale = add("Rsqrt", f"{prefix}/rsqrt", [shifted])
+    if node.attr["scale_after_normalization"].b:
+        scale = add("Mul", f"{prefix}/scale", [scale, gamma])
+    offset = add("Mul", f"{prefix}/mean", [mean, scale])
+    offset = add("Sub", f"{prefix}/offset", [beta, offset])
+    scaled = add("Mul", f"{prefix}/scaled", [x, scale])
+    add("AddV2", node.name, [scaled, offset, *control])
+
+
+def _check_resize(path: Path, graph: tf.compat.v1.GraphDef) -> None:
+    """Refuses a resize other than TensorFlow 1's, which would change every figure a little."""
+    node = next(node for node in graph.node if node.name == RESIZE)
+    if node.op != "ResizeBilinear":
+        raise _misfit(path, f"node {RESIZE} is {node.op}")
+    for option in ("align_corners", "half_pixel_centers"):
+        if node.attr[option].b:
+            raise _misfit(path, f"node {RESIZE} has {option}")
+
+
+def _check_harmless(path: Path, function: tf.types.experimental.ConcreteFunction) -> None:
+    """Refuses operations that reach beyond the graph: files, Python, state."""
+    for operation in function.graph.get_operations():
+        # The real graph checks its numbers, which counts as a state.
+        stateful = operation.op_def.is_stateful and operation.type != "CheckNumerics"
+        if stateful or operation.type in ("ReadFile", "MatchingFiles"):
+            raise _misfit(path, f"operation {operation.type} does not belong there")

@@ -1,0 +1,110 @@
+"""The table of metrics: names as the command line writes them, and what each of them needs."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from dnnlib.errors import UserError
+from metrics.fid_watermark_accuracy import FidWatermarkAccuracy
+from metrics.frechet_inception_distance import FrechetInceptionDistance
+from metrics.metric import Family, Metric
+from metrics.sliced_wasserstein import MIN_RESOLUTION, SlicedWasserstein
+from metrics.watermark_accuracy import WatermarkAccuracy
+
+
+def make_table(families: Iterable[Family]) -> dict[str, Family]:
+    """The families by form.
+
+    Raises:
+        ValueError: two of one form.
+    """
+    table: dict[str, Family] = {}
+    for family in families:
+        if family.form in table:
+            raise ValueError(f"two metrics are called {family.form}")
+        table[family.form] = family
+    return table
+
+
+FAMILIES = make_table(
+    [
+        Family(
+            form="fid_watermark_accuracy_<n>k",
+            help="FID and bit accuracy of the same images: _fid, _watermark_bit_accuracy[_float]",
+            start=FidWatermarkAccuracy,
+            larger_is_better=lambda suffix: suffix != "_fid",
+            needs_inception=True,
+            needs_dataset=True,
+            needs_decoder=True,
+        ),
+        Family(
+            form="watermark_accuracy_<n>k",
+            help="bit accuracy from uint8 images (and _float, before rounding); no data set",
+            start=WatermarkAccuracy,
+            larger_is_better=lambda suffix: True,
+            needs_decoder=True,
+        ),
+        Family(
+            form="fid<n>k",
+            help="Frechet Inception distance; smaller is better",
+            start=FrechetInceptionDistance,
+            larger_is_better=lambda suffix: False,
+            needs_inception=True,
+            needs_dataset=True,
+        ),
+        Family(
+            form="swd<n>k",
+            help="sliced Wasserstein distance x 1000 per resolution and _avg; smaller is better",
+            start=SlicedWasserstein,
+            larger_is_better=lambda suffix: False,
+            needs_dataset=True,
+            min_resolution=MIN_RESOLUTION,
+        ),
+    ]
+)
+
+
+def parse_metric(name: str) -> Metric:
+    """The metric called `name`, for example fid50k.
+
+    Raises:
+        UserError: there is none; the line lists the forms.
+    """
+    for family in FAMILIES.values():
+        match = re.fullmatch(family.form.replace("<n>", "([1-9][0-9]*)"), name)
+        if match:
+            return Metric(name, 1000 * int(match.group(1)), family)
+    forms = ", ".join(FAMILIES)
+    raise UserError(f"unknown metric {name!r}; known: {forms} with a whole number for <n>, or none")
+
+
+def parse_metrics(text: str) -> list[str]:
+    """Checked names of a comma-separated list; `none` alone is the empty list.
+
+    Raises:
+        UserError: an unknown name, or one that comes twice.
+    """
+    names = [name.strip() for name in text.split(",")]
+    if names == ["none"]:
+        return []
+    for name in names:
+        parse_metric(name)
+        if names.count(name) > 1:
+            raise UserError(f"metric {name} is asked for twice")
+    return names
+
+
+def needs_inception(names: Sequence[str]) -> list[str]:
+    """Those of the metrics that need the Inception graph."""
+    return [name for name in names if parse_metric(name).family.needs_inception]
+
+
+def forms_without_inception() -> list[str]:
+    """Forms of the metrics that need no Inception graph."""
+    return [form for form, family in FAMILIES.items() if not family.needs_inception]
+
+
+def help_text() -> str:
+    """The table as lines for a command's help."""
+    width = max(map(len, FAMILIES))
+    lines = [f"  {form:<{width}}  {family.help}" for form, family in FAMILIES.items()]
+    return "\n".join(["metrics (<n>: thousands of images, for example 30):", *lines])
