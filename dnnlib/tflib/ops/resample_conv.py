@@ -32,7 +32,8 @@ def upsample_conv_2d(
         impl: "auto" or "reference".
 
     Returns:
-        [N,H*factor,W*factor,O].
+        [N,H*2,W*2,O] for factor 2; the published pads make others `factor - 2` pixels smaller than
+        H*factor, W*factor.
     """
     taps = _check_weights(x, w)
     kernel = setup_filter(k, factor, gain * factor**2)
