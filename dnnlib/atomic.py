@@ -18,6 +18,7 @@ _CURES = {
     errno.EACCES: "you may not write there: choose another folder or change its permissions",
     errno.EPERM: "you may not write there: choose another folder or change its permissions",
     errno.ENOTDIR: "a part of this path is a file: choose another folder",
+    errno.EEXIST: "a part of this path is a file: choose another folder",
 }
 
 
