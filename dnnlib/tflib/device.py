@@ -31,10 +31,12 @@ def plan_devices(requested: int | None, available: int) -> DevicePlan:
         available: GPUs that are there.
 
     Raises:
-        UserError: more GPUs than there are, on a machine that has some.
+        UserError: more GPUs than there are, on a machine that has some; fewer than none.
     """
     if requested is None:
         return DevicePlan(max(available, 1), available)
+    if requested < 0:
+        raise UserError(f"--num-gpus={requested}: expected a number of at least 0")
     shares = max(requested, 1)
     if available == 0:
         if requested == 0:
