@@ -1,6 +1,7 @@
 """Trains a fingerprinted generator with its decoder."""
 
 import json
+import sys
 from collections.abc import Sequence
 
 from dnnlib import cli
@@ -18,7 +19,7 @@ _EPILOG = """examples:
 
 configs:
   config-e, config-f, config-e-G{skip,resnet,orig}-D{skip,resnet,orig}: as published
-  config-tiny, config-small: for a CPU; docs/training.md explains them
+  config-tiny: for a CPU; docs/training.md explains it
 """
 
 
@@ -99,6 +100,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         jit=args.jit,
     )
     config = setup_training_config(options, dataset.resolution, dataset.num_channels)
+    if plan.num_gpus > 1:
+        print(
+            f"warning: training uses one GPU so far; the minibatch of {config.minibatch} is "
+            f"computed on it in slices of {config.minibatch_gpu}",
+            file=sys.stderr,
+        )
 
     from training.training_loop import Run, train
 

@@ -37,7 +37,7 @@ class StepOptions:
 
 
 # Streams of random numbers: every (phase, slice) of an iteration has its own.
-_PHASES = ("generator", "path_length", "discriminator")
+_PHASES = ("generator", "path_length", "path_length_pixels", "discriminator")
 
 
 class Steps(tf.Module):
@@ -102,13 +102,17 @@ class Steps(tf.Module):
 
     # Random inputs, drawn outside the compiled functions: [slice][...].
 
+    def _stream(self, step: tf.Tensor, phase: str, part: int) -> tf.Tensor:
+        """Seed of the stateless random numbers of one slice of one phase."""
+        stream = (step * len(_PHASES) + _PHASES.index(phase)) * self.num_slices + part
+        return tf.stack([tf.constant(self.options.seed, tf.int64), stream])
+
     def _draw(
         self, step: tf.Tensor, phase: str, part: int, num: int, generator_calls: int
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Latents [num,Z], bits [calls,num,B] and flat noise [calls,num,sum h*w] of one slice."""
-        stream = (step * len(_PHASES) + _PHASES.index(phase)) * self.num_slices + part
-        seed = tf.stack([tf.constant(self.options.seed, tf.int64), stream])
         g = self.generator
+        seed = self._stream(step, phase, part)
         flat = sum(h * w for h, w in g.noise_shapes)
         normal = tf.random.stateless_normal([num * (g.latent_size + generator_calls * flat)], seed)
         bits = tf.random.stateless_uniform(
@@ -273,8 +277,8 @@ class Steps(tf.Module):
 
         def one(index: int) -> Gradients:
             drawn = self._draw(step, "path_length", index, n, 1)
-            stream = tf.stack([tf.constant(self.options.seed + 1, tf.int64), step * 64 + index])
-            pixels = tf.random.stateless_normal([*shape, self.generator.num_channels], stream)
+            seed = self._stream(step, "path_length_pixels", index)
+            pixels = tf.random.stateless_normal([*shape, self.generator.num_channels], seed)
             return self._compiled[self.path_length_gradients](*drawn, pixels)
 
         gradients, stats = self._accumulate(one)
