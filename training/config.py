@@ -238,6 +238,8 @@ def setup_training_config(options: TrainOptions, resolution: int, num_channels: 
     schedule = preset.schedule
     if bits_first and schedule.bits_kimg == 0:
         schedule = replace(schedule, bits_kimg=200.0, ramp_kimg=400.0)
+    if not bits_first:
+        schedule = replace(schedule, bits_kimg=0.0, ramp_kimg=0.0)
     images = {"resolution": resolution, "num_channels": num_channels}
     fmaps = {"fmap_base": preset.fmap_base, "fmap_max": preset.fmap_max}
     sizes = {"latent_size": preset.latent_size, "fingerprint_size": num_bits}
@@ -306,8 +308,9 @@ def _minibatches(options: TrainOptions, preset: Preset, num_gpus: int) -> tuple[
             f"use {per_gpu * max(round(total / per_gpu), 1)}"
         )
     if per_gpu > 4 and per_gpu % 4:
+        flag = "--minibatch" if options.minibatch_gpu is None else "--minibatch-gpu"
         raise UserError(
-            f"--minibatch-gpu={per_gpu}: the minibatch standard deviation forms groups of 4; "
+            f"{flag}={per_gpu}: the minibatch standard deviation forms groups of 4; "
             f"use {per_gpu // 4 * 4}"
         )
     return per_gpu, total
