@@ -1,0 +1,358 @@
+"""Settings of a run: every preset, every option, every refusal."""
+
+import dataclasses
+import inspect
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dnnlib.config import from_dict, load_json, save_json, to_dict
+from dnnlib.errors import UserError
+from training.config import (
+    PRESETS,
+    LossConfig,
+    ScheduleConfig,
+    TickConfig,
+    TrainConfig,
+    TrainOptions,
+    find_preset,
+    parse_modulated_range,
+    setup_training_config,
+)
+from training.networks.table import NETWORKS
+
+ARCHITECTURES = ("skip", "resnet", "orig")
+# Name -> fmap_base, gamma, architecture of G, architecture of D and E.
+PUBLISHED = {
+    "config-e": (8192, 100.0, "skip", "resnet"),
+    "config-f": (16384, 10.0, "skip", "resnet"),
+    **{
+        f"config-e-G{g}-D{d}": (8192, 100.0, g, d)
+        for g, d in itertools.product(ARCHITECTURES, ARCHITECTURES)
+    },
+}
+
+
+def setup(
+    resolution: int = 128, num_channels: int = 3, dataset: str = "data", **options: Any
+) -> TrainConfig:
+    return setup_training_config(TrainOptions(dataset, **options), resolution, num_channels)
+
+
+def test_the_command_line_starts_from_the_published_default() -> None:
+    assert setup() == setup(config="config-e-Gskip-Dresnet")
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_preset(name: str) -> None:
+    fmap_base, gamma, g_architecture, d_architecture = PUBLISHED[name]
+    images = {"resolution": 128, "num_channels": 3}
+    fmaps = {"fmap_base": fmap_base, "fmap_max": 512}
+    sizes = {"latent_size": 512, "fingerprint_size": 128}
+    assert setup(config=name) == TrainConfig(
+        config=name,
+        dataset="data",
+        data_dir="datasets",
+        num_bits=128,
+        modulated_log2=(2, 7),
+        total_kimg=88000.0,
+        minibatch=8,
+        minibatch_gpu=8,
+        num_gpus=1,
+        seed=1000,
+        mirror_augment=False,
+        metrics=(),
+        G={
+            **images,
+            **sizes,
+            **fmaps,
+            "dlatent_size": 512,
+            "mapping_fmaps": 512,
+            "architecture": g_architecture,
+            "modulated_min_log2": 2,
+            "modulated_max_log2": 7,
+        },
+        D={**images, **fmaps, "architecture": d_architecture},
+        E={**images, **sizes, **fmaps, "architecture": d_architecture},
+        loss=LossConfig(decouple=2.0, latent=1.0, bits=2.0, gamma=gamma),
+        schedule=ScheduleConfig(
+            g_lr=0.002,
+            e_lr=0.002,
+            d_lr=0.002,
+            bits_kimg=0.0,
+            ramp_kimg=0.0,
+            decay_kimg=0.0,
+            ema_kimg=10.0,
+            g_reg_interval=4,
+            d_reg_interval=16,
+        ),
+        ticks=TickConfig(kimg=1.0, image_ticks=30, snapshot_ticks=150),
+        resume_pkl=None,
+        inception=None,
+        jit=True,
+    )
+
+
+def test_defaults_of_published_networks() -> None:
+    """What a published preset leaves to the classes, which the test above does not see."""
+    defaults = {
+        name: {p.name: p.default for p in inspect.signature(cls).parameters.values()}
+        for name, cls in NETWORKS.items()
+    }
+    published = {"fmap_decay": 1.0, "fmap_min": 1}
+    mapping = {"mapping_layers": 8, "mapping_lrmul": 0.01, "center_bits": False}
+    assert published.items() <= defaults["Decoder"].items()
+    assert {**published, "mbstd_group_size": 4}.items() <= defaults["Discriminator"].items()
+    assert {**published, **mapping}.items() <= defaults["Generator"].items()
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset(name: str, tmp_path: Path) -> None:
+    """It fits its networks, survives JSON, leaves room for the other options and is pure."""
+    config = setup(config=name)
+    assert config == setup(config=name)
+    for class_name, kwargs in (
+        ("Generator", config.G),
+        ("Discriminator", config.D),
+        ("Decoder", config.E),
+    ):
+        inspect.signature(NETWORKS[class_name]).bind(**kwargs)
+        assert (kwargs["resolution"], kwargs["num_channels"]) == (128, 3)
+    assert config.num_bits == config.G["fingerprint_size"] == config.E["fingerprint_size"]
+    assert config.G["latent_size"] == config.E["latent_size"]
+    assert config.minibatch_gpu == config.minibatch
+    assert config.minibatch_gpu % 4 == 0
+    assert config.config == name
+    save_json(config, tmp_path / "config.json")
+    assert load_json(TrainConfig, tmp_path / "config.json") == config
+
+
+def test_all_published_presets_are_there() -> None:
+    assert PUBLISHED.keys() <= PRESETS.keys()
+    assert "config-tiny" in PRESETS
+
+
+def test_every_field_survives_json(tmp_path: Path) -> None:
+    """No field has its default here, so that none can be lost."""
+    config = TrainConfig(
+        config="c",
+        dataset="d",
+        data_dir="e",
+        num_bits=1,
+        modulated_log2=(3, 4),
+        total_kimg=0.5,
+        minibatch=2,
+        minibatch_gpu=1,
+        num_gpus=3,
+        seed=4,
+        mirror_augment=True,
+        metrics=("fid1k", "swd1k"),
+        G={"center_bits": True},
+        D={"fmap_base": 5},
+        E={"architecture": "orig"},
+        loss=LossConfig(0.1, 0.2, 0.3, 0.4),
+        schedule=ScheduleConfig(*(0.5 + i for i in range(9)), 10, 11),  # type: ignore[arg-type]
+        ticks=TickConfig(12.0, 13, 14),
+        resume_pkl="r.pkl",
+        inception="i.pb",
+        jit=False,
+    )
+    for part in (config, config.loss, config.schedule, config.ticks):
+        for field in dataclasses.fields(part):
+            assert getattr(part, field.name) != field.default, field.name
+    save_json(config, tmp_path / "config.json")
+    assert load_json(TrainConfig, tmp_path / "config.json") == config
+    values = to_dict(config)
+    values["schedule"]["warmup"] = 1
+    with pytest.raises(UserError, match=r"unknown setting schedule\.warmup"):
+        from_dict(TrainConfig, values)
+
+
+def changes(first: Any, second: Any, prefix: str = "") -> dict[str, Any]:
+    """Settings of `second` that differ, by dotted name."""
+    one, two = (to_dict(x) if dataclasses.is_dataclass(x) else x for x in (first, second))
+    found = {}
+    for key in one.keys() | two.keys():
+        a, b = one.get(key), two.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found |= changes(a, b, f"{prefix}{key}.")
+        elif a != b:
+            found[prefix + key] = b
+    return found
+
+
+# Every option of TrainOptions: a value that is no default, and all that it changes.
+OPTIONS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "data_dir": ("other", {"data_dir": "other"}),
+    "config": (
+        "config-f",
+        {
+            "config": "config-f",
+            "loss.gamma": 10.0,
+            "G.fmap_base": 16384,
+            "D.fmap_base": 16384,
+            "E.fmap_base": 16384,
+        },
+    ),
+    "num_gpus": (2, {"num_gpus": 2, "minibatch": 16}),
+    "watermark_size": (
+        64,
+        {"num_bits": 64, "G.fingerprint_size": 64, "E.fingerprint_size": 64},
+    ),
+    "res_modulated_range": (
+        "16-64",
+        {"modulated_log2": (4, 6), "G.modulated_min_log2": 4, "G.modulated_max_log2": 6},
+    ),
+    "metrics": (("fid1k", "swd1k"), {"metrics": ("fid1k", "swd1k")}),
+    "total_kimg": (5.0, {"total_kimg": 5.0}),
+    "gamma": (0.0, {"loss.gamma": 0.0}),
+    "mirror_augment": (True, {"mirror_augment": True}),
+    "resume_pkl": ("a.pkl", {"resume_pkl": "a.pkl"}),
+    "decouple_weight": (0.0, {"loss.decouple": 0.0}),
+    "latent_weight": (3.0, {"loss.latent": 3.0}),
+    "bits_weight": (4.0, {"loss.bits": 4.0}),
+    "minibatch": (32, {"minibatch": 32}),
+    "minibatch_gpu": (4, {"minibatch": 4, "minibatch_gpu": 4}),
+    "seed": (0, {"seed": 0}),
+    "kimg_per_tick": (0.5, {"ticks.kimg": 0.5}),
+    "snapshot_ticks": (1, {"ticks.snapshot_ticks": 1}),
+    "image_snapshot_ticks": (2, {"ticks.image_ticks": 2}),
+    "inception": ("graph.pb", {"inception": "graph.pb"}),
+    "jit": (False, {"jit": False}),
+}
+
+
+def test_table_of_options_is_complete() -> None:
+    names = {field.name for field in dataclasses.fields(TrainOptions)}
+    assert names == OPTIONS.keys() | {"dataset", "recipe"}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_option_takes_effect(name: str) -> None:
+    value, expected = OPTIONS[name]
+    assert changes(setup(), setup(**{name: value})) == expected
+
+
+def test_data_set_takes_effect() -> None:
+    grey = {"G.num_channels": 1, "D.num_channels": 1, "E.num_channels": 1}
+    assert changes(setup(), setup(num_channels=1)) == grey
+    small = {"G.resolution": 32, "D.resolution": 32, "E.resolution": 32}
+    assert changes(setup(), setup(resolution=32)) == small
+    assert changes(setup(), setup(dataset="other")) == {"dataset": "other"}
+
+
+def test_recipe() -> None:
+    """A published preset can learn bits first, and a small one as published."""
+    found = changes(setup(), setup(recipe="bits-first"))
+    assert found["G.center_bits"] is True
+    assert found["G.mapping_layers"] < 8
+    assert found["schedule.bits_kimg"] > 0
+    assert found["schedule.ramp_kimg"] > 0
+    assert {name.partition(".")[0] for name in found} == {"G", "schedule"}
+    assert changes(setup(), setup(recipe="published")) == {}
+    tiny = setup(config="config-tiny", recipe="published")
+    assert (tiny.schedule.bits_kimg, tiny.schedule.ramp_kimg) == (0, 0)
+    mapping = ("mapping_layers", "mapping_lrmul", "mapping_act", "center_bits")
+    assert not tiny.G.keys() & set(mapping)
+    same = setup(config="config-tiny", recipe="bits-first")
+    assert changes(setup(config="config-tiny"), same) == {}
+    with pytest.raises(UserError, match="--recipe=quick: choose one of published, bits-first"):
+        setup(recipe="quick")
+
+
+@pytest.mark.parametrize("name", ["config-a", "config-b", "config-c", "config-d", "config-d-Gskip"])
+def test_progressive_growing_is_refused_by_name(name: str) -> None:
+    with pytest.raises(UserError, match=f"--config={name}: .* grow progressively.*use config-e"):
+        find_preset(name)
+
+
+@pytest.mark.parametrize("name", ["config-g", "config-e-Gskip", "config", "", "config-dd", "tiny"])
+def test_unknown_config(name: str) -> None:
+    with pytest.raises(UserError, match=f"--config={name}: unknown; choose one of config-e, "):
+        setup(config=name)
+
+
+@pytest.mark.parametrize(
+    ("text", "log2"),
+    [
+        ("4-128", (2, 7)),
+        ("5-127", (2, 6)),
+        ("16-16", (4, 4)),
+        ("1-1024", (0, 10)),
+        (" 8-9 ", (3, 3)),
+    ],
+)
+def test_modulated_range(text: str, log2: tuple[int, int]) -> None:
+    assert parse_modulated_range(text) == log2
+
+
+@pytest.mark.parametrize("text", ["", "4", "128-4", "0-8", "-4-8", "4-8-16", "a-b", "4:8", "4.0-8"])
+def test_bad_modulated_range(text: str) -> None:
+    with pytest.raises(UserError, match=f"--res-modulated-range={text}: expected lo-hi"):
+        parse_modulated_range(text)
+
+
+@pytest.mark.parametrize(("text", "resolution"), [("64-128", 32), ("1-3", 128), ("256-512", 128)])
+def test_range_that_touches_no_layer(text: str, resolution: int) -> None:
+    with pytest.raises(
+        UserError, match=f"range={text} touches no layer of a {resolution}x.*within 4-{resolution}"
+    ):
+        setup(resolution, res_modulated_range=text)
+
+
+@pytest.mark.parametrize(("text", "resolution"), [("32-128", 32), ("1-4", 8), ("200-300", 128)])
+def test_range_that_touches_one_layer(text: str, resolution: int) -> None:
+    assert setup(resolution, res_modulated_range=text).modulated_log2 == parse_modulated_range(text)
+
+
+@pytest.mark.parametrize(
+    ("options", "minibatch", "minibatch_gpu"),
+    [
+        ({}, 8, 8),
+        ({"num_gpus": 0}, 8, 8),
+        ({"num_gpus": 4}, 32, 8),
+        ({"minibatch": 64}, 64, 8),
+        ({"minibatch": 64, "num_gpus": 2}, 64, 8),
+        ({"minibatch": 4}, 4, 4),
+        ({"minibatch": 2}, 2, 2),
+        ({"minibatch": 8, "minibatch_gpu": 4, "num_gpus": 2}, 8, 4),
+        ({"minibatch": 24, "minibatch_gpu": 12}, 24, 12),
+        ({"minibatch_gpu": 3}, 3, 3),
+    ],
+)
+def test_minibatches(options: dict[str, int], minibatch: int, minibatch_gpu: int) -> None:
+    config = setup(**options)
+    assert (config.minibatch, config.minibatch_gpu) == (minibatch, minibatch_gpu)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"minibatch": 12},
+            "--minibatch=12 is not a multiple of --minibatch-gpu=8; use (8|16)$",
+        ),
+        (
+            {"minibatch": 6, "minibatch_gpu": 4},
+            "--minibatch=6 is not a multiple of --minibatch-gpu=4; use (4|8)$",
+        ),
+        (
+            {"minibatch": 4, "minibatch_gpu": 8},
+            "--minibatch=4 is not a multiple of --minibatch-gpu=8; use 8$",
+        ),
+        ({"minibatch_gpu": 6}, "--minibatch-gpu=6: .* groups of 4; use 4$"),
+        ({"minibatch": 7}, "--minibatch=7: .* groups of 4; use 4$"),
+    ],
+)
+def test_bad_minibatches(options: dict[str, int], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        setup(**options)
+
+
+def test_description() -> None:
+    """The part of the run folder's name; nothing in it can be taken for a path."""
+    config = setup(num_gpus=2, dataset="celeba")
+    assert config.description == "celeba-2gpu-config-e-Gskip-Dresnet-128bits"
+    assert setup(num_gpus=0, dataset="../a b").description.startswith(".._a_b-1gpu-")
