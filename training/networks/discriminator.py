@@ -1,7 +1,7 @@
 """Discriminator: image -> score; its body serves the decoder as well."""
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -21,8 +21,7 @@ from training.networks.layers import (
 )
 
 
-@dataclass(frozen=True)
-class Block:
+class Block(NamedTuple):
     """The layers of one resolution above 4x4; absent ones are None."""
 
     from_rgb: Conv | None

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -21,8 +21,7 @@ from training.networks.layers import (
 )
 
 
-@dataclass(frozen=True)
-class Block:
+class Block(NamedTuple):
     """The layers of one resolution; absent ones are None."""
 
     log2: int

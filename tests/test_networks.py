@@ -1,0 +1,496 @@
+"""Properties of the networks, each over one table of every class in several variants."""
+
+import itertools
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from training.networks.decoder import Decoder
+from training.networks.discriminator import Discriminator
+from training.networks.generator import Generator
+from training.networks.layers import Network, feature_maps, minibatch_stddev, resolution_log2
+from training.networks.table import NETWORKS, build
+
+# Layers of every resolution differ in width: nf(0), nf(1) = 8, nf(2) = 4, nf(3) = 2.
+WIDTHS = {"fmap_base": 16, "fmap_max": 8}
+CODE = {"latent_size": 5, "fingerprint_size": 6}
+MAPPING = {"dlatent_size": 7, "mapping_fmaps": 9, "mapping_layers": 2}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network of the table, tiny, at 8x8 unless told otherwise."""
+
+    class_name: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        kwargs = {"resolution": 8} | WIDTHS
+        if self.class_name != "Discriminator":
+            kwargs |= CODE
+        if self.class_name == "Generator":
+            kwargs |= MAPPING
+        return kwargs | self.options
+
+    def network(self, seed: int | None = 1) -> Network:
+        """A network whose biases, noise strengths and the like are not at their initial zeros."""
+        network = build(self.class_name, self.kwargs | {"seed": seed})
+        rng = np.random.default_rng(7)
+        for variable in network.named_trainables().values():
+            variable.assign_add(rng.normal(0, 0.3, variable.shape) * np.std(variable) + 0.1)
+        return network
+
+    def inputs(self, batch: int) -> list[tf.Tensor]:
+        rng = np.random.default_rng(batch)
+        if self.class_name == "Generator":
+            arrays = [rng.standard_normal([batch, 5]), rng.integers(0, 2, [batch, 6])]
+        else:
+            side, channels = self.kwargs["resolution"], self.kwargs.get("num_channels", 3)
+            arrays = [rng.uniform(-1, 1, [batch, side, side, channels])]
+        return [tf.constant(array, tf.float32) for array in arrays]
+
+
+CASES = {
+    "generator skip": Case("Generator", {"resolution": 16}),
+    "generator resnet": Case("Generator", {"architecture": "resnet"}),
+    "generator orig": Case("Generator", {"architecture": "orig"}),
+    "generator modulated at 8 only": Case(
+        "Generator", {"resolution": 16, "modulated_min_log2": 3, "modulated_max_log2": 3}
+    ),
+    "generator modulated from 8": Case(
+        "Generator", {"modulated_min_log2": 3, "architecture": "resnet"}
+    ),
+    "generator modulated nowhere": Case(
+        "Generator", {"modulated_min_log2": 4, "modulated_max_log2": 7}
+    ),
+    "generator grey": Case("Generator", {"num_channels": 1}),
+    "generator centred, one linear layer": Case(
+        "Generator",
+        {
+            "mapping_layers": 1,
+            "mapping_lrmul": 1.0,
+            "mapping_act": "linear",
+            "center_bits": True,
+        },
+    ),
+    "generator smallest": Case("Generator", {"resolution": 4}),
+    "discriminator resnet": Case("Discriminator", {"resolution": 16}),
+    "discriminator skip": Case("Discriminator", {"architecture": "skip"}),
+    "discriminator orig": Case("Discriminator", {"architecture": "orig"}),
+    "discriminator grey": Case("Discriminator", {"num_channels": 1, "mbstd_group_size": 2}),
+    "discriminator smallest": Case("Discriminator", {"resolution": 4}),
+    "decoder resnet": Case("Decoder"),
+    "decoder skip": Case("Decoder", {"architecture": "skip"}),
+    "decoder orig": Case("Decoder", {"architecture": "orig"}),
+    "decoder grey": Case("Decoder", {"num_channels": 1}),
+}
+GENERATORS = [name for name, case in CASES.items() if case.class_name == "Generator"]
+
+
+def outputs(network, inputs):
+    """Results as a list, of networks with one and with two."""
+    results = network(*inputs)
+    return list(results) if isinstance(results, tuple) else [results]
+
+
+def assert_close(actual, expected, tolerance=2e-5):
+    for ours, theirs in zip(actual, expected, strict=True):
+        assert ours.shape == theirs.shape
+        scale = max(1.0, float(np.abs(theirs).max()))
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * scale)
+
+
+def test_every_class_is_in_the_table():
+    assert {case.class_name for case in CASES.values()} == set(NETWORKS)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_graph_of_unknown_batch_agrees_with_eager(name):
+    case = CASES[name]
+    network = case.network()
+    unknown = [tf.TensorSpec([None, *x.shape[1:]]) for x in case.inputs(1)]
+    graph = tf.function(lambda *inputs: outputs(network, inputs), input_signature=unknown)
+    for batch in (1, 8):
+        inputs = case.inputs(batch)
+        assert_close(graph(*inputs), outputs(network, inputs))
+
+
+@pytest.mark.parametrize(
+    "name", ["generator centred, one linear layer", "discriminator skip", "decoder resnet"]
+)
+def test_xla_agrees_with_eager(name):
+    case = CASES[name]
+    network = case.network()
+    compiled = tf.function(lambda *inputs: outputs(network, inputs), jit_compile=True)
+    inputs = case.inputs(2)
+    assert_close(compiled(*inputs), outputs(network, inputs))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_shapes_of_the_results(name):
+    case = CASES[name]
+    kwargs = case.kwargs
+    shapes = {
+        "Generator": [(4, *[kwargs["resolution"]] * 2, kwargs.get("num_channels", 3))],
+        "Discriminator": [(4, 1)],
+        "Decoder": [(4, 5), (4, 6)],
+    }
+    results = outputs(case.network(), case.inputs(4))
+    assert [tuple(result.shape) for result in results] == shapes[case.class_name]
+    assert all(result.dtype == tf.float32 for result in results)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_network_is_built_again_from_its_arguments(name):
+    case = CASES[name]
+    network = case.network()
+    assert "seed" not in network.kwargs
+    assert network.kwargs.items() >= case.kwargs.items()
+    again = build(case.class_name, network.kwargs)
+    assert again.kwargs == network.kwargs
+    inputs = case.inputs(2)
+    expected = outputs(network, inputs)
+    assert not all(
+        np.array_equal(a, b) for a, b in zip(outputs(again, inputs), expected, strict=True)
+    )
+    again.copy_from(network)
+    assert_close(outputs(again, inputs), expected, tolerance=0)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_seed_fixes_the_initial_values(name):
+    case = CASES[name]
+
+    def values(seed):
+        network = build(case.class_name, case.kwargs | {"seed": seed})
+        return {key: variable.numpy() for key, variable in network.named_variables().items()}
+
+    first, same, other, unseeded = values(3), values(3), values(4), values(None)
+    for key in first:
+        assert np.array_equal(first[key], same[key])
+        starts_at_zero = key.endswith(("bias", "noise_strength"))
+        assert np.array_equal(first[key], other[key]) == starts_at_zero, key
+        assert np.array_equal(first[key], unseeded[key]) == starts_at_zero, key
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_gradient_reaches_every_trainable(name):
+    case = CASES[name]
+    network = case.network()
+    trainables = network.named_trainables()
+    with tf.GradientTape() as tape:
+        loss = tf.add_n([tf.reduce_sum(tf.sin(y)) for y in outputs(network, case.inputs(4))])
+    gradients = tape.gradient(loss, trainables, unconnected_gradients="zero")
+    still = {key for key, gradient in gradients.items() if not np.any(gradient)}
+    if name == "generator modulated nowhere":
+        assert still == {key for key in trainables if key.startswith("G_mapping/")}
+    else:
+        assert still == set()
+
+
+def expected_variables(case: Case) -> dict[str, list[int]]:
+    """Published names and shapes."""
+    kwargs = {"architecture": "skip" if case.class_name == "Generator" else "resnet"}
+    kwargs |= {"num_channels": 3, "modulated_min_log2": 2, "modulated_max_log2": 7} | case.kwargs
+    sides = [4, 8, 16][: resolution_log2(kwargs["resolution"]) - 1]
+    channels, architecture = kwargs["num_channels"], kwargs["architecture"]
+    width = {4: 8, 8: 4, 16: 2}
+    expected: dict[str, list[int]] = {}
+
+    def biased(scope, *shape):
+        expected[f"{scope}/weight"] = list(shape)
+        expected[f"{scope}/bias"] = [shape[-1]]
+
+    if case.class_name != "Generator":
+        for side in sides:
+            scope = f"{side}x{side}"
+            if side == sides[-1] or architecture == "skip":
+                biased(f"{scope}/FromRGB", 1, 1, channels, width[side])
+            if side > 4:
+                below = width[side // 2]
+                biased(f"{scope}/Conv0", 3, 3, width[side], width[side])
+                biased(f"{scope}/Conv1_down", 3, 3, width[side], below)
+                if architecture == "resnet":
+                    expected[f"{scope}/Skip/weight"] = [1, 1, width[side], below]
+        discriminates = case.class_name == "Discriminator"
+        biased("4x4/Conv", 3, 3, 9 if discriminates else 8, 8)
+        biased("4x4/Dense0", 128, 8)
+        biased("Output", 8, 1 if discriminates else 11)
+        return expected
+
+    def modulated(side, layer, *shape):
+        scope = f"G_synthesis/{side}x{side}/{layer}"
+        biased(scope, *shape)
+        if layer != "ToRGB":
+            expected[f"{scope}/noise_strength"] = []
+        if kwargs["modulated_min_log2"] <= np.log2(side) <= kwargs["modulated_max_log2"]:
+            expected[f"{scope}/mod_weight"] = [7, shape[-2]]
+            expected[f"{scope}/mod_bias"] = [shape[-2]]
+
+    biased("G_synthesis/4x4/Latent", 5, 128)
+    for side in sides:
+        if side == 4:
+            modulated(4, "Conv", 3, 3, 8, 8)
+        else:
+            modulated(side, "Conv0_up", 3, 3, width[side // 2], width[side])
+            modulated(side, "Conv1", 3, 3, width[side], width[side])
+            if architecture == "resnet":
+                skip = [1, 1, width[side // 2], width[side]]
+                expected[f"G_synthesis/{side}x{side}/Skip/weight"] = skip
+        if architecture == "skip" or side == sides[-1]:
+            modulated(side, "ToRGB", 1, 1, width[side], channels)
+    for slot, side in enumerate([4, 8, 8, 16, 16][: 2 * len(sides) - 1]):
+        expected[f"G_synthesis/noise{slot}"] = [1, 1, side, side]
+    widths = [6, 7] if kwargs["mapping_layers"] == 1 else [6, 9, 7]
+    for layer, (fan_in, units) in enumerate(itertools.pairwise(widths)):
+        biased(f"G_mapping/Dense{layer}", fan_in, units)
+    return expected
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_variables_have_published_names_and_shapes(name):
+    network = CASES[name].network()
+    variables = network.named_variables()
+    assert {key: list(v.shape) for key, v in variables.items()} == expected_variables(CASES[name])
+    assert len({id(variable) for variable in variables.values()}) == len(variables)
+    noise = {key for key in variables if key.startswith("G_synthesis/noise")}
+    assert set(network.named_trainables()) == set(variables) - noise
+    # What tf.train.Checkpoint and optimisers see is the same set.
+    assert {id(v) for v in network.variables} == {id(v) for v in variables.values()}
+
+
+def test_feature_maps():
+    assert [feature_maps(stage, 8192, 1.0, 1, 512) for stage in range(7)] == [512] * 5 + [256, 128]
+    assert [feature_maps(stage, 64, 0.5, 20, 40) for stage in range(5)] == [40, 40, 32, 22, 20]
+
+
+def independent_mapping(network, bits):
+    """Styles of one slot, in NumPy."""
+    kwargs, x = network.kwargs, bits.numpy()
+    x = 2 * x - 1 if kwargs["center_bits"] else x
+    for layer in range(kwargs["mapping_layers"]):
+        weight, bias = (
+            network.named_variables()[f"G_mapping/Dense{layer}/{kind}"].numpy() * lrmul
+            for kind, lrmul in (
+                ("weight", kwargs["mapping_lrmul"]),
+                ("bias", kwargs["mapping_lrmul"]),
+            )
+        )
+        x = x @ weight / np.sqrt(len(weight)) + bias
+        if kwargs["mapping_act"] == "lrelu":
+            x = np.where(x > 0, x, 0.2 * x) * np.sqrt(2)
+    return x
+
+
+@pytest.mark.parametrize("options", [{}, CASES["generator centred, one linear layer"].options])
+def test_mapping_is_the_same_in_every_slot(options):
+    case = Case("Generator", options)
+    network = case.network()
+    bits = case.inputs(4)[1]
+    styles = network.map_fingerprints(bits)
+    expected = independent_mapping(network, bits)
+    slots = 2 * resolution_log2(case.kwargs["resolution"]) - 2
+    assert styles.shape == (4, slots, 7)
+    for slot in range(slots):
+        np.testing.assert_allclose(styles[:, slot], expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_fingerprint_reaches_the_modulated_layers_only(name):
+    case = CASES[name]
+    network = case.network()
+    latents, bits = case.inputs(2)
+    images, other = network(latents, bits), network(latents, 1 - bits)
+    assert np.array_equal(images, other) == (name == "generator modulated nowhere")
+    assert not np.array_equal(images, network(-latents, bits))
+    # A style slot matters exactly when its layer is there and modulated.
+    styles = network.map_fingerprints(bits)
+    with tf.GradientTape() as tape:
+        tape.watch(styles)
+        loss = tf.reduce_sum(tf.sin(network.synthesize(latents, styles)))
+    slopes = tape.gradient(loss, styles, unconnected_gradients="zero")
+    used = [bool(np.any(slopes[:, slot])) for slot in range(slopes.shape[1])]
+    layers = [["4x4/Conv"]]  # of every slot
+    for side in (8, 16)[: slopes.shape[1] // 2 - 1]:
+        before = f"{side // 2}x{side // 2}/ToRGB"
+        layers += [[before, f"{side}x{side}/Conv0_up"], [f"{side}x{side}/Conv1"]]
+    last = case.kwargs["resolution"]
+    layers.append([f"{last}x{last}/ToRGB"])
+    variables = network.named_variables()
+    modulated = [
+        any(f"G_synthesis/{layer}/mod_weight" in variables for layer in slot) for slot in layers
+    ]
+    assert used == modulated
+
+
+def test_each_rgb_layer_reads_the_slot_behind_its_convolution():
+    case = CASES["generator skip"]
+    network = case.network()
+    latents, bits = case.inputs(2)
+    styles = network.map_fingerprints(bits)
+    # With the lower resolutions' ToRGB the only layers that read styles, slots 1 and 3 remain.
+    for key, variable in network.named_variables().items():
+        if key.endswith("mod_weight") and "ToRGB" not in key:
+            variable.assign(tf.zeros_like(variable))
+    with tf.GradientTape() as tape:
+        tape.watch(styles)
+        loss = tf.reduce_sum(tf.sin(network.synthesize(latents, styles)))
+    slopes = tape.gradient(loss, styles).numpy()
+    assert [slot for slot in range(6) if np.any(slopes[:, slot])] == [1, 3, 5]
+
+
+def silence_lower_rgb(network, layer):
+    """Zeroes the RGB layers below the last resolution, which leaves `orig`."""
+    for key, variable in network.named_variables().items():
+        if f"/{layer}/" in key and "8x8" not in key and "mod" not in key:
+            variable.assign(tf.zeros_like(variable))
+
+
+@pytest.mark.parametrize("class_name", ["Generator", "Discriminator", "Decoder"])
+def test_orig_is_skip_without_the_lower_rgb_layers(class_name):
+    skip = Case(class_name, {"architecture": "skip"}).network()
+    case = Case(class_name, {"architecture": "orig"})
+    orig = case.network(seed=2)
+    shared = skip.named_variables()
+    for key, variable in orig.named_variables().items():
+        variable.assign(shared[key])
+    inputs = case.inputs(4)
+    expected = outputs(orig, inputs)
+    assert not np.allclose(outputs(skip, inputs)[0], expected[0], atol=1e-3)
+    silence_lower_rgb(skip, "ToRGB" if class_name == "Generator" else "FromRGB")
+    assert_close(outputs(skip, inputs), expected)
+
+
+def test_noise_given_and_stored():
+    case = CASES["generator resnet"]
+    network = case.network()
+    inputs = case.inputs(3)
+    assert network.noise_shapes == [(4, 4), (8, 8), (8, 8)]
+    stored = [
+        network.named_variables()[f"G_synthesis/noise{slot}"].numpy().transpose(0, 2, 3, 1)
+        for slot in range(3)
+    ]
+    images = network(*inputs)
+    assert np.array_equal(network(*inputs, noise=stored), images)
+    tf.random.set_seed(1)
+    fresh = network.sample_noise(3)
+    assert [tuple(noise.shape) for noise in fresh] == [
+        (3, h, w, 1) for h, w in network.noise_shapes
+    ]
+    values = np.concatenate([noise.numpy().ravel() for noise in fresh])
+    assert abs(values.mean()) < 0.1
+    assert abs(values.std() - 1) < 0.1
+    assert not np.array_equal(fresh[0][0], fresh[0][1])
+    # Each layer reads its map, each image its own row.
+    batch = network(*inputs, noise=fresh)
+    for slot in range(3):
+        mixed = [*fresh[:slot], stored[slot], *fresh[slot + 1 :]]
+        assert not np.allclose(network(*inputs, noise=mixed), batch, atol=1e-4)
+    for i in range(3):
+        single = network(*(x[i : i + 1] for x in inputs), noise=[n[i : i + 1] for n in fresh])
+        assert_close([batch[i : i + 1]], [single])
+
+
+def test_noise_starts_without_effect():
+    case = CASES["generator skip"]
+    network = build("Generator", case.kwargs | {"seed": 1})
+    inputs = case.inputs(2)
+    noise = [100.0 + n for n in network.sample_noise(2)]
+    assert np.array_equal(network(*inputs), network(*inputs, noise=noise))
+
+
+def test_flat_noise_is_cut_into_maps():
+    network = CASES["generator skip"].network()
+    flat = np.arange(2 * 656, dtype=np.float32).reshape(2, 656)  # 4*4 + 2*8*8 + 2*16*16
+    maps = network.split_noise(tf.constant(flat))
+    assert [tuple(noise.shape[1:3]) for noise in maps] == network.noise_shapes
+    assert np.array_equal(np.concatenate([n.numpy().reshape(2, -1) for n in maps], axis=1), flat)
+
+
+@pytest.mark.parametrize(("batch", "group"), [(8, 4), (12, 4), (6, 3), (4, 4), (3, 4), (1, 4)])
+def test_minibatch_standard_deviation_of_strided_groups(batch, group):
+    x = np.random.default_rng(0).standard_normal([batch, 2, 3, 5]).astype(np.float32)
+    x *= np.arange(1, batch + 1)[:, None, None, None]  # so that groups differ
+    groups = max(batch // group, 1)
+    feature = np.zeros([batch, 2, 3, 1])
+    for first in range(groups):
+        members = list(range(first, batch, groups))
+        feature[members] = np.sqrt(x[members].var(axis=0) + 1e-8).mean()
+    expected = np.concatenate([x, feature], axis=3)
+    np.testing.assert_allclose(minibatch_stddev(tf.constant(x), group), expected, rtol=1e-5)
+    unknown = tf.function(
+        lambda images: minibatch_stddev(images, group),
+        input_signature=[tf.TensorSpec([None, 2, 3, 5])],
+    )
+    np.testing.assert_allclose(unknown(x), expected, rtol=1e-5)
+
+
+def test_group_size_takes_effect():
+    case = CASES["discriminator resnet"]
+    inputs = case.inputs(4)
+    network = case.network()
+    other = build("Discriminator", network.kwargs | {"mbstd_group_size": 2})
+    other.copy_from(network)
+    assert not np.allclose(network(*inputs), other(*inputs), atol=1e-4)
+
+
+def test_decoder_reads_each_image_alone():
+    case = CASES["decoder resnet"]
+    network = case.network()
+    images = case.inputs(4)[0]
+    together = network(images)
+    alone = [network(images[i : i + 1]) for i in range(4)]
+    assert_close(together, [tf.concat(results, axis=0) for results in zip(*alone, strict=True)])
+
+
+SMALL = {"resolution": 8} | WIDTHS
+SMALL_GENERATOR = SMALL | CODE | MAPPING
+ERRORS = [
+    (lambda: Generator(**SMALL_GENERATOR | {"resolution": 12}), "resolution 12: expected a power"),
+    (lambda: Decoder(**SMALL | {"resolution": 2}), "resolution 2: expected a power of two"),
+    (lambda: Discriminator(**SMALL, architecture="dense"), "expected one of skip, resnet, orig"),
+    (lambda: Generator(**SMALL_GENERATOR, architecture="?"), "expected one of skip, resnet, orig"),
+    (lambda: Generator(**SMALL_GENERATOR | {"mapping_layers": 0}), "mapping_layers=0: expected"),
+    (
+        lambda: Generator(**SMALL_GENERATOR)(tf.zeros([2, 4]), tf.zeros([2, 6])),
+        r"latents: expected shape \[any, 5\], got \(2, 4\)",
+    ),
+    (
+        lambda: Generator(**SMALL_GENERATOR)(tf.zeros([2, 5]), tf.zeros([2, 5])),
+        r"fingerprints: expected shape \[any, 6\], got \(2, 5\)",
+    ),
+    (
+        lambda: Generator(**SMALL_GENERATOR).synthesize(tf.zeros([2, 5]), tf.zeros([2, 3, 7])),
+        r"styles: expected shape \[any, 4, 7\], got \(2, 3, 7\)",
+    ),
+    (
+        lambda: Generator(**SMALL_GENERATOR)(tf.zeros([2, 5]), tf.zeros([2, 6]), noise=[]),
+        "noise: expected 3 maps, got 0",
+    ),
+    (
+        lambda: Discriminator(**SMALL)(tf.zeros([2, 8, 8, 1])),
+        r"images: expected shape \[any, 8, 8, 3\], got \(2, 8, 8, 1\)",
+    ),
+    (
+        lambda: Decoder(**SMALL)(tf.zeros([2, 16, 8, 3])),
+        r"images: expected shape \[any, 8, 8, 3\], got \(2, 16, 8, 3\)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), ERRORS)
+def test_errors(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_table_builds_what_it_knows_only():
+    assert isinstance(build("Decoder", SMALL), Decoder)
+    with pytest.raises(KeyError, match="Encoder"):
+        build("Encoder", {})
+    with pytest.raises(TypeError, match="label_size"):
+        build("Decoder", SMALL | {"label_size": 3})
