@@ -146,26 +146,25 @@ PRESETS: dict[str, Preset] = {
     # Small models for a CPU; docs/training.md says how these settings were found.
     "config-tiny": Preset(
         fmap_base=256,
-        fmap_max=32,
-        latent_size=32,
+        fmap_max=64,
+        latent_size=16,
         dlatent_size=64,
         recipe="bits-first",
         watermark_size=32,
         modulated_range="16-128",
         total_kimg=120.0,
-        loss=LossConfig(decouple=0.5, latent=0.5, bits=10.0, gamma=10.0),
+        loss=LossConfig(decouple=1.0, latent=1.0, bits=10.0, gamma=10.0),
         schedule=ScheduleConfig(
-            g_lr=0.003,
-            e_lr=0.003,
-            d_lr=0.003,
-            bits_kimg=16.0,
-            bits_lr=0.01,
-            ramp_kimg=24.0,
-            decay_kimg=30.0,
+            g_lr=0.004,
+            e_lr=0.004,
+            d_lr=0.004,
+            decay_kimg=40.0,
             final_lr=0.1,
-            ema_kimg=5.0,
+            ema_kimg=2.0,
+            g_reg_interval=0,
         ),
         ticks=TickConfig(kimg=4.0, image_ticks=5, snapshot_ticks=10),
+        decoder={"fmap_max": 128},
     ),
 }
 
@@ -236,8 +235,6 @@ def setup_training_config(options: TrainOptions, resolution: int, num_channels: 
         raise UserError(f"--recipe={recipe}: choose one of {', '.join(RECIPES)}")
     bits_first = recipe == "bits-first"
     schedule = preset.schedule
-    if bits_first and schedule.bits_kimg == 0:
-        schedule = replace(schedule, bits_kimg=200.0, ramp_kimg=400.0)
     if not bits_first:
         schedule = replace(schedule, bits_kimg=0.0, ramp_kimg=0.0)
     images = {"resolution": resolution, "num_channels": num_channels}
