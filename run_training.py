@@ -48,7 +48,7 @@ def build_parser() -> cli.ArgumentParser:
     add("--kimg-per-tick", type=cli.positive_float, metavar="KIMG", help="between lines of the log")
     add("--image-snapshot-ticks", type=cli.positive_int, metavar="N", help="between image grids")
     add("--snapshot-ticks", type=cli.positive_int, metavar="N", help="between snapshots")
-    add("--recipe", metavar="NAME", help="published or bits-first (docs/training.md)")
+    add("--mapping", metavar="NAME", help="of fingerprints: published or linear (docs/training.md)")
     add("--inception", metavar="FILE", help="Inception graph for FID: path or URL")
     cli.add_boolean(parser, "--jit", default=True, help="compile with XLA")
     add("--dry-run", action="store_true", help="check everything, print the settings, stop")
@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         kimg_per_tick=args.kimg_per_tick,
         snapshot_ticks=args.snapshot_ticks,
         image_snapshot_ticks=args.image_snapshot_ticks,
-        recipe=args.recipe,
+        mapping=args.mapping,
         inception=args.inception,
         jit=args.jit,
     )

@@ -14,6 +14,7 @@ import tensorflow as tf
 from dnnlib.errors import UserError
 from tests.deviation import Deviation, compare_gradients, compare_values, failure, largest
 from training import loss as losses
+from training.config import LossConfig
 from training.networks.layers import Network
 from training.networks.table import build
 
@@ -167,9 +168,9 @@ def _generator_and_decoder_loss(networks: Networks, data: Tensors) -> tf.Tensor:
     images = networks["G"](data["latents"], data["fingerprints"])
     other = networks["G"](data["latents"], data["fingerprints_other"])
     latents, logits = networks["E"](images)
-    weights = losses.LossWeights()
+    weights = LossConfig()
     return (
-        weights.adversarial * losses.generator_adversarial_loss(networks["D"](images))
+        losses.generator_adversarial_loss(networks["D"](images))
         + weights.decouple * losses.decouple_loss(images, other)
         + weights.latent * losses.latent_loss(data["latents"], latents)
         + weights.bits * losses.bits_loss(data["fingerprints"], logits)

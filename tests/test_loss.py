@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from training import loss
+from training.config import LossConfig
 
 RNG_SEED = 11
 
@@ -22,8 +23,8 @@ def f32(x):
 
 
 def test_published_weights():
-    weights = loss.LossWeights()
-    assert (weights.adversarial, weights.decouple, weights.latent, weights.bits) == (1, 2, 1, 2)
+    weights = LossConfig()
+    assert (weights.decouple, weights.latent, weights.bits) == (2, 1, 2)
 
 
 def test_latent_loss():

@@ -6,8 +6,8 @@ import tensorflow as tf
 class Adam(tf.Module):
     """Adam (Kingma and Ba, arXiv 1412.6980), one fused update per variable.
 
-    `variable -= lr * sqrt(1 - b2^t) / (1 - b1^t) * m / (sqrt(v) + eps)`, where t counts the updates,
-    those of a regulariser that shares this optimiser included.
+    `variable -= lr * sqrt(1 - b2^t) / (1 - b1^t) * m / (sqrt(v) + eps)`, where t counts the
+    updates, those of a regulariser that shares this optimiser included.
 
     Args:
         variables: what is trained, by name.

@@ -19,14 +19,11 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """Learning rates, and what comes when. Lengths in kimg (1000 real images shown); 0: none."""
+    """Learning rates and intervals. Lengths in kimg (1000 real images shown); 0: none."""
 
     g_lr: float = 0.002
     e_lr: float = 0.002
     d_lr: float = 0.002
-    bits_kimg: float = 0.0  # decoder losses alone, before the discriminator joins
-    bits_lr: float = 0.002  # of G and E during that time
-    ramp_kimg: float = 0.0  # realism and decoupling grow to their weights
     decay_kimg: float = 0.0  # at the end of the run the rates fall linearly ...
     final_lr: float = 1.0  # ... to this share
     ema_kimg: float = 10.0  # half-life of the generator average Gs
@@ -100,7 +97,7 @@ class TrainOptions:
     kimg_per_tick: float | None = None
     snapshot_ticks: int | None = None
     image_snapshot_ticks: int | None = None
-    recipe: str | None = None
+    mapping: str | None = None
     inception: str | None = None
     jit: bool = True
 
@@ -115,7 +112,7 @@ class Preset:
     d_architecture: str = "resnet"
     latent_size: int = 512
     dlatent_size: int = 512
-    recipe: str = "published"
+    mapping: str = "published"  # a key of MAPPINGS
     watermark_size: int = 128
     modulated_range: str = "4-128"
     total_kimg: float = 88000.0
@@ -127,7 +124,18 @@ class Preset:
 
 
 ARCHITECTURES = ("skip", "resnet", "orig")
-RECIPES = ("published", "bits-first")
+
+# Fingerprint mappings by name: keyword arguments of the generator.
+MAPPINGS: dict[str, dict[str, Any]] = {
+    "published": {},
+    # Well conditioned: one linear layer on bits as -1/+1.
+    "linear": {
+        "mapping_layers": 1,
+        "mapping_lrmul": 1.0,
+        "mapping_act": "linear",
+        "center_bits": True,
+    },
+}
 
 
 def _published_presets() -> dict[str, Preset]:
@@ -149,7 +157,7 @@ PRESETS: dict[str, Preset] = {
         fmap_max=64,
         latent_size=16,
         dlatent_size=64,
-        recipe="bits-first",
+        mapping="linear",
         watermark_size=32,
         modulated_range="16-128",
         total_kimg=120.0,
@@ -166,14 +174,6 @@ PRESETS: dict[str, Preset] = {
         ticks=TickConfig(kimg=4.0, image_ticks=5, snapshot_ticks=10),
         decoder={"fmap_max": 128},
     ),
-}
-
-# What "bits-first" changes in a published preset when a user asks for it.
-_BITS_FIRST_MAPPING = {
-    "mapping_layers": 1,
-    "mapping_lrmul": 1.0,
-    "mapping_act": "linear",
-    "center_bits": True,
 }
 
 
@@ -230,13 +230,9 @@ def setup_training_config(options: TrainOptions, resolution: int, num_channels: 
         )
     num_gpus = max(options.num_gpus, 1)
     minibatch_gpu, minibatch = _minibatches(options, preset, num_gpus)
-    recipe = options.recipe or preset.recipe
-    if recipe not in RECIPES:
-        raise UserError(f"--recipe={recipe}: choose one of {', '.join(RECIPES)}")
-    bits_first = recipe == "bits-first"
-    schedule = preset.schedule
-    if not bits_first:
-        schedule = replace(schedule, bits_kimg=0.0, ramp_kimg=0.0)
+    mapping = options.mapping or preset.mapping
+    if mapping not in MAPPINGS:
+        raise UserError(f"--mapping={mapping}: choose one of {', '.join(MAPPINGS)}")
     images = {"resolution": resolution, "num_channels": num_channels}
     fmaps = {"fmap_base": preset.fmap_base, "fmap_max": preset.fmap_max}
     sizes = {"latent_size": preset.latent_size, "fingerprint_size": num_bits}
@@ -263,7 +259,7 @@ def setup_training_config(options: TrainOptions, resolution: int, num_channels: 
             "architecture": preset.g_architecture,
             "modulated_min_log2": lo,
             "modulated_max_log2": hi,
-            **(_BITS_FIRST_MAPPING if bits_first else {}),
+            **MAPPINGS[mapping],
         },
         D={**images, **fmaps, "architecture": preset.d_architecture},
         E={
@@ -279,7 +275,7 @@ def setup_training_config(options: TrainOptions, resolution: int, num_channels: 
             bits=_choose(options.bits_weight, preset.loss.bits),
             gamma=_choose(options.gamma, preset.loss.gamma),
         ),
-        schedule=schedule,
+        schedule=preset.schedule,
         ticks=TickConfig(
             kimg=_choose(options.kimg_per_tick, ticks.kimg),
             image_ticks=_choose(options.image_snapshot_ticks, ticks.image_ticks),

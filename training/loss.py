@@ -3,19 +3,7 @@
 Yu et al., arXiv 2012.08726, section 3.2; StyleGAN2, arXiv 1912.04958, section 3 and appendix B.
 """
 
-from dataclasses import dataclass
-
 import tensorflow as tf
-
-
-@dataclass(frozen=True)
-class LossWeights:
-    """Weights of the generator and decoder loss; numbers or scalar tensors."""
-
-    adversarial: float | tf.Tensor = 1.0
-    decouple: float | tf.Tensor = 2.0
-    latent: float | tf.Tensor = 1.0
-    bits: float | tf.Tensor = 2.0
 
 
 def latent_loss(latents: tf.Tensor, decoded: tf.Tensor) -> tf.Tensor:

@@ -75,16 +75,14 @@ class Steps(tf.Module):
         self.e_adam = self._adam(decoder.named_trainables(), options.g_reg_interval)
         self.d_adam = self._adam(discriminator.named_trainables(), options.d_reg_interval)
         self._compiled = {
-            phase: tf.function(phase, jit_compile=options.jit, autograph=False)
+            phase.__name__: tf.function(phase, jit_compile=options.jit, autograph=False)
             for phase in (
-                self.bits_gradients,
                 self.generator_gradients,
                 self.path_length_gradients,
                 self.discriminator_gradients,
                 self.r1_gradients,
             )
         }
-        self.bits_step = tf.function(self._bits_step, autograph=False)
         self.generator_step = tf.function(self._generator_step, autograph=False)
         self.path_length_step = tf.function(self._path_length_step, autograph=False)
         self.discriminator_step = tf.function(self._discriminator_step, autograph=False)
@@ -124,29 +122,13 @@ class Steps(tf.Module):
 
     # Phases as pure functions: tensors -> gradients and statistics.
 
-    def bits_gradients(
-        self, latents: tf.Tensor, bits: tf.Tensor, noise: tf.Tensor, weights: tf.Tensor
-    ) -> Gradients:
-        """Decoder losses alone, before the discriminator joins."""
-        g, e = self.generator, self.decoder
-        with tf.GradientTape() as tape:
-            images = g(latents, bits[0], g.split_noise(noise[0]))
-            decoded, logits = e(images)
-            latent_loss = tf.reduce_mean(loss.latent_loss(latents, decoded))
-            bits_loss = tf.reduce_mean(loss.bits_loss(bits[0], logits))
-            range_loss = tf.reduce_mean(tf.square(tf.nn.relu(tf.abs(images) - 1)))
-            total = weights[2] * latent_loss + weights[3] * bits_loss + range_loss
-        gradients = tape.gradient(total, self._g_vars + self._e_vars, unconnected_gradients="zero")
-        return gradients, {
-            "loss_E_latents": latent_loss,
-            "loss_E_watermarks": bits_loss,
-            "bit_accuracy": loss.bit_accuracy(bits[0], logits),
-        }
-
     def generator_gradients(
         self, latents: tf.Tensor, bits: tf.Tensor, noise: tf.Tensor, weights: tf.Tensor
     ) -> Gradients:
-        """Generator and decoder step: two fingerprints, one latent (paper, equation 6)."""
+        """Generator and decoder step: two fingerprints, one latent (paper, equation 6).
+
+        `weights` are those of the decouple, latent and bits losses.
+        """
         g, d, e = self.generator, self.discriminator, self.decoder
         n = self.options.minibatch_gpu
         with tf.GradientTape() as tape:
@@ -164,10 +146,10 @@ class Steps(tf.Module):
             latent_loss = tf.reduce_mean(loss.latent_loss(latents, decoded))
             bits_loss = tf.reduce_mean(loss.bits_loss(bits[0], logits))
             total = (
-                weights[0] * adversarial
-                + weights[1] * decouple
-                + weights[2] * latent_loss
-                + weights[3] * bits_loss
+                adversarial
+                + weights[0] * decouple
+                + weights[1] * latent_loss
+                + weights[2] * bits_loss
             )
         gradients = tape.gradient(total, self._g_vars + self._e_vars, unconnected_gradients="zero")
         return gradients, {
@@ -243,33 +225,17 @@ class Steps(tf.Module):
         n = self.options.minibatch_gpu
         return reals[index * n : (index + 1) * n]
 
-    def _apply_ge(self, gradients: list[tf.Tensor], lr_g: tf.Tensor, lr_e: tf.Tensor) -> None:
-        split = len(self._g_vars)
-        self.g_adam.apply(gradients[:split], lr_g * lazy_ratio(self.options.g_reg_interval))
-        self.e_adam.apply(gradients[split:], lr_e * lazy_ratio(self.options.g_reg_interval))
-
-    def _ge_step(
-        self,
-        phase: Callable[..., Gradients],
-        calls: int,
-        step: tf.Tensor,
-        lr: tf.Tensor,
-        weights: tf.Tensor,
-    ) -> Stats:
+    def _generator_step(self, step: tf.Tensor, lr: tf.Tensor, weights: tf.Tensor) -> Stats:
         def one(index: int) -> Gradients:
-            n = self.options.minibatch_gpu
-            drawn = self._draw(step, "generator", index, n, calls)
-            return self._compiled[phase](*drawn, weights)
+            drawn = self._draw(step, "generator", index, self.options.minibatch_gpu, 2)
+            return self._compiled["generator_gradients"](*drawn, weights)
 
         gradients, stats = self._accumulate(one)
-        self._apply_ge(gradients, lr[0], lr[1])
+        split = len(self._g_vars)
+        ratio = lazy_ratio(self.options.g_reg_interval)
+        self.g_adam.apply(gradients[:split], lr[0] * ratio)
+        self.e_adam.apply(gradients[split:], lr[1] * ratio)
         return stats
-
-    def _bits_step(self, step: tf.Tensor, lr: tf.Tensor, weights: tf.Tensor) -> Stats:
-        return self._ge_step(self.bits_gradients, 1, step, lr, weights)
-
-    def _generator_step(self, step: tf.Tensor, lr: tf.Tensor, weights: tf.Tensor) -> Stats:
-        return self._ge_step(self.generator_gradients, 2, step, lr, weights)
 
     def _path_length_step(self, step: tf.Tensor, lr: tf.Tensor) -> Stats:
         n = max(self.options.minibatch_gpu // 2, 1)
@@ -279,7 +245,7 @@ class Steps(tf.Module):
             drawn = self._draw(step, "path_length", index, n, 1)
             seed = self._stream(step, "path_length_pixels", index)
             pixels = tf.random.stateless_normal([*shape, self.generator.num_channels], seed)
-            return self._compiled[self.path_length_gradients](*drawn, pixels)
+            return self._compiled["path_length_gradients"](*drawn, pixels)
 
         gradients, stats = self._accumulate(one)
         self.g_adam.apply(gradients, lr[0] * lazy_ratio(self.options.g_reg_interval))
@@ -291,7 +257,7 @@ class Steps(tf.Module):
     ) -> Stats:
         def one(index: int) -> Gradients:
             drawn = self._draw(step, "discriminator", index, self.options.minibatch_gpu, 1)
-            phase = self._compiled[self.discriminator_gradients]
+            phase = self._compiled["discriminator_gradients"]
             return phase(*drawn, self._slice(reals, index))
 
         gradients, stats = self._accumulate(one)
@@ -301,7 +267,7 @@ class Steps(tf.Module):
 
     def _r1_step(self, reals: tf.Tensor, lr: tf.Tensor) -> Stats:
         gradients, stats = self._accumulate(
-            lambda index: self._compiled[self.r1_gradients](self._slice(reals, index))
+            lambda index: self._compiled["r1_gradients"](self._slice(reals, index))
         )
         self.d_adam.apply(gradients, lr[2] * lazy_ratio(self.options.d_reg_interval))
         return stats

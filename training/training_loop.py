@@ -4,6 +4,7 @@ import contextlib
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -22,13 +23,11 @@ from metrics.sampling import make_context
 from training.config import TrainConfig
 from training.dataset import Dataset
 from training.image_grid import grid_size, save_grid
-from training.networks.decoder import Decoder
-from training.networks.discriminator import Discriminator
 from training.networks.generator import Generator
 from training.progress_log import ProgressLog, Statistics
-from training.schedule import moment
+from training.schedule import learning_rates
+from training.setup import make_networks, make_steps
 from training.snapshot import load_networks, save_snapshot
-from training.steps import StepOptions, Steps
 
 
 class Run:
@@ -42,33 +41,16 @@ class Run:
         tf.random.set_seed(config.seed)
         self.config = config
         self.dataset = dataset
-        self.generator = Generator(**config.G, seed=config.seed)
-        self.average = Generator(**config.G, seed=config.seed)
-        self.discriminator = Discriminator(**config.D, seed=config.seed + 1)
-        self.decoder = Decoder(**config.E, seed=config.seed + 2)
+        self.networks = make_networks(config)
         self.num_images = 0  # real images shown
         self.iteration = 0
         self.pl_mean = 0.0
         if config.resume_pkl is not None:
             self._resume(config.resume_pkl)
-        self.steps = Steps(
-            generator=self.generator,
-            discriminator=self.discriminator,
-            decoder=self.decoder,
-            average=self.average,
-            options=StepOptions(
-                minibatch=config.minibatch,
-                minibatch_gpu=config.minibatch_gpu,
-                gamma=config.loss.gamma,
-                g_reg_interval=config.schedule.g_reg_interval,
-                d_reg_interval=config.schedule.d_reg_interval,
-                seed=config.seed,
-                jit=config.jit,
-            ),
-        )
+        self.steps = make_steps(config, self.networks)
         self.steps.pl_mean.assign(self.pl_mean)
         self.context = self._metric_context()
-        self.grids = _Grids(self.average, config.seed)
+        self.grids = _Grids(self.networks.Gs, config.seed)
 
     @property
     def kimg(self) -> float:
@@ -77,24 +59,18 @@ class Run:
 
     def train_iteration(self, batches: Iterator[np.ndarray]) -> dict[str, tf.Tensor]:
         """One minibatch through all phases that are due; returns their statistics."""
-        config, steps = self.config, self.steps
-        now = moment(config, self.num_images)
+        config, schedule, steps = self.config, self.config.schedule, self.steps
         step = tf.constant(self.iteration, tf.int64)
-        rates = tf.constant(now.learning_rates, tf.float32)
-        weights = tf.constant(now.weights, tf.float32)
-        if now.bits_only:
-            stats = dict(steps.bits_step(step, rates, weights))
-            self.average.copy_from(self.generator)
-        else:
-            schedule = config.schedule
-            stats = dict(steps.generator_step(step, rates, weights))
-            if schedule.g_reg_interval and self.iteration % schedule.g_reg_interval == 0:
-                stats |= steps.path_length_step(step, rates)
-            reals = tf.cast(next(batches), tf.float32) / 127.5 - 1
-            beta = 0.5 ** (config.minibatch / (config.schedule.ema_kimg * 1000))
-            stats |= steps.discriminator_step(step, reals, rates, tf.constant(beta, tf.float32))
-            if schedule.d_reg_interval and self.iteration % schedule.d_reg_interval == 0:
-                stats |= steps.r1_step(reals, rates)
+        rates = tf.constant(learning_rates(config, self.num_images), tf.float32)
+        weights = tf.constant([config.loss.decouple, config.loss.latent, config.loss.bits])
+        stats = dict(steps.generator_step(step, rates, weights))
+        if schedule.g_reg_interval and self.iteration % schedule.g_reg_interval == 0:
+            stats |= steps.path_length_step(step, rates)
+        reals = tf.cast(next(batches), tf.float32) / 127.5 - 1
+        beta = 0.5 ** (config.minibatch / (schedule.ema_kimg * 1000))
+        stats |= steps.discriminator_step(step, reals, rates, tf.constant(beta, tf.float32))
+        if schedule.d_reg_interval and self.iteration % schedule.d_reg_interval == 0:
+            stats |= steps.r1_step(reals, rates)
         self.iteration += 1
         self.num_images += config.minibatch
         return stats
@@ -111,10 +87,10 @@ class Run:
         }
         save_snapshot(
             path,
-            E=self.decoder,
-            G=self.generator,
-            D=self.discriminator,
-            Gs=self.average,
+            E=self.networks.E,
+            G=self.networks.G,
+            D=self.networks.D,
+            Gs=self.networks.Gs,
             position=position,
         )
 
@@ -122,10 +98,10 @@ class Run:
         """Starts from the weights of a snapshot, and from its position if it says one."""
         found = load_networks(name)
         pairs = {
-            "G": (self.generator, found.G or found.Gs),
-            "Gs": (self.average, found.Gs or found.G),
-            "D": (self.discriminator, found.D),
-            "E": (self.decoder, found.E),
+            "G": (self.networks.G, found.G or found.Gs),
+            "Gs": (self.networks.Gs, found.Gs or found.G),
+            "D": (self.networks.D, found.D),
+            "E": (self.networks.E, found.E),
         }
         for slot, (ours, theirs) in pairs.items():
             if theirs is None:
@@ -144,18 +120,17 @@ class Run:
 
     def _metric_context(self) -> MetricContext:
         config = self.config
-        inception = check_inception(config.metrics, config.inception)
         context = make_context(
-            generator=self.average,
-            decoder=self.decoder,
+            generator=self.networks.Gs,
+            decoder=self.networks.E,
             dataset=self.dataset,
-            inception=inception,
             seed=config.seed,
             mirror_augment=config.mirror_augment,
             num_gpus=config.num_gpus,
         )
         check_metrics(config.metrics, context)
-        return context
+        # Last, since it may download a file.
+        return replace(context, inception=check_inception(config.metrics, config.inception))
 
 
 _FLAGS = {
@@ -164,8 +139,10 @@ _FLAGS = {
     "modulated_max_log2": "--res-modulated-range",
     "resolution": "a data set",
     "num_channels": "a data set",
-    "mapping_layers": "--recipe",
-    "mapping_lrmul": "--recipe",
+    "mapping_layers": "--mapping",
+    "mapping_lrmul": "--mapping",
+    "mapping_act": "--mapping",
+    "center_bits": "--mapping",
 }
 
 
@@ -204,7 +181,7 @@ def _describe(run: Run, log: ProgressLog) -> None:
         f"minibatch {config.minibatch} in slices of {config.minibatch_gpu}, seed {config.seed}, "
         f"to {config.total_kimg:g} kimg"
     )
-    for name, network in (("G", run.generator), ("D", run.discriminator), ("E", run.decoder)):
+    for name, network in (("G", run.networks.G), ("D", run.networks.D), ("E", run.networks.E)):
         count = sum(int(np.prod(v.shape)) for v in network.named_trainables().values())
         log.line(f"{name}: {count} parameters")
 
@@ -302,16 +279,16 @@ class _Tick:
         parts = [f"{name} {means[name]:.4f}" for name in shown if name in means]
         if parts:
             self._log.line("  " + "  ".join(parts))
-        schedule = moment(run.config, run.num_images)
+        g_rate, e_rate, d_rate = learning_rates(run.config, run.num_images)
         scalars = {_tag(name): value for name, value in means.items()}
         scalars |= {
             "Progress/tick": self.number,
             "Progress/kimg": run.kimg,
             "Progress/lod": 0.0,
             "Progress/minibatch": run.config.minibatch,
-            "Progress/G_lrate": schedule.learning_rates[0],
-            "Progress/D_lrate": schedule.learning_rates[2],
-            "Progress/adversarial_weight": schedule.weights[0],
+            "Progress/G_lrate": g_rate,
+            "Progress/E_lrate": e_rate,
+            "Progress/D_lrate": d_rate,
             "Timing/sec_per_tick": seconds,
             "Timing/sec_per_kimg": seconds / kimg,
             "Timing/maintenance_sec": self._maintenance,
