@@ -1,6 +1,7 @@
 """What a run tells while it trains: log.txt, TensorBoard, the progress bar."""
 
 import sys
+import time
 from collections import defaultdict
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +30,7 @@ class ProgressLog:
             )
         except OSError as error:
             raise write_error(run_dir / "log.txt", error) from error
+        self._shown = 0.0
         self._writer = tf.summary.create_file_writer(str(run_dir))
         self._bar = tqdm(
             total=round(total_kimg, 3),
@@ -68,13 +70,19 @@ class ProgressLog:
                 tf.summary.scalar(name, value)
         self._writer.flush()
 
-    def progress(self, kimg: float, bit_accuracy: float | None) -> None:
-        """Moves the bar."""
-        if self._bar.disable:
+    def progress(self, kimg: float, statistics: "Statistics") -> None:
+        """Moves the bar; twice a second at most, since reading a statistic waits for the device."""
+        if self._bar.disable or time.monotonic() - self._shown < 0.5:
             return
-        if bit_accuracy is not None:
-            self._bar.set_postfix_str(f"bit accuracy {bit_accuracy:.3f}", refresh=False)
+        if self._bar.n == 0:
+            # The first iteration compiles; the time left is told from the second on.
+            self._bar.initial = self._bar.n = kimg
+            self._bar.unpause()
+        accuracy = statistics.last("bit_accuracy")
+        if accuracy is not None:
+            self._bar.set_postfix_str(f"bit accuracy {accuracy:.3f}", refresh=False)
         self._bar.update(kimg - self._bar.n)
+        self._shown = time.monotonic()
 
 
 class Statistics:

@@ -166,7 +166,7 @@ def train(run: Run, run_dir: Path) -> None:
             batches = iter(dataset.batches(config.minibatch, config.seed, config.mirror_augment))
             while run.kimg < config.total_kimg and not interrupted.is_set:
                 statistics.add(run.train_iteration(batches))
-                log.progress(run.kimg, statistics.last("bit_accuracy"))
+                log.progress(run.kimg, statistics)
                 if tick.is_due():
                     tick.write(statistics)
                     _write_due(run, log, run_dir, tick)
