@@ -17,7 +17,7 @@ from training.steps import StepOptions, Steps
 
 BITS, LATENT = 5, 6
 RATES = tf.constant([0.01, 0.02, 0.03])
-WEIGHTS = tf.constant([1.0, 2.0, 3.0, 4.0])
+WEIGHTS = tf.constant([2.0, 3.0, 4.0])  # decouple, latent, bits
 GAMMA = 7.0
 
 
@@ -73,7 +73,6 @@ def step_number(value: int) -> tf.Tensor:
 
 
 PHASES: dict[str, Callable[[Steps, int], dict[str, tf.Tensor]]] = {
-    "bits": lambda steps, n: steps.bits_step(step_number(n), RATES, WEIGHTS),
     "generator": lambda steps, n: steps.generator_step(step_number(n), RATES, WEIGHTS),
     "path_length": lambda steps, n: steps.path_length_step(step_number(n), RATES),
     "discriminator": lambda steps, n: steps.discriminator_step(
@@ -189,16 +188,14 @@ def run_and_restore(steps: Steps, phase: str) -> dict[str, tf.Tensor]:
 
 
 @pytest.mark.usefixtures("eager")
-@pytest.mark.parametrize("phase", ["generator", "bits"])
-def test_accumulation_generator(monkeypatch: pytest.MonkeyPatch, phase: str) -> None:
+def test_accumulation_generator(monkeypatch: pytest.MonkeyPatch) -> None:
     """Minibatch 8 in slices of 4: the mean of the slices' gradients and statistics."""
     steps = make_steps(minibatch=8)
     recorder = Recorder(steps, monkeypatch)
-    stats = run_and_restore(steps, phase)
+    stats = run_and_restore(steps, "generator")
     assert len(recorder.drawn) == 2
     assert not np.array_equal(recorder.drawn[0][0], recorder.drawn[1][0])
-    pure = steps.generator_gradients if phase == "generator" else steps.bits_gradients
-    slices = [pure(*drawn, WEIGHTS) for drawn in recorder.drawn]
+    slices = [steps.generator_gradients(*drawn, WEIGHTS) for drawn in recorder.drawn]
     assert_close(recorder.gradients("G", "E"), mean([gradients for gradients, _ in slices]))
     for name, value in stats.items():
         expected = np.mean([float(slice_stats[name]) for _, slice_stats in slices])
@@ -212,12 +209,17 @@ def concatenated(drawn: list[tuple[tf.Tensor, ...]]) -> list[tf.Tensor]:
 
 @pytest.mark.usefixtures("eager")
 def test_accumulation_without_groups_is_the_whole_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The decoder sees every image alone, so that slices make no difference to its losses."""
+    """The decoder sees every image alone, so that slices make no difference to it."""
     steps = make_steps(minibatch=8)
     recorder = Recorder(steps, monkeypatch)
-    run_and_restore(steps, "bits")
-    whole, _ = steps.bits_gradients(*concatenated(recorder.drawn), WEIGHTS)
-    assert_close(recorder.gradients("G", "E"), whole)
+    run_and_restore(steps, "generator")
+    latents, bits, noise = concatenated(recorder.drawn)
+    g = steps.generator
+    with tf.GradientTape() as tape:
+        decoded, logits = steps.decoder(g(latents, bits[0], g.split_noise(noise[0])))
+        entropy = tf.nn.sigmoid_cross_entropy_with_logits(bits[0], logits)
+        total = 3 * tf.reduce_mean((decoded - latents) ** 2) + 4 * tf.reduce_mean(entropy)
+    assert_close(recorder.gradients("E"), tape.gradient(total, steps._e_vars))
 
 
 @pytest.mark.usefixtures("eager")
@@ -328,14 +330,17 @@ def draw(steps: Steps, calls: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
 def test_loss_is_the_weighted_sum(shared: Steps) -> None:
     """Every weight has its own part; together they make the gradient."""
     inputs = draw(shared, 2)
-    parts = [shared.generator_gradients(*inputs, weights)[0] for weights in tf.eye(4)]
-    for part in parts:
+    base, stats = shared.generator_gradients(*inputs, tf.zeros(3))
+    assert sum_of_squares(base[: len(shared._g_vars)]) > 0
+    assert sum_of_squares(base[len(shared._g_vars) :]) == 0
+    expected = [np.asarray(g) for g in base]
+    for weight, unit in zip((2, 3, 4), tf.eye(3), strict=True):
+        part = [
+            a - b for a, b in zip(shared.generator_gradients(*inputs, unit)[0], base, strict=True)
+        ]
         assert sum_of_squares(part) > 0
-    whole, stats = shared.generator_gradients(*inputs, WEIGHTS)
-    scaled = [
-        [w * np.asarray(g) for g in part] for w, part in zip((1, 2, 3, 4), parts, strict=True)
-    ]
-    assert_close(whole, [sum(group) for group in zip(*scaled, strict=True)])
+        expected = [a + weight * b for a, b in zip(expected, part, strict=True)]
+    assert_close(shared.generator_gradients(*inputs, WEIGHTS)[0], expected)
     assert set(stats) == {
         "loss_G", "loss_decouple", "loss_E_latents", "loss_E_watermarks", "scores/fake",
         "bit_accuracy",
@@ -382,7 +387,7 @@ def test_xla_changes_nothing(shared: Steps, phase: str) -> None:
 def test_jit_option(shared: Steps) -> None:
     """XLA compiles the phases if asked for, and only then."""
     for steps, jit in ((shared, False), (make_steps(jit=True), True)):
-        assert len(steps._compiled) == 5
+        assert len(steps._compiled) == 4
         for function in steps._compiled.values():
             assert bool(function._jit_compile) is jit
 
@@ -408,7 +413,6 @@ def test_phases_change_exactly_what_they_should(shared: Steps) -> None:
         "path_length": (g - last) | {"pl_mean"},
         "discriminator": d | average | noise,
         "r1": d - behind,
-        "bits": g | e,
     }.items():
         before = values(steps)
         stats = PHASES[phase](steps, 0)
@@ -455,11 +459,12 @@ def test_average_follows_the_generator(shared: Steps) -> None:
         np.testing.assert_allclose(variable, expected, rtol=1e-5, atol=1e-6, err_msg=name)
 
 
-def test_bits_alone_are_learnt(shared: Steps) -> None:
-    weights = tf.constant([0.0, 0.0, 0.0, 1.0])
+def test_bits_are_learnt(shared: Steps) -> None:
+    """A few hundred generator steps bring the bits through, against a discriminator at rest."""
+    weights = tf.constant([0.0, 0.0, 10.0])
     accuracies, losses = [], []
     for iteration in range(400):
-        stats = shared.bits_step(step_number(iteration), RATES, weights)
+        stats = shared.generator_step(step_number(iteration), RATES, weights)
         accuracies.append(float(stats["bit_accuracy"]))
         losses.append(float(stats["loss_E_watermarks"]))
     assert np.mean(accuracies[:20]) < 0.65

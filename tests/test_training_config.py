@@ -81,8 +81,6 @@ def test_published_preset(name: str) -> None:
             g_lr=0.002,
             e_lr=0.002,
             d_lr=0.002,
-            bits_kimg=0.0,
-            ramp_kimg=0.0,
             decay_kimg=0.0,
             ema_kimg=10.0,
             g_reg_interval=4,
@@ -153,7 +151,7 @@ def test_every_field_survives_json(tmp_path: Path) -> None:
         D={"fmap_base": 5},
         E={"architecture": "orig"},
         loss=LossConfig(0.1, 0.2, 0.3, 0.4),
-        schedule=ScheduleConfig(*(0.5 + i for i in range(9)), 10, 11),  # type: ignore[arg-type]
+        schedule=ScheduleConfig(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 7, 8),
         ticks=TickConfig(12.0, 13, 14),
         resume_pkl="r.pkl",
         inception="i.pb",
@@ -226,7 +224,7 @@ OPTIONS: dict[str, tuple[Any, dict[str, Any]]] = {
 
 def test_table_of_options_is_complete() -> None:
     names = {field.name for field in dataclasses.fields(TrainOptions)}
-    assert names == OPTIONS.keys() | {"dataset", "recipe"}
+    assert names == OPTIONS.keys() | {"dataset", "mapping"}
 
 
 @pytest.mark.parametrize("name", OPTIONS)
@@ -243,23 +241,22 @@ def test_data_set_takes_effect() -> None:
     assert changes(setup(), setup(dataset="other")) == {"dataset": "other"}
 
 
-def test_recipe() -> None:
-    """A published preset can learn bits first, and a small one as published."""
-    found = changes(setup(), setup(recipe="bits-first"))
-    assert found["G.center_bits"] is True
-    assert found["G.mapping_layers"] < 8
-    assert found["schedule.bits_kimg"] > 0
-    assert found["schedule.ramp_kimg"] > 0
-    assert {name.partition(".")[0] for name in found} == {"G", "schedule"}
-    assert changes(setup(), setup(recipe="published")) == {}
-    tiny = setup(config="config-tiny", recipe="published")
-    assert (tiny.schedule.bits_kimg, tiny.schedule.ramp_kimg) == (0, 0)
-    mapping = ("mapping_layers", "mapping_lrmul", "mapping_act", "center_bits")
-    assert not tiny.G.keys() & set(mapping)
-    same = setup(config="config-tiny", recipe="bits-first")
-    assert changes(setup(config="config-tiny"), same) == {}
-    with pytest.raises(UserError, match="--recipe=quick: choose one of published, bits-first"):
-        setup(recipe="quick")
+def test_mapping() -> None:
+    """A published preset can have the well conditioned mapping, a small one the published."""
+    linear = {
+        "mapping_layers": 1,
+        "mapping_lrmul": 1.0,
+        "mapping_act": "linear",
+        "center_bits": True,
+    }
+    found = changes(setup(), setup(mapping="linear"))
+    assert found == {f"G.{name}": value for name, value in linear.items()}
+    assert changes(setup(), setup(mapping="published")) == {}
+    tiny = setup(config="config-tiny", mapping="published")
+    assert not tiny.G.keys() & linear.keys()
+    assert linear.items() <= setup(config="config-tiny", mapping="linear").G.items()
+    with pytest.raises(UserError, match="--mapping=quick: choose one of published, linear"):
+        setup(mapping="quick")
 
 
 @pytest.mark.parametrize("name", ["config-a", "config-b", "config-c", "config-d", "config-d-Gskip"])
