@@ -1,6 +1,8 @@
 """Trains a fingerprinted generator with its decoder."""
 
+import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 
@@ -23,6 +25,17 @@ configs:
 """
 
 
+def weight(text: str) -> float:
+    """Parses the weight of a loss: a number of at least 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a weight: use a number of at least 0")
+    return value
+
+
 def build_parser() -> cli.ArgumentParser:
     """All flags of the command."""
     parser = cli.ArgumentParser(description=__doc__, epilog=_EPILOG)
@@ -36,12 +49,12 @@ def build_parser() -> cli.ArgumentParser:
     add("--res-modulated-range", metavar="LO-HI", help="resolutions that the fingerprint modulates")
     add("--metrics", default="none", metavar="LIST", help="computed with each snapshot, or none")
     add("--total-kimg", type=cli.positive_float, metavar="KIMG", help="length, in 1000 images")
-    add("--gamma", type=float, metavar="WEIGHT", help="R1 regularisation")
+    add("--gamma", type=weight, metavar="WEIGHT", help="R1 regularisation")
     cli.add_boolean(parser, "--mirror-augment", default=False, help="mirror images at random")
     add("--resume-pkl", metavar="PKL", help="start from this snapshot: path or https URL")
-    add("--decoupleL2-weight", type=float, metavar="W", help="images alike across fingerprints")
-    add("--latentsRecL2-weight", type=float, metavar="W", help="recovery of the latent")
-    add("--watermarkCls-weight", type=float, metavar="W", help="recovery of the fingerprint")
+    add("--decoupleL2-weight", type=weight, metavar="W", help="images alike across fingerprints")
+    add("--latentsRecL2-weight", type=weight, metavar="W", help="recovery of the latent")
+    add("--watermarkCls-weight", type=weight, metavar="W", help="recovery of the fingerprint")
     add("--minibatch", type=cli.positive_int, metavar="N", help="images per iteration")
     add("--minibatch-gpu", type=cli.positive_int, metavar="N", help="images at a time per device")
     add("--seed", type=int, default=1000, metavar="N", help="of everything random (default: 1000)")
@@ -62,8 +75,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from training.config import TrainOptions, find_preset, setup_training_config
 
     find_preset(args.config)
-    if args.seed < 0:
-        raise UserError(f"--seed={args.seed}: expected a number of at least 0")
+    if not 0 <= args.seed < 2**32:
+        raise UserError(f"--seed={args.seed}: expected a number from 0 to {2**32 - 1}")
     cli.quiet_tensorflow(args.verbose)
 
     from dnnlib.run_dir import create_run_dir
