@@ -62,6 +62,12 @@ def build_parser() -> cli.ArgumentParser:
     add("--image-snapshot-ticks", type=cli.positive_int, metavar="N", help="between image grids")
     add("--snapshot-ticks", type=cli.positive_int, metavar="N", help="between snapshots")
     add("--mapping", metavar="NAME", help="of fingerprints: published or linear (docs/training.md)")
+    add(
+        "--clip-decoder-input",
+        type=cli.boolean,
+        metavar="BOOL",
+        help="train the decoder on what image files keep (default: as in the config)",
+    )
     add("--inception", metavar="FILE", help="Inception graph for FID: path or URL")
     cli.add_boolean(parser, "--jit", default=True, help="compile with XLA")
     add("--dry-run", action="store_true", help="check everything, print the settings, stop")
@@ -109,6 +115,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         snapshot_ticks=args.snapshot_ticks,
         image_snapshot_ticks=args.image_snapshot_ticks,
         mapping=args.mapping,
+        clip_decoder_input=args.clip_decoder_input,
         inception=args.inception,
         jit=args.jit,
     )

@@ -62,6 +62,7 @@ class TrainConfig:
     loss: LossConfig
     schedule: ScheduleConfig
     ticks: TickConfig
+    clip_decoder_input: bool = False  # train the decoder on [-1,1], which is what files keep
     resume_pkl: str | None = None
     inception: str | None = None
     jit: bool = True  # compile the phases with XLA
@@ -98,6 +99,7 @@ class TrainOptions:
     snapshot_ticks: int | None = None
     image_snapshot_ticks: int | None = None
     mapping: str | None = None
+    clip_decoder_input: bool | None = None
     inception: str | None = None
     jit: bool = True
 
@@ -113,6 +115,7 @@ class Preset:
     latent_size: int = 512
     dlatent_size: int = 512
     mapping: str = "published"  # a key of MAPPINGS
+    clip_decoder_input: bool = False
     watermark_size: int = 128
     modulated_range: str = "4-128"
     total_kimg: float = 88000.0
@@ -158,15 +161,16 @@ PRESETS: dict[str, Preset] = {
         latent_size=16,
         dlatent_size=64,
         mapping="linear",
+        clip_decoder_input=True,
         watermark_size=32,
         modulated_range="16-128",
-        total_kimg=120.0,
+        total_kimg=100.0,
         loss=LossConfig(decouple=1.0, latent=1.0, bits=10.0, gamma=10.0),
         schedule=ScheduleConfig(
             g_lr=0.004,
             e_lr=0.004,
             d_lr=0.004,
-            decay_kimg=40.0,
+            decay_kimg=35.0,
             final_lr=0.1,
             ema_kimg=2.0,
             g_reg_interval=0,
@@ -281,6 +285,7 @@ def setup_training_config(options: TrainOptions, resolution: int, num_channels: 
             image_ticks=_choose(options.image_snapshot_ticks, ticks.image_ticks),
             snapshot_ticks=_choose(options.snapshot_ticks, ticks.snapshot_ticks),
         ),
+        clip_decoder_input=_choose(options.clip_decoder_input, preset.clip_decoder_input),
         resume_pkl=options.resume_pkl,
         inception=options.inception,
         jit=options.jit,

@@ -43,6 +43,7 @@ def make_steps(config: TrainConfig, networks: TrainedNetworks) -> Steps:
             g_reg_interval=config.schedule.g_reg_interval,
             d_reg_interval=config.schedule.d_reg_interval,
             seed=config.seed,
+            clip_decoder_input=config.clip_decoder_input,
             jit=config.jit,
         ),
     )

@@ -30,6 +30,7 @@ class StepOptions:
     g_reg_interval: int
     d_reg_interval: int
     seed: int
+    clip_decoder_input: bool = False
     jit: bool = True
     beta1: float = 0.0
     beta2: float = 0.99
@@ -140,7 +141,8 @@ class Steps(tf.Module):
             )
             images, images_other = both[:n], both[n:]
             scores = d(images)
-            decoded, logits = e(images)
+            seen = tf.clip_by_value(images, -1, 1) if self.options.clip_decoder_input else images
+            decoded, logits = e(seen)
             adversarial = tf.reduce_mean(loss.generator_adversarial_loss(scores))
             decouple = tf.reduce_mean(loss.decouple_loss(images, images_other))
             latent_loss = tf.reduce_mean(loss.latent_loss(latents, decoded))
