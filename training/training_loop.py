@@ -169,8 +169,8 @@ def train(run: Run, run_dir: Path) -> None:
                 log.progress(run.kimg, statistics)
                 if tick.is_due():
                     tick.write(statistics)
-                    _write_due(run, log, run_dir, tick)
-        _finish(run, log, run_dir, tick, statistics, interrupted.is_set)
+                    _write_due(run, log, run_dir, tick, interrupted)
+        _finish(run, log, run_dir, tick, statistics, interrupted)
 
 
 def _describe(run: Run, log: ProgressLog) -> None:
@@ -186,7 +186,9 @@ def _describe(run: Run, log: ProgressLog) -> None:
         log.line(f"{name}: {count} parameters")
 
 
-def _write_due(run: Run, log: ProgressLog, run_dir: Path, tick: "_Tick") -> None:
+def _write_due(
+    run: Run, log: ProgressLog, run_dir: Path, tick: "_Tick", interrupted: "_Flag"
+) -> None:
     """Image grids and snapshots with metrics, at their ticks."""
     ticks = run.config.ticks
     if tick.number % ticks.image_ticks == 0:
@@ -194,7 +196,7 @@ def _write_due(run: Run, log: ProgressLog, run_dir: Path, tick: "_Tick") -> None
     if tick.number % ticks.snapshot_ticks == 0 and tick.number > 0:
         name = f"network-snapshot-{_kimg_text(run)}"
         run.save(run_dir / f"{name}.pkl")
-        _evaluate(run, log, run_dir, name)
+        _evaluate(run, log, run_dir, name, interrupted)
 
 
 def _finish(
@@ -203,24 +205,34 @@ def _finish(
     run_dir: Path,
     tick: "_Tick",
     statistics: Statistics,
-    interrupted: bool,
+    interrupted: "_Flag",
 ) -> None:
     """The last tick and snapshot, after the end or after Ctrl-C."""
     if not tick.is_fresh():
         tick.write(statistics)
-    if interrupted:
+    if interrupted.is_set:
         path = run_dir / f"network-snapshot-{_kimg_text(run)}.pkl"
         run.save(path)
         log.line(f"Interrupted; wrote {path}; go on from it with --resume-pkl={path}")
         raise KeyboardInterrupt
     run.grids.save(run_dir, _kimg_text(run))
     run.save(run_dir / "network-final.pkl")
-    _evaluate(run, log, run_dir, "network-final")
+    _evaluate(run, log, run_dir, "network-final", interrupted)
     log.line(f"Finished after {format_time(tick.elapsed())}: {run_dir / 'network-final.pkl'}")
 
 
-def _evaluate(run: Run, log: ProgressLog, run_dir: Path, name: str) -> None:
-    for result in evaluate(run.config.metrics, run.context):
+def _evaluate(run: Run, log: ProgressLog, run_dir: Path, name: str, interrupted: "_Flag") -> None:
+    """Metrics may take hours: Ctrl-C ends them at once, since their snapshot is written."""
+    if not run.config.metrics:
+        return
+    try:
+        with interrupted.at_once():
+            results = evaluate(run.config.metrics, run.context)
+    except KeyboardInterrupt:
+        path = run_dir / f"{name}.pkl"
+        log.line(f"Interrupted; wrote {path} without its metrics")
+        raise
+    for result in results:
         log.line(report(result, run_dir, name))
         log.scalars(
             {f"Metrics/{key}": value for key, value in result.values.items()}, run.num_images
@@ -358,6 +370,18 @@ class _Flag:
 
     def __init__(self) -> None:
         self.is_set = False
+        self.raises = False  # the next Ctrl-C does not wait
+
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Within this block Ctrl-C, pressed there or earlier, is a KeyboardInterrupt."""
+        self.raises = True
+        try:
+            if self.is_set:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self.raises = self.is_set
 
 
 @contextlib.contextmanager
@@ -366,9 +390,10 @@ def _interrupts() -> Iterator[_Flag]:
     flag = _Flag()
 
     def handle(signum: int, frame: FrameType | None) -> None:
-        if flag.is_set:
+        stop = flag.raises
+        flag.is_set = flag.raises = True
+        if stop:
             raise KeyboardInterrupt
-        flag.is_set = True
 
     try:
         before = signal.signal(signal.SIGINT, handle)
