@@ -28,6 +28,7 @@ def make_steps(
     seed: int = 1,
     jit: bool = False,
     resolution: int = 8,
+    clip_decoder_input: bool = False,
 ) -> Steps:
     """Small networks, always the same at the start; all noise is on."""
     images = {"resolution": resolution, "num_channels": 3}
@@ -57,6 +58,7 @@ def make_steps(
             d_reg_interval=16,
             seed=seed,
             jit=jit,
+            clip_decoder_input=clip_decoder_input,
         ),
     )
 
@@ -367,6 +369,21 @@ def test_statistics_of_the_generator_step(shared: Steps) -> None:
         "bit_accuracy": np.mean((logits > 0) == (c > 0)),
     }.items():
         assert float(stats[name]) == pytest.approx(expected, rel=1e-4), name
+
+
+def test_decoder_may_see_clipped_images(shared: Steps) -> None:
+    """The option changes what the decoder sees, and nothing else."""
+    latents, bits, noise = draw(shared, 2)
+    images = shared.generator(latents, bits[0], shared.generator.split_noise(noise[0])).numpy()
+    assert np.abs(images).max() > 1
+    seen = make_steps(clip_decoder_input=True).generator_gradients(latents, bits, noise, WEIGHTS)[1]
+    plain = shared.generator_gradients(latents, bits, noise, WEIGHTS)[1]
+    decoded = shared.decoder(tf.constant(np.clip(images, -1, 1)))[0]
+    expected = float(tf.reduce_mean((latents - decoded) ** 2))
+    assert float(seen["loss_E_latents"]) == pytest.approx(expected, rel=1e-4)
+    assert float(plain["loss_E_latents"]) != pytest.approx(expected, rel=1e-4)
+    for name in ("loss_G", "loss_decouple", "scores/fake"):
+        assert float(seen[name]) == pytest.approx(float(plain[name]), rel=1e-5)
 
 
 @pytest.mark.parametrize("phase", ["generator", "discriminator"])

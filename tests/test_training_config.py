@@ -88,6 +88,7 @@ def test_published_preset(name: str) -> None:
         ),
         ticks=TickConfig(kimg=1.0, image_ticks=30, snapshot_ticks=150),
         resume_pkl=None,
+        clip_decoder_input=False,
         inception=None,
         jit=True,
     )
@@ -156,6 +157,7 @@ def test_every_field_survives_json(tmp_path: Path) -> None:
         resume_pkl="r.pkl",
         inception="i.pb",
         jit=False,
+        clip_decoder_input=True,
     )
     for part in (config, config.loss, config.schedule, config.ticks):
         for field in dataclasses.fields(part):
@@ -219,6 +221,7 @@ OPTIONS: dict[str, tuple[Any, dict[str, Any]]] = {
     "image_snapshot_ticks": (2, {"ticks.image_ticks": 2}),
     "inception": ("graph.pb", {"inception": "graph.pb"}),
     "jit": (False, {"jit": False}),
+    "clip_decoder_input": (True, {"clip_decoder_input": True}),
 }
 
 
