@@ -189,11 +189,13 @@ def _describe(run: Run, log: ProgressLog) -> None:
 def _write_due(
     run: Run, log: ProgressLog, run_dir: Path, tick: "_Tick", interrupted: "_Flag"
 ) -> None:
-    """Image grids and snapshots with metrics, at their ticks."""
+    """Image grids and snapshots with metrics, at their ticks; `-init` shows the beginning."""
     ticks = run.config.ticks
+    if tick.number == 0:
+        return
     if tick.number % ticks.image_ticks == 0:
-        run.grids.save(run_dir, f"{_kimg_text(run)}")
-    if tick.number % ticks.snapshot_ticks == 0 and tick.number > 0:
+        run.grids.save(run_dir, _kimg_text(run))
+    if tick.number % ticks.snapshot_ticks == 0:
         name = f"network-snapshot-{_kimg_text(run)}"
         run.save(run_dir / f"{name}.pkl")
         _evaluate(run, log, run_dir, name, interrupted)
