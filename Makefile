@@ -45,7 +45,7 @@ demo: setup
 	@$(VENV_PYTHON) -m tools.demo --seed=$(SEED)
 
 test: setup
-	$(VENV_PYTHON) -m pytest --durations=10
+	$(VENV_PYTHON) -m pytest -n 2 --dist loadfile --durations=10
 
 lint: setup
 	$(VENV_PYTHON) -m ruff check .
