@@ -1,6 +1,7 @@
 """What every test shares: the path to the packages, a quiet TensorFlow, the reference data."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -21,3 +22,8 @@ if str(ROOT) not in sys.path:
 def reference() -> Path:
     """Folder of the reference data, see tests/data/README.md."""
     return ROOT / "tests" / "data" / "reference"
+
+
+# Shells start background jobs with Ctrl-C ignored, and commands would inherit that from here; the
+# tests that interrupt one need it as a terminal has it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
