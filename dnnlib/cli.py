@@ -7,8 +7,10 @@ and argument errors answer at once.
 import argparse
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import NoReturn
 
 from dnnlib.errors import UserError
@@ -121,6 +123,17 @@ def run(main: Callable[[Sequence[str] | None], None]) -> NoReturn:
 
     Status 0 on success, 2 with one line on stderr after a UserError, 130 after Ctrl-C.
     """
+    interrupted = False
+
+    def handle(signum: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
+        interrupted = True
+        raise KeyboardInterrupt
+
+    # A shell's background job has it ignored, and that stays.
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.default_int_handler:
+        signal.signal(signal.SIGINT, handle)
     try:
         main(None)
         sys.stdout.flush()
@@ -128,10 +141,22 @@ def run(main: Callable[[Sequence[str] | None], None]) -> NoReturn:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        _exit_interrupted()
     except BrokenPipeError:
         # The reader of our output has gone (`| head`); that is not an error of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except Exception:
+        # TensorFlow, interrupted while it builds a graph, may raise an error of its own instead.
+        if not interrupted:
+            raise
+        _exit_interrupted()
+    finally:
+        if before is signal.default_int_handler:
+            signal.signal(signal.SIGINT, before)
     sys.exit(0)
+
+
+def _exit_interrupted() -> NoReturn:
+    print("interrupted", file=sys.stderr)
+    sys.exit(130)

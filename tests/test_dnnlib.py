@@ -5,6 +5,7 @@ import errno
 import multiprocessing
 import os
 import resource
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -351,6 +352,21 @@ def test_exit_status(
         cli.run(main)
     assert end.value.code == status
     assert capsys.readouterr().err == text
+
+
+def test_interrupt_that_a_library_turned_into_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    def main(argv: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise SystemError("bad argument to internal function") from None
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(SystemExit) as end:
+        cli.run(main)
+    assert end.value.code == 130
+    assert capsys.readouterr().err == "interrupted\n"
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_mistakes_of_ours_keep_their_traceback() -> None:

@@ -34,7 +34,7 @@ from training.config import (
 from training.dataset import open_dataset
 from training.dataset_writer import DatasetWriter
 from training.snapshot import load_networks, save_snapshot
-from training.training_loop import Run
+from training.training_loop import Run, _interrupts
 
 REFERENCE = Path(__file__).parent / "data" / "reference"
 SEED = 5
@@ -625,3 +625,19 @@ def test_interrupt_of_metrics(
     assert load_networks(run_dir / "network-snapshot-000001.pkl").position["num_images"] == 1088
     assert "without its metrics" in (run_dir / "log.txt").read_text().splitlines()[-1]
     assert f"metric-{METRIC}.txt" not in names_in(run_dir)
+
+
+def test_interrupt_that_a_library_turned_into_an_error() -> None:
+    """Within metrics Ctrl-C stays an interrupt, whatever is raised in its course."""
+
+    def build_graph() -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise SystemError("bad argument to internal function") from None
+
+    with _interrupts() as flag:
+        with pytest.raises(ZeroDivisionError), flag.at_once():
+            raise ZeroDivisionError
+        with pytest.raises(KeyboardInterrupt), flag.at_once():
+            build_graph()

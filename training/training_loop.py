@@ -382,6 +382,11 @@ class _Flag:
             if self.is_set:
                 raise KeyboardInterrupt
             yield
+        except Exception as error:
+            # TensorFlow, interrupted while it builds a graph, may raise an error of its own.
+            if self.is_set:
+                raise KeyboardInterrupt from error
+            raise
         finally:
             self.raises = self.is_set
 
