@@ -52,29 +52,49 @@ def fused_bias_act(
         alpha: negative slope of `lrelu`; None takes the activation's own.
         gain: factor behind the activation; None takes the activation's own.
         clamp: largest magnitude of the result; None leaves it unbounded.
-        impl: "auto" or "reference".
+        impl: see `dnnlib.tflib.ops.impl`; "auto" takes the plain
+            operations for a dtype that the compiled one lacks (float64).
 
     Returns:
         A tensor of the shape and dtype of `x`.
 
     Raises:
-        ValueError: unknown `act` or `impl`, a bias that does not fit, or a negative `clamp`.
+        ValueError: unknown `act` or `impl`, a bias that does not fit, a negative `clamp`, or
+            "compiled" with a dtype that it lacks.
+        UserError: "compiled", and the library cannot be compiled or loaded.
     """
-    resolve_impl(impl)
+    resolved = resolve_impl(impl)
     if act not in ACTIVATIONS:
         raise ValueError(f"act={act!r}: expected one of {', '.join(ACTIVATIONS)}")
     if clamp is not None and clamp < 0:
         raise ValueError(f"clamp={clamp}: expected a value >= 0 or None")
     spec = ACTIVATIONS[act]
-    if b is not None:
-        if b.shape.rank != 1 or not x.shape[-1:].is_compatible_with(b.shape):
-            raise ValueError(f"bias {b.shape} does not fit the last dimension of {x.shape}")
-        x = x + b
-    x = spec.function(x, spec.alpha if alpha is None else alpha)
+    if b is not None and (b.shape.rank != 1 or not x.shape[-1:].is_compatible_with(b.shape)):
+        raise ValueError(f"bias {b.shape} does not fit the last dimension of {x.shape}")
+    alpha = spec.alpha if alpha is None else alpha
     factor = spec.gain if gain is None else gain
+    if resolved == "compiled":
+        from dnnlib.tflib.ops import compiled
+
+        if compiled.takes(impl, x):
+            return compiled.fused_bias_act(x, b, act, alpha, factor, clamp)
+    if b is not None:
+        x = _add_bias(x, b) if resolved == "xla" else x + b
+    x = spec.function(x, alpha)
     if factor != 1:
         x = x * tf.cast(factor, x.dtype)
     if clamp is not None:
         limit = tf.cast(clamp, x.dtype)
         x = tf.clip_by_value(x, -limit, limit)
     return x
+
+
+@tf.custom_gradient
+def _add_bias(x: tf.Tensor, b: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+    """x + b, whose gradient for b is a matrix product: XLA adds up long columns slowly on a CPU."""
+
+    def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        rows = tf.reshape(dy, [-1, dy.shape[-1]])
+        return dy, tf.reshape(tf.matmul(tf.ones_like(rows[:, :1]), rows, transpose_a=True), [-1])
+
+    return x + b, gradient

@@ -1,14 +1,28 @@
 """Which implementation of an operation runs.
 
-There is one today, `reference`: plain TensorFlow, which XLA can compile as well. Every operation
-takes `impl` already, so that callers need no change when compiled ones join.
+`reference` is plain TensorFlow, which XLA can compile as well. `xla` is plain TensorFlow too, in
+the forms that are fastest once XLA has compiled them for a CPU. `compiled` is an operation of ours
+with kernels in C++ and CUDA, see `dnnlib.tflib.custom_ops`; XLA cannot look into it, so that code
+under `jit_compile` has to ask for one of the two. `auto` is `compiled` on GPUs, where that is
+faster and the library can be had, otherwise `reference`.
 """
 
-IMPLEMENTATIONS = ("auto", "reference")
+from dnnlib.tflib import custom_ops
+
+IMPLEMENTATIONS = ("auto", "reference", "xla", "compiled")
 
 
 def resolve_impl(impl: str) -> str:
-    """Turns `auto` into the implementation that runs; an unknown name raises ValueError."""
+    """Turns `auto` into the implementation that runs.
+
+    Raises:
+        ValueError: an unknown name.
+        UserError: "compiled", and the library cannot be compiled or loaded.
+    """
     if impl not in IMPLEMENTATIONS:
         raise ValueError(f"impl={impl!r}: expected one of {', '.join(IMPLEMENTATIONS)}")
-    return "reference"
+    if impl == "auto":
+        return "compiled" if custom_ops.usable_for_auto() else "reference"
+    if impl == "compiled":
+        custom_ops.get_library(cuda=custom_ops.sees_gpu())
+    return impl

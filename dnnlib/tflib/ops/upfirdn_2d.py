@@ -49,15 +49,18 @@ def upfirdn_2d(
         upx, upy: each pixel is followed by `up - 1` zeros.
         downx, downy: step between the pixels that are kept.
         padx0, padx1, pady0, pady1: zeros added left, right, top, bottom; negative values crop.
-        impl: "auto" or "reference".
+        impl: "auto", "reference" or "compiled", see `dnnlib.tflib.ops.impl`; "auto" takes the plain
+            operations where the compiled one does not fit (float64, filters beyond 32x32).
 
     Returns:
         [N,H',W',C] with H' = (H*upy + pady0 + pady1 - kh) // downy + 1, W' likewise.
 
     Raises:
-        ValueError: unknown `impl`, factors below 1, or a filter larger than the padded image.
+        ValueError: unknown `impl`, factors below 1, a filter larger than the padded image, or
+            "compiled" where it does not fit.
+        UserError: "compiled", and the library cannot be compiled or loaded.
     """
-    resolve_impl(impl)
+    resolved = resolve_impl(impl)
     kernel = np.asarray(k, np.float32)
     if x.shape.rank != 4 or kernel.ndim != 2:
         raise ValueError(f"images {x.shape} and filter {kernel.shape}: expected 4 and 2 dimensions")
@@ -70,6 +73,12 @@ def upfirdn_2d(
         size = x.shape[axis]
         if size is not None and size * up + pad < taps:
             raise ValueError(f"filter {kernel.shape} is larger than the padded image {x.shape}")
+    if resolved == "compiled":
+        from dnnlib.tflib.ops import compiled
+
+        if compiled.takes(impl, x, kernel):
+            pady, padx = (pady0, pady1), (padx0, padx1)
+            return compiled.upfirdn_2d(x, kernel, (upy, upx), (downy, downx), pady, padx)
     factors = _separate(kernel)
     if factors is not None:
         column, row = factors
