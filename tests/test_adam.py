@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from training.adam import Adam
-from training.ema import update_average
+from training.ema import WeightAverage
 from training.networks.generator import Generator
 from training.steps import lazy_ratio
 
@@ -92,7 +92,7 @@ def test_average(beta: float) -> None:
     average, source = make_generator(1), make_generator(2)
     before = {name: v.numpy() for name, v in average.named_variables().items()}
     values = {name: v.numpy() for name, v in source.named_variables().items()}
-    update_average(average, source, tf.constant(beta))
+    WeightAverage(average, source).update(tf.constant(beta))
     trainables = average.named_trainables()
     assert 0 < len(trainables) < len(before)
     for name, variable in average.named_variables().items():
@@ -108,8 +108,8 @@ def test_average_has_its_half_life() -> None:
     average, source = make_generator(1), make_generator(2)
     name = "G_synthesis/8x8/Conv1/weight"
     start = (average.named_variables()[name] - source.named_variables()[name]).numpy()
-    update = tf.function(update_average)
+    update = tf.function(WeightAverage(average, source, jit=False).update)
     for _ in range(125):
-        update(average, source, tf.constant(0.5 ** (80 / 10000), tf.float32))
+        update(tf.constant(0.5 ** (80 / 10000), tf.float32))
     left = (average.named_variables()[name] - source.named_variables()[name]).numpy()
     np.testing.assert_allclose(left, start / 2, rtol=1e-3, atol=1e-5)

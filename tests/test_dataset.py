@@ -232,7 +232,7 @@ def test_images_of_two_shapes_in_a_file(tmp_path: Path) -> None:
         (b"no example", "record 0 is not an image"),
         (b"", "record 0 is not an image"),
     ],
-    # The bytes of an example differ from process to process (the order of its map), so they name no test.
+    # An example's bytes differ from process to process (order of its map), so they name no test.
     ids=["not-square", "no-power-of-two", "four-channels", "too-short", "no-example", "empty"],
 )
 def test_unusable_contents(tmp_path: Path, content: bytes, message: str) -> None:

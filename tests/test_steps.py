@@ -29,10 +29,12 @@ def make_steps(
     jit: bool = False,
     resolution: int = 8,
     clip_decoder_input: bool = False,
+    fmap_base: int = 64,
+    fmap_max: int = 8,
 ) -> Steps:
     """Small networks, always the same at the start; all noise is on."""
     images = {"resolution": resolution, "num_channels": 3}
-    fmaps = {"fmap_base": 64, "fmap_max": 8}
+    fmaps = {"fmap_base": fmap_base, "fmap_max": fmap_max}
     sizes = {"latent_size": LATENT, "fingerprint_size": BITS}
 
     def generator(network_seed: int) -> Generator:
@@ -399,6 +401,54 @@ def test_xla_changes_nothing(shared: Steps, phase: str) -> None:
     assert_close(compiled_gradients, gradients, rtol=1e-3)
     for name, value in stats.items():
         assert float(compiled_stats[name]) == pytest.approx(float(value), rel=1e-3, abs=1e-5)
+
+
+@pytest.mark.parametrize("impl", ["xla", "compiled"])
+def test_paths_have_equal_gradients(impl: str) -> None:
+    """Every phase, with layers wide enough for all forms that XLA is given (not compiled here)."""
+    steps = make_steps(resolution=16, fmap_base=2048, fmap_max=128)
+    networks = (steps.generator, steps.discriminator, steps.decoder)
+    latents, bits, noise = draw(steps, 2)
+    rng = np.random.default_rng(4)
+    pixels = tf.constant(rng.standard_normal([4, 16, 16, 3]), tf.float32)
+    reals = make_reals(steps)
+
+    def gradients(path: str) -> dict[str, list[tf.Tensor]]:
+        for network in networks:
+            network.run_with(path)
+        return {
+            "generator": steps.generator_gradients(latents, bits, noise, WEIGHTS)[0],
+            "path_length": steps.path_length_gradients(latents, bits, noise, pixels)[0],
+            "discriminator": steps.discriminator_gradients(latents, bits, noise, reals)[0],
+            "r1": steps.r1_gradients(reals)[0],
+        }
+
+    expected, found = gradients("reference"), gradients(impl)
+    for phase in expected:
+        assert_close(found[phase], expected[phase], rtol=1e-3)
+
+
+def test_bf16_shortens_what_convolutions_read() -> None:
+    steps = make_steps()
+    images = make_reals(steps)
+    exact = steps.discriminator(images)
+    steps.discriminator.run_with("reference", "bf16")
+    short = steps.discriminator(images)
+    assert short.dtype == tf.float32
+    difference = np.abs(short - exact).max() / np.abs(exact).max()
+    assert 1e-6 < difference < 0.05
+    steps.discriminator.run_with("reference", "fp32")
+    np.testing.assert_array_equal(steps.discriminator(images), exact)
+
+
+def test_minibatches_of_one_call_do_not_mix() -> None:
+    """The minibatch standard deviation of one sees nothing of the other."""
+    steps = make_steps()
+    first, second = make_reals(steps), -0.5 * make_reals(steps)
+    both = steps.discriminator(tf.concat([first, second], 0), minibatches=2)
+    apart = tf.concat([steps.discriminator(first), steps.discriminator(second)], 0)
+    np.testing.assert_allclose(both, apart, rtol=1e-4, atol=1e-5)
+    assert np.abs(steps.discriminator(tf.concat([first, second], 0)) - apart).max() > 1e-4
 
 
 def test_jit_option(shared: Steps) -> None:

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from training import loss
 from training.adam import Adam
-from training.ema import update_average
+from training.ema import WeightAverage
 from training.networks.decoder import Decoder
 from training.networks.discriminator import Discriminator
 from training.networks.generator import Generator
@@ -66,6 +66,7 @@ class Steps(tf.Module):
         self.discriminator = discriminator
         self.decoder = decoder
         self.average = average
+        self._average = WeightAverage(average, generator, jit=options.jit)
         self.options = options
         self.num_slices = options.minibatch // options.minibatch_gpu
         self.pl_mean = tf.Variable(0.0, trainable=False, name="pl_mean")
@@ -188,7 +189,9 @@ class Steps(tf.Module):
         g, d = self.generator, self.discriminator
         fakes = g(latents, bits[0], g.split_noise(noise[0]))
         with tf.GradientTape() as tape:
-            scores_fakes, scores_reals = d(fakes), d(reals)
+            # Fakes and reals in one pass, for the same reason.
+            scores = d(tf.concat([fakes, reals], 0), minibatches=2)
+            scores_fakes, scores_reals = tf.split(scores, 2)
             total = tf.reduce_mean(loss.discriminator_loss(scores_fakes, scores_reals))
         gradients = tape.gradient(total, self._d_vars, unconnected_gradients="zero")
         return gradients, {
@@ -264,7 +267,7 @@ class Steps(tf.Module):
 
         gradients, stats = self._accumulate(one)
         self.d_adam.apply(gradients, lr[2] * lazy_ratio(self.options.d_reg_interval))
-        update_average(self.average, self.generator, ema_beta)
+        self._average.update(ema_beta)
         return stats
 
     def _r1_step(self, reals: tf.Tensor, lr: tf.Tensor) -> Stats:

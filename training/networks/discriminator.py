@@ -51,6 +51,7 @@ class Trunk(tf.Module):
     ) -> None:
         super().__init__()
         check_architecture(architecture)
+        self._shared = variables
         last = resolution_log2(resolution)
         self.resolution = resolution
         self.num_channels = num_channels
@@ -83,8 +84,8 @@ class Trunk(tf.Module):
         self.num_features = nf(0)
         self.keeps_image = architecture == "skip"
 
-    def __call__(self, images: tf.Tensor) -> tf.Tensor:
-        """[N,H,W,C] in [-1,1] -> features [N,nf(0)]."""
+    def __call__(self, images: tf.Tensor, minibatches: int = 1) -> tf.Tensor:
+        """[N,H,W,C] in [-1,1] -> features [N,nf(0)]; `minibatches`: see `minibatch_stddev`."""
         check_shape(images, [None, self.resolution, self.resolution, self.num_channels], "images")
         x, y = None, images
         for block in self._blocks:
@@ -94,10 +95,10 @@ class Trunk(tf.Module):
             if block.skip is not None:
                 x = (x + block.skip(shortcut)) * (1 / math.sqrt(2))
             if self.keeps_image:
-                y = downsample_2d(y, RESAMPLE_FILTER)
+                y = downsample_2d(y, RESAMPLE_FILTER, impl=self._shared.impl)
         x = _add_image(x, y, self.final_from_rgb)
         if self.mbstd_group_size is not None:
-            x = minibatch_stddev(x, self.mbstd_group_size)
+            x = minibatch_stddev(x, self.mbstd_group_size, minibatches)
         return self.dense(flatten_chw(self.conv(x)))
 
 
@@ -139,6 +140,10 @@ class Discriminator(Network):
         self.trunk = Trunk(self._factory, **kwargs)
         self.output = Dense(self._factory, "Output", self.trunk.num_features, 1, act="linear")
 
-    def __call__(self, images: tf.Tensor) -> tf.Tensor:
-        """Scores images: [N,H,W,C] in [-1,1] -> [N,1], larger is more real."""
-        return self.output(self.trunk(images))
+    def __call__(self, images: tf.Tensor, minibatches: int = 1) -> tf.Tensor:
+        """Scores images: [N,H,W,C] in [-1,1] -> [N,1], larger is more real.
+
+        Several minibatches in one call, one behind the other, are scored each for itself: none
+        enters the minibatch standard deviation of another.
+        """
+        return self.output(self.trunk(images, minibatches))

@@ -5,14 +5,16 @@ Every weight is stored with unit variance and scaled when used (equalised learni
 al., arXiv 1710.10196, section 4.1): `weight * lrmul / sqrt(fan_in)`.
 """
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from dnnlib.tflib.ops.fused_bias_act import fused_bias_act
+from dnnlib.tflib.ops.impl import IMPLEMENTATIONS
 from dnnlib.tflib.ops.resample_conv import (
     RESAMPLE_FILTER,
     conv_2d,
@@ -24,10 +26,14 @@ from dnnlib.tflib.ops.resample_conv import (
 class VariableFactory:
     """Creates a network's variables under their published names and keeps them in order.
 
-    Initial values come from NumPy, so that they depend on the seed alone.
+    Initial values come from NumPy, so that they depend on the seed alone. `impl` is what the
+    network's operations run on, see `dnnlib.tflib.ops.impl`, and `bf16` whether its convolutions
+    compute in bfloat16.
     """
 
     def __init__(self, seed: int | None) -> None:
+        self.impl = "auto"
+        self.bf16 = False
         self.variables: dict[str, tf.Variable] = {}
         self.rng = np.random.default_rng(seed)
 
@@ -68,6 +74,29 @@ class Network(tf.Module):
     def named_trainables(self) -> dict[str, tf.Variable]:
         """The variables that training changes, by name."""
         return {name: v for name, v in self._factory.variables.items() if v.trainable}
+
+    def run_with(self, impl: str, precision: str = "fp32") -> None:
+        """Chooses what the operations run on, in calls and traces to come.
+
+        Args:
+            impl: see `dnnlib.tflib.ops.impl`.
+            precision: see `dnnlib.tflib.execution`; `bf16` shortens what enters a convolution,
+                everything else stays single precision.
+        """
+        if impl not in IMPLEMENTATIONS:
+            raise ValueError(f"impl={impl!r}: expected one of {', '.join(IMPLEMENTATIONS)}")
+        self._factory.impl = impl
+        self._factory.bf16 = precision == "bf16"
+
+    @contextlib.contextmanager
+    def running_with(self, impl: str, precision: str = "fp32") -> Iterator[None]:
+        """`run_with` for the calls and traces within."""
+        before = self._factory.impl, self._factory.bf16
+        self.run_with(impl, precision)
+        try:
+            yield
+        finally:
+            self._factory.impl, self._factory.bf16 = before
 
     def copy_from(self, other: "Network") -> None:
         """Takes over all values of a network of the same class and arguments."""
@@ -120,6 +149,7 @@ class Dense(tf.Module):
         bias_name: str = "bias",
     ) -> None:
         super().__init__()
+        self._shared = variables
         self.act = act
         self.lrmul = lrmul
         self.scale = lrmul / math.sqrt(fan_in)
@@ -129,7 +159,7 @@ class Dense(tf.Module):
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         """[N,I] -> [N,O]."""
         y = tf.matmul(x, self.weight * self.scale)
-        return fused_bias_act(y, self.bias * self.lrmul, act=self.act)
+        return fused_bias_act(y, self.bias * self.lrmul, act=self.act, impl=self._shared.impl)
 
 
 class Conv(tf.Module):
@@ -151,6 +181,7 @@ class Conv(tf.Module):
         plain: bool = False,
     ) -> None:
         super().__init__()
+        self._shared = variables
         self.up = up
         self.down = down
         self.scale = 1 / math.sqrt(kernel * kernel * fan_in)
@@ -159,19 +190,31 @@ class Conv(tf.Module):
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         """[N,H,W,I] -> [N,H',W',O]."""
-        y = resampling_conv(x, self.weight * self.scale, up=self.up, down=self.down)
-        return y if self.bias is None else fused_bias_act(y, self.bias, act="lrelu")
+        y = resampling_conv(x, self.weight * self.scale, self._shared, up=self.up, down=self.down)
+        if self.bias is None:
+            return y
+        return fused_bias_act(y, self.bias, act="lrelu", impl=self._shared.impl)
 
 
 def resampling_conv(
-    x: tf.Tensor, w: tf.Tensor, *, up: bool = False, down: bool = False
+    x: tf.Tensor,
+    w: tf.Tensor,
+    shared: VariableFactory,
+    *,
+    up: bool = False,
+    down: bool = False,
 ) -> tf.Tensor:
     """Convolves [N,H,W,I] with [k,k,I,O], doubling or halving the resolution on request."""
+    dtype = x.dtype
+    if shared.bf16:
+        x, w = tf.cast(x, tf.bfloat16), tf.cast(w, tf.bfloat16)
     if up:
-        return upsample_conv_2d(x, w, RESAMPLE_FILTER)
-    if down:
-        return conv_downsample_2d(x, w, RESAMPLE_FILTER)
-    return conv_2d(x, w)
+        y = upsample_conv_2d(x, w, RESAMPLE_FILTER, impl=shared.impl)
+    elif down:
+        y = conv_downsample_2d(x, w, RESAMPLE_FILTER, impl=shared.impl)
+    else:
+        y = conv_2d(x, w, impl=shared.impl)
+    return tf.cast(y, dtype)
 
 
 class ModulatedConv(tf.Module):
@@ -197,6 +240,7 @@ class ModulatedConv(tf.Module):
         act: str = "lrelu",
     ) -> None:
         super().__init__()
+        self._shared = variables
         self.up = up
         self.demodulate = demodulate
         self.act = act
@@ -222,35 +266,38 @@ class ModulatedConv(tf.Module):
         if self.affine is not None:
             s = self.affine(style) + 1  # [N,I]
             x = x * s[:, None, None, :]
-        y = resampling_conv(x, w, up=self.up)
+        y = resampling_conv(x, w, self._shared, up=self.up)
         if self.affine is not None and self.demodulate:
             # Equation 3: 1/sqrt(sum over k,k,I of (w*s)^2 + eps), for all O at once.
             power = tf.matmul(tf.square(s), tf.reduce_sum(tf.square(w), axis=[0, 1]))  # [N,O]
             y = y * tf.math.rsqrt(power + 1e-8)[:, None, None, :]
         if self.noise_strength is not None:
             y = y + noise * self.noise_strength
-        return fused_bias_act(y, self.bias, act=self.act)
+        return fused_bias_act(y, self.bias, act=self.act, impl=self._shared.impl)
 
 
-def minibatch_stddev(x: tf.Tensor, group_size: int) -> tf.Tensor:
+def minibatch_stddev(x: tf.Tensor, group_size: int, minibatches: int = 1) -> tf.Tensor:
     """Appends the mean standard deviation within groups of images as one more channel.
 
     Karras et al., arXiv 1710.10196, section 3. Groups are strided: with M = N/G groups, image i
     goes with i+M, i+2M, ... Fewer than `group_size` images form one group.
 
     Args:
-        x: [N,H,W,C]; N is a multiple of min(group_size, N).
+        x: [N,H,W,C]; the images per minibatch are a multiple of min(group_size, that number).
         group_size: G.
+        minibatches: how many minibatches x holds, one behind the other; no group crosses them.
 
     Returns:
         [N,H,W,C+1].
     """
     _, height, width, channels = x.shape
     batch = tf.shape(x)[0] if x.shape[0] is None else x.shape[0]
+    batch = batch // minibatches
     group = tf.minimum(group_size, batch) if x.shape[0] is None else min(group_size, batch)
-    y = tf.reshape(x, [group, -1, height, width, channels])  # [G,M,H,W,C]
-    y = y - tf.reduce_mean(y, axis=0, keepdims=True)
-    y = tf.sqrt(tf.reduce_mean(tf.square(y), axis=0) + 1e-8)  # [M,H,W,C]
-    y = tf.reduce_mean(y, axis=[1, 2, 3], keepdims=True)  # [M,1,1,1]
-    y = tf.tile(y, [group, height, width, 1])  # [N,H,W,1]
+    y = tf.reshape(x, [minibatches, group, -1, height, width, channels])  # [K,G,M,H,W,C]
+    y = y - tf.reduce_mean(y, axis=1, keepdims=True)
+    y = tf.sqrt(tf.reduce_mean(tf.square(y), axis=1) + 1e-8)  # [K,M,H,W,C]
+    y = tf.reduce_mean(y, axis=[2, 3, 4], keepdims=True)  # [K,M,1,1,1]
+    y = tf.tile(y, [1, group, height, width, 1])  # [K,G*M,H,W,1]
+    y = tf.reshape(y, [-1, height, width, 1])  # [N,H,W,1]
     return tf.concat([x, y], axis=3)

@@ -55,6 +55,7 @@ class Synthesis(tf.Module):
         modulated_max_log2: int,
     ) -> None:
         super().__init__()
+        self._shared = variables
         self.architecture = check_architecture(architecture)
         last = resolution_log2(resolution)
         self.latent_size = latent_size
@@ -143,5 +144,7 @@ class Synthesis(tf.Module):
                 x = (x + block.skip(shortcut)) * (1 / math.sqrt(2))
             if block.to_rgb is not None:
                 rgb = block.to_rgb(x, styles[:, slot + 1])
-                image = rgb if image is None else upsample_2d(image, RESAMPLE_FILTER) + rgb
+                if image is not None:
+                    rgb += upsample_2d(image, RESAMPLE_FILTER, impl=self._shared.impl)
+                image = rgb
         return image

@@ -3,12 +3,15 @@
 import numpy as np
 import tensorflow as tf
 
+from dnnlib.tflib.ops import phases, winograd
 from dnnlib.tflib.ops.upfirdn_2d import Filter, setup_filter, upfirdn_2d
 from dnnlib.tflib.shapes import unknown_to_dynamic
 
 
-def conv_2d(x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
+def conv_2d(x: tf.Tensor, w: tf.Tensor, *, impl: str = "auto") -> tf.Tensor:
     """Correlates [N,H,W,I] with [k,k,I,O], stride 1, zero padding: [N,H,W,O]."""
+    if impl == "xla" and winograd.pays(x, w):
+        return winograd.conv3x3(x, w)
     return tf.nn.conv2d(x, w, strides=1, padding="SAME")
 
 
@@ -29,7 +32,7 @@ def upsample_conv_2d(
         k: filter, normalised to sum `gain * factor**2`; None is a box.
         factor: enlargement.
         gain: factor of the result.
-        impl: "auto" or "reference".
+        impl: see `dnnlib.tflib.ops.impl`.
 
     Returns:
         [N,H*2,W*2,O] for factor 2; the published pads make others `factor - 2` pixels smaller than
@@ -41,6 +44,8 @@ def upsample_conv_2d(
     for n in kernel.shape:
         total = (n - factor) - (taps - 1)
         pads.append(((total + 1) // 2 + factor - 1, total // 2 + 1))
+    if impl == "xla" and phases.pays(x, w, kernel, factor):
+        return phases.upsample_conv3x3(x, w, kernel)
     if factor == 2 and taps == 3:
         x = _transposed_conv3x3(x, w)
     else:
@@ -100,7 +105,7 @@ def conv_downsample_2d(
         k: filter, normalised to sum `gain`; None is a box.
         factor: reduction.
         gain: factor of the result.
-        impl: "auto" or "reference".
+        impl: see `dnnlib.tflib.ops.impl`.
 
     Returns:
         [N,H/factor,W/factor,O].
@@ -111,6 +116,8 @@ def conv_downsample_2d(
     for n in kernel.shape:
         total = (n - factor) + (taps - 1)
         pads.append(((total + 1) // 2, total // 2))
+    if impl == "xla" and phases.pays(x, w, kernel, factor):
+        return phases.conv3x3_downsample(x, w, kernel)
     (py0, py1), (px0, px1) = pads
     if taps == 1:  # filtering and 1x1 convolution commute with dropping pixels
         x = upfirdn_2d(
