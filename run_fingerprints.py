@@ -78,6 +78,7 @@ def add_decode(commands: "argparse._SubParsersAction[cli.ArgumentParser]") -> No
         metavar="N",
         help="images per step (default: 16)",
     )
+    cli.add_execution(parser)
     parser.add_verbose()
 
 
@@ -218,12 +219,14 @@ def decode(args: argparse.Namespace) -> None:
 
     from tqdm import tqdm
 
+    from dnnlib.tflib.execution import resolve_execution
     from training.decoding import make_decoder
     from training.snapshot import load_networks
 
+    execution = resolve_execution(args.ops, args.precision)
     network = load_networks(args.network).decoder
     expected = _expected_bits(args, entries, network.fingerprint_size)
-    decode_images = make_decoder(network, args.minibatch)
+    decode_images = make_decoder(network, min(args.minibatch, len(paths)), execution)
 
     num_match = num_compared = 0
     with tqdm(total=len(paths), unit="image", file=sys.stderr, disable=None) as progress:

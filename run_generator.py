@@ -74,6 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
     images.add_argument(
         "--truncation-psi", type=float, metavar="X", help="accepted, but without effect"
     )
+    cli.add_execution(images)
     images.add_verbose()
     return parser
 
@@ -84,6 +85,7 @@ def generate_images(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from dnnlib.run_dir import create_run_dir
+    from dnnlib.tflib.execution import resolve_execution
     from fingerprints.bits import parse_fingerprint
     from fingerprints.manifest import FILE_NAME, ManifestEntry, write_manifest
     from training.decoding import make_generator, sample_by_seed
@@ -93,6 +95,7 @@ def generate_images(args: argparse.Namespace) -> None:
     if args.truncation_psi is not None:
         print("--truncation-psi has no effect: these networks have no truncation", file=sys.stderr)
 
+    execution = resolve_execution(args.ops, args.precision)
     generator = load_networks(args.network).generator
     fingerprint = None
     if args.fingerprint is not None:
@@ -100,7 +103,7 @@ def generate_images(args: argparse.Namespace) -> None:
             fingerprint = parse_fingerprint(args.fingerprint, generator.fingerprint_size)
         except UserError as error:
             raise UserError(f"--fingerprint with --network={args.network}: {error}") from error
-    generate = make_generator(generator)
+    generate = make_generator(generator, min(args.minibatch, len(args.seeds)), execution)
     batches = sample_by_seed(
         args.seeds,
         latent_size=generator.latent_size,

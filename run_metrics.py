@@ -64,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="images at a time; other numbers draw other images",
     )
+    cli.add_execution(parser)
     parser.add_verbose()
     return parser
 
@@ -89,6 +90,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     cli.quiet_tensorflow(args.verbose)
     from dnnlib.run_dir import create_run_dir
     from dnnlib.tflib.device import resolve_num_gpus
+    from dnnlib.tflib.execution import resolve_execution
     from metrics.evaluate import check_metrics, evaluate
     from metrics.feature_extractors import check_inception
     from metrics.report import append_line, report
@@ -97,6 +99,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from training.snapshot import load_networks
 
     plan = resolve_num_gpus(args.num_gpus)
+    execution = resolve_execution(args.ops, args.precision)
     networks = load_networks(args.network)
     context = make_context(
         generator=networks.generator,
@@ -106,6 +109,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         seed=args.seed,
         mirror_augment=args.mirror_augment,
         num_gpus=plan.num_gpus,
+        execution=execution,
     )
     check_metrics(names, context)
     context = dataclasses.replace(context, inception=check_inception(names, args.inception))

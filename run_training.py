@@ -69,7 +69,7 @@ def build_parser() -> cli.ArgumentParser:
         help="train the decoder on what image files keep (default: as in the config)",
     )
     add("--inception", metavar="FILE", help="Inception graph for FID: path or URL")
-    cli.add_boolean(parser, "--jit", default=True, help="compile with XLA")
+    cli.add_execution(parser)
     add("--dry-run", action="store_true", help="check everything, print the settings, stop")
     parser.add_verbose()
     return parser
@@ -117,7 +117,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         mapping=args.mapping,
         clip_decoder_input=args.clip_decoder_input,
         inception=args.inception,
-        jit=args.jit,
+        ops=args.ops,
+        precision=args.precision,
     )
     config = setup_training_config(options, dataset.resolution, dataset.num_channels)
     if plan.num_gpus > 1:

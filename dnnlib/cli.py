@@ -14,6 +14,7 @@ from types import FrameType
 from typing import NoReturn
 
 from dnnlib.errors import UserError
+from dnnlib.tflib.execution import OPS, OPS_HELP, PRECISION_HELP, PRECISIONS
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -59,6 +60,14 @@ def add_boolean(parser: argparse.ArgumentParser, flag: str, *, default: bool, he
     )
 
 
+def add_execution(parser: argparse.ArgumentParser) -> None:
+    """Adds `--ops` and `--precision`."""
+    parser.add_argument("--ops", choices=OPS, default="auto", metavar="PATH", help=OPS_HELP)
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default="fp32", metavar="NAME", help=PRECISION_HELP
+    )
+
+
 def positive_int(text: str) -> int:
     """Parses an integer of at least 1."""
     try:
@@ -99,8 +108,12 @@ def quiet_tensorflow(verbose: bool) -> None:
     """Imports TensorFlow for the first time; without its start-up messages unless `verbose`.
 
     Some of them are printed before TensorFlow reads its log level, straight to file descriptor 2,
-    so that is closed to them during the import.
+    so that is closed to them during the import. What XLA compiles from then on is kept for later
+    commands, see `dnnlib.tflib.xla_cache`.
     """
+    from dnnlib.tflib import xla_cache  # here, so that `--help` does not wait for it
+
+    xla_cache.enable()
     if verbose:
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -6,8 +6,9 @@ import numpy as np
 import tensorflow as tf
 
 from dnnlib.download import default_cache_dir
+from dnnlib.tflib.execution import PLAIN, Execution
 from metrics.context import FeatureExtractor, GeneratedBatch, MetricContext, RealImages
-from training.decoding import to_uint8
+from training.decoding import fill_batch, make_function, to_uint8
 from training.networks.decoder import Decoder
 from training.networks.generator import Generator
 
@@ -23,6 +24,7 @@ def make_context(
     mirror_augment: bool = False,
     num_gpus: int = 0,
     cache_dir: Path | None = None,
+    execution: Execution = PLAIN,
 ) -> MetricContext:
     """Wraps networks for the metrics; they are read at every call, so one context can follow
     networks that are being trained.
@@ -37,6 +39,7 @@ def make_context(
         mirror_augment: mirror every second real image at random.
         num_gpus: recorded in the results.
         cache_dir: for statistics of real images; by default that of downloads.
+        execution: how the networks run. Latents, fingerprints and noise do not depend on it.
 
     Raises:
         ValueError: the decoder does not fit the generator.
@@ -49,39 +52,41 @@ def make_context(
     noise_size = sum(h * w for h, w in generator.noise_shapes)
     size = [None, generator.resolution, generator.resolution, generator.num_channels]
 
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec([None, latent_size], tf.float32),
-            tf.TensorSpec([None, num_bits], tf.float32),
-            tf.TensorSpec([2], tf.int64),
-        ]
-    )
     def images_of(
-        latents: tf.Tensor, bits: tf.Tensor, noise_seed: tf.Tensor
+        latents: tf.Tensor, bits: tf.Tensor, noise: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        flat = tf.random.stateless_normal([tf.shape(latents)[0], noise_size], noise_seed)
-        images = generator(latents, bits, generator.split_noise(flat))
+        images = generator(latents, bits, generator.split_noise(noise))
         return to_uint8(images), images
+
+    widths = (latent_size, num_bits, noise_size)
+    signature = [tf.TensorSpec([None, width], tf.float32) for width in widths]
+    run_generator = make_function(images_of, generator, execution, signature)
 
     def generate(num_images: int, first: int) -> GeneratedBatch:
         # Drawn by the number of the first image, so that no call depends on earlier ones.
         rng = np.random.default_rng([seed, first])
         latents = rng.standard_normal([num_images, latent_size], np.float32)
         bits = rng.integers(0, 2, [num_images, num_bits], np.uint8)
-        noise_seed = np.array([seed, first], np.int64)
-        as_uint8, as_float = images_of(latents, bits.astype(np.float32), noise_seed)
+        # Drawn here, because XLA would draw other numbers by the same seed.
+        noise = tf.random.stateless_normal([num_images, noise_size], [seed, first])
+        inputs = tf.constant(latents), tf.constant(bits, tf.float32), noise
+        as_uint8, as_float = run_generator(*inputs)
         return GeneratedBatch(as_uint8.numpy(), as_float.numpy(), bits)
 
     decode = None
     if decoder is not None:
         network = decoder
 
-        @tf.function(input_signature=[tf.TensorSpec(size, tf.float32)])
-        def logits_of(images: tf.Tensor) -> tf.Tensor:
-            return network(images)[1]
+        run_decoder = make_function(
+            lambda images: network(images)[1],
+            network,
+            execution,
+            [tf.TensorSpec(size, tf.float32)],
+        )
 
         def decode(images: np.ndarray) -> np.ndarray:
-            return logits_of(images).numpy()
+            filled = tf.constant(fill_batch(images, minibatch, execution))
+            return run_decoder(filled).numpy()[: len(images)]
 
     return MetricContext(
         generate=generate,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tests.deviation import Deviation
 
-PATHS = ("auto", "reference", "xla")
+PATHS = ("auto", "cuda", "xla", "reference", "compiled")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -33,7 +33,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--ops",
         choices=PATHS,
         default="auto",
-        help="how operations run; xla: reference, compiled, takes minutes (default: auto)",
+        help="how operations run; cuda: our kernels on a GPU, compiled: our kernels on any device, "
+        "xla: compiled by XLA, takes minutes; auto (default): cuda or reference",
     )
     parser.add_verbose()
     return parser
@@ -47,6 +48,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     import tensorflow as tf
 
+    from dnnlib.tflib.execution import resolve_execution
+
+    if args.ops != "auto":
+        resolve_execution(args.ops)
     # The references are single precision: a GPU's shortened products would not reach them.
     tf.config.experimental.enable_tensor_float_32_execution(False)
     failures = 0
@@ -74,15 +79,19 @@ def read_arrays(path: str) -> dict[str, "np.ndarray"]:
 
 
 def check(arrays: dict[str, "np.ndarray"], where: str, ops: str) -> list["Deviation"]:
-    """Compares the arrays of one file of either layout; UserError for any other."""
+    """Compares the arrays of one file of either layout; UserError for any other.
+
+    `ops` is one of PATHS, or `xla-eager`: the forms for XLA, but not compiled.
+    """
     from tests.reference_networks import check_networks
     from tests.reference_ops import OPS, check_ops
 
+    impl = {"cuda": "compiled", "xla-eager": "xla"}.get(ops, ops)
     xla = ops == "xla"
     if "meta" in arrays:
-        return check_networks(arrays, where, xla)
+        return check_networks(arrays, where, impl, xla)
     if arrays and all(name.split("/")[0] in OPS and name.count("/") >= 2 for name in arrays):
-        return check_ops(arrays, where, "reference" if xla else ops, xla)
+        return check_ops(arrays, where, impl, xla)
     raise UserError(
         f"{where}: neither layout of reference files; expected `meta`, `G/...` of networks "
         "or `<operation>/<case>/x` of operations"

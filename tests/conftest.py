@@ -1,8 +1,11 @@
 """What every test shares: the path to the packages, a quiet TensorFlow, the reference data."""
 
+import atexit
 import os
+import shutil
 import signal
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,15 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 # Plots are only ever saved here, and no window system may be needed for that.
 os.environ.setdefault("MPLBACKEND", "Agg")
+# What XLA compiled for one test serves all others, also in processes of their own, and the user's
+# cache stays as it is.
+if "tf_xla_persistent_cache_directory" not in os.environ.get("TF_XLA_FLAGS", ""):
+    programs = tempfile.mkdtemp(prefix="xla-programs-")
+    atexit.register(shutil.rmtree, programs, ignore_errors=True)
+    os.environ["TF_XLA_FLAGS"] = (
+        f"{os.environ.get('TF_XLA_FLAGS', '')} --tf_xla_persistent_cache_directory={programs} "
+        "--tf_xla_persistent_cache_device_types=CPU"
+    )
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 

@@ -35,13 +35,17 @@ Networks = dict[str, Network]
 Tensors = dict[str, tf.Tensor]
 
 
-def check_networks(arrays: Mapping[str, np.ndarray], where: str, xla: bool) -> list[Deviation]:
-    """Deviation of every output, loss and gradient.
+def check_networks(
+    arrays: Mapping[str, np.ndarray], where: str, impl: str, xla: bool
+) -> list[Deviation]:
+    """Deviation of every output, loss and gradient; operations run on `impl`, compiled if `xla`.
 
     Variables that the file and our networks do not share are failures, and then the only result.
     UserError for arrays of another layout.
     """
     networks = build_networks(arrays, where)
+    for network in networks.values():
+        network.run_with(impl)
     compared = _losses_of(arrays)
     _refuse_unknown(arrays, where)
     needed = [*INPUTS, *(f"out/{name}" for name in OUTPUTS), *(f"loss/{name}" for name in compared)]

@@ -54,6 +54,25 @@ def test_every_published_result_is_met(reference, capsys, name):
     assert {line.split()[2] for line in lines[1:-1]} == wanted
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_compiled_operations_meet_every_published_result(reference, capsys, name):
+    check_reference.main(["--ops=compiled", str(reference / name)])
+    assert " compared, 0 failed" in capsys.readouterr().out.splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_forms_for_xla_meet_every_published_result(reference, name):
+    """Without the compiler, which would take minutes; one file goes through it below."""
+    deviations = check_reference.check(load(reference, name), name, "xla-eager")
+    assert len(deviations) > 50
+    assert not [deviation for deviation in deviations if deviation.failed]
+
+
+def test_xla_meets_the_published_results(reference, capsys):
+    check_reference.main(["--ops=xla", str(reference / SMALL)])
+    assert " compared, 0 failed" in capsys.readouterr().out.splitlines()[-1]
+
+
 def test_deviating_networks_file_fails(reference, tmp_path, capsys):
     arrays = load(reference)
     arrays["out/images"][3, 1, 2, 5] += 2e-4
@@ -172,6 +191,6 @@ def test_command_answers_errors_in_one_line(capsys):
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr == "error: x.npz: no such file\n"
     with pytest.raises(SystemExit) as stop:
-        check_reference.main(["--ops=cuda", "x.npz"])
+        check_reference.main(["--ops=fast", "x.npz"])
     assert stop.value.code == 2
     assert "'reference'" in capsys.readouterr().err

@@ -74,7 +74,8 @@ FLAGS: dict[str, tuple[str, object]] = {
     "--snapshot-ticks=8": ("snapshot_ticks", 8),
     "--mapping=linear": ("mapping", "linear"),
     "--inception=graph.pb": ("inception", "graph.pb"),
-    "--jit=False": ("jit", False),
+    "--ops=reference": ("ops", "reference"),
+    "--precision=bf16": ("precision", "bf16"),
     "--clip-decoder-input=True": ("clip_decoder_input", True),
 }
 # What is not handed on to TrainOptions, or is tested with every call.
@@ -190,7 +191,7 @@ def test_ctrl_c(data_dir: Path, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [
             sys.executable, ROOT / "run_training.py", "--dataset=noise", f"--data-dir={data_dir}",
-            "--config=config-tiny", "--res-modulated-range=4-8", "--jit=False",
+            "--config=config-tiny", "--res-modulated-range=4-8", "--ops=reference",
             f"--result-dir={tmp_path / 'results'}",
         ],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment,

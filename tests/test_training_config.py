@@ -90,7 +90,8 @@ def test_published_preset(name: str) -> None:
         resume_pkl=None,
         clip_decoder_input=False,
         inception=None,
-        jit=True,
+        ops="auto",
+        precision="fp32",
     )
 
 
@@ -156,7 +157,8 @@ def test_every_field_survives_json(tmp_path: Path) -> None:
         ticks=TickConfig(12.0, 13, 14),
         resume_pkl="r.pkl",
         inception="i.pb",
-        jit=False,
+        ops="reference",
+        precision="bf16",
         clip_decoder_input=True,
     )
     for part in (config, config.loss, config.schedule, config.ticks):
@@ -220,7 +222,8 @@ OPTIONS: dict[str, tuple[Any, dict[str, Any]]] = {
     "snapshot_ticks": (1, {"ticks.snapshot_ticks": 1}),
     "image_snapshot_ticks": (2, {"ticks.image_ticks": 2}),
     "inception": ("graph.pb", {"inception": "graph.pb"}),
-    "jit": (False, {"jit": False}),
+    "ops": ("reference", {"ops": "reference"}),
+    "precision": ("bf16", {"precision": "bf16"}),
     "clip_decoder_input": (True, {"clip_decoder_input": True}),
 }
 

@@ -92,7 +92,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def arguments(data_dir: Path, *more: str, dataset: str = "noise") -> list[str]:
     return [
         f"--data-dir={data_dir}", f"--dataset={dataset}", "--config=config-test", "--num-gpus=0",
-        f"--seed={SEED}", "--jit=False", "--minibatch=64", *more,
+        f"--seed={SEED}", "--ops=reference", "--minibatch=64", *more,
     ]  # fmt: skip
 
 
@@ -290,7 +290,13 @@ def test_metric_file(finished: tuple[Path, list[str]]) -> None:
 
 def test_settings(finished: tuple[Path, list[str]], data_dir: Path) -> None:
     options = TrainOptions(
-        "noise", str(data_dir), "config-test", metrics=(METRIC,), minibatch=64, seed=SEED, jit=False
+        "noise",
+        str(data_dir),
+        "config-test",
+        metrics=(METRIC,),
+        minibatch=64,
+        seed=SEED,
+        ops="reference",
     )
     expected = setup_training_config(options, 8, 3)
     assert load_json(TrainConfig, finished[0] / "training_options.json") == expected

@@ -65,7 +65,8 @@ class TrainConfig:
     clip_decoder_input: bool = False  # train the decoder on [-1,1], which is what files keep
     resume_pkl: str | None = None
     inception: str | None = None
-    jit: bool = True  # compile the phases with XLA
+    ops: str = "auto"  # see dnnlib.tflib.execution
+    precision: str = "fp32"
 
     @property
     def description(self) -> str:
@@ -101,7 +102,8 @@ class TrainOptions:
     mapping: str | None = None
     clip_decoder_input: bool | None = None
     inception: str | None = None
-    jit: bool = True
+    ops: str = "auto"
+    precision: str = "fp32"
 
 
 @dataclass(frozen=True)
@@ -288,7 +290,8 @@ def setup_training_config(options: TrainOptions, resolution: int, num_channels: 
         clip_decoder_input=_choose(options.clip_decoder_input, preset.clip_decoder_input),
         resume_pkl=options.resume_pkl,
         inception=options.inception,
-        jit=options.jit,
+        ops=options.ops,
+        precision=options.precision,
     )
 
 

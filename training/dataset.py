@@ -236,4 +236,6 @@ def _mirror(images: tf.Tensor, seed: int, step: tf.Tensor) -> tf.Tensor:
     chance = tf.random.stateless_uniform(
         [count, 1, 1, 1], tf.stack([tf.cast(seed, step.dtype), step])
     )
-    return tf.where(chance < 0.5, images[:, :, ::-1], images)
+    # Gathering copies whole images; tf.where would choose value by value, several times slower.
+    both = tf.stack([images, tf.reverse(images, [2])], axis=1)  # [N,2,H,W,C]
+    return tf.gather(both, tf.cast(chance[:, 0, 0, 0] < 0.5, tf.int32), batch_dims=1)

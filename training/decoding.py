@@ -2,36 +2,83 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from dnnlib.tflib.execution import PLAIN, Execution
 from training.networks.decoder import Decoder
 from training.networks.generator import Generator
+from training.networks.layers import Network
 
 
-def make_decoder(decoder: Decoder, minibatch: int = 16) -> Callable[[np.ndarray], np.ndarray]:
+def make_function(
+    function: Callable[..., Any],
+    network: Network,
+    execution: Execution,
+    signature: Sequence[Any],
+) -> Callable[..., Any]:
+    """A tf.function whose network runs as `execution` says.
+
+    XLA compiles for every batch size anew (see `fill_batch`); otherwise it is traced once.
+
+    Args:
+        function: from tensors to tensors; calls `network`.
+        network: read at every call, also when its weights have changed.
+        execution: how to run.
+        signature: of the arguments, the batch size None.
+    """
+
+    def run(*inputs: Any) -> Any:
+        with network.running_with(execution.impl, execution.precision):
+            return function(*inputs)
+
+    return tf.function(
+        run,
+        input_signature=None if execution.jit else signature,
+        jit_compile=execution.jit,
+        autograph=False,
+    )
+
+
+def fill_batch(values: np.ndarray, minibatch: int | None, execution: Execution) -> np.ndarray:
+    """Repeats the last of the values [N,...] up to [minibatch,...] where another size would be
+    compiled anew; elsewhere, and if there are as many, they are returned as they are."""
+    missing = (minibatch or 0) - len(values)
+    if not execution.jit or missing <= 0:
+        return values
+    return np.concatenate([values, np.repeat(values[-1:], missing, axis=0)])
+
+
+def make_decoder(
+    decoder: Decoder, minibatch: int = 16, execution: Execution = PLAIN
+) -> Callable[[np.ndarray], np.ndarray]:
     """Wraps a decoder network: decode(uint8 images [N,H,W,C]) -> float32 logits [N,B].
 
-    Any N will do, also 0; `minibatch` images are decoded at a time. The network is traced once.
+    Any N will do, also 0; `minibatch` images are decoded at a time. What XLA compiles always
+    decodes as many, so no more than will ever come should be asked for.
 
     Raises (by decode):
         ValueError: the images are not uint8 or not of the network's size and channels.
     """
     shape = (decoder.resolution, decoder.resolution, decoder.num_channels)
 
-    @tf.function(input_signature=[tf.TensorSpec([None, *shape], tf.uint8)])
     def logits_of(images: tf.Tensor) -> tf.Tensor:
         _, logits = decoder(tf.cast(images, tf.float32) / 127.5 - 1.0)
         return logits  # [N,B]
+
+    signature = [tf.TensorSpec([None, *shape], tf.uint8)]
+    run = make_function(logits_of, decoder, execution, signature)
 
     def decode(images: np.ndarray) -> np.ndarray:
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != shape:
             raise ValueError(f"expected uint8 [N,*{shape}], got {images.dtype} {images.shape}")
         logits = np.empty([len(images), decoder.fingerprint_size], dtype=np.float32)
         for start in range(0, len(images), minibatch):
-            part = slice(start, start + minibatch)
-            logits[part] = logits_of(images[part]).numpy()
+            part = images[start : start + minibatch]
+            found = run(tf.constant(fill_batch(part, minibatch, execution))).numpy()
+            logits[start : start + len(part)] = found[: len(part)]
         return logits
 
     return decode
@@ -103,10 +150,13 @@ def sample_by_seed(
         yield GeneratorInputs(batch, latents, bits, noise)
 
 
-def make_generator(generator: Generator) -> Callable[[GeneratorInputs], np.ndarray]:
+def make_generator(
+    generator: Generator, minibatch: int | None = None, execution: Execution = PLAIN
+) -> Callable[[GeneratorInputs], np.ndarray]:
     """Wraps a generator network: generate(inputs of N images) -> uint8 [N,H,W,C], any N.
 
-    The network is traced once.
+    What XLA compiles always makes at least `minibatch` images, so that a smaller last batch needs
+    no program of its own.
     """
     noise = [tf.TensorSpec([None, h, w, 1], tf.float32) for h, w in generator.noise_shapes]
     signature = [
@@ -115,12 +165,17 @@ def make_generator(generator: Generator) -> Callable[[GeneratorInputs], np.ndarr
         noise,
     ]
 
-    @tf.function(input_signature=signature)
     def images_of(latents: tf.Tensor, fingerprints: tf.Tensor, noise: list[tf.Tensor]) -> tf.Tensor:
         return to_uint8(generator(latents, fingerprints, noise=noise))  # [N,H,W,C]
 
+    run = make_function(images_of, generator, execution, signature)
+
     def generate(inputs: GeneratorInputs) -> np.ndarray:
-        fingerprints = inputs.fingerprints.astype(np.float32)
-        return images_of(inputs.latents, fingerprints, inputs.noise).numpy()
+        def fill(values: np.ndarray) -> tf.Tensor:
+            return tf.constant(fill_batch(values, minibatch, execution))
+
+        fingerprints = fill(inputs.fingerprints.astype(np.float32))
+        images = run(fill(inputs.latents), fingerprints, [fill(maps) for maps in inputs.noise])
+        return images.numpy()[: len(inputs.seeds)]
 
     return generate

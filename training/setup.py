@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from dnnlib.tflib.execution import Execution
 from training.config import TrainConfig
 from training.networks.decoder import Decoder
 from training.networks.discriminator import Discriminator
@@ -29,8 +30,10 @@ def make_networks(config: TrainConfig) -> TrainedNetworks:
     )
 
 
-def make_steps(config: TrainConfig, networks: TrainedNetworks) -> Steps:
-    """Optimisers and training phases for these networks."""
+def make_steps(config: TrainConfig, networks: TrainedNetworks, execution: Execution) -> Steps:
+    """Optimisers and training phases for these networks, which run as `execution` says."""
+    for network in (networks.G, networks.D, networks.E, networks.Gs):
+        network.run_with(execution.impl, execution.precision)
     return Steps(
         generator=networks.G,
         discriminator=networks.D,
@@ -44,6 +47,6 @@ def make_steps(config: TrainConfig, networks: TrainedNetworks) -> Steps:
             d_reg_interval=config.schedule.d_reg_interval,
             seed=config.seed,
             clip_decoder_input=config.clip_decoder_input,
-            jit=config.jit,
+            jit=execution.jit,
         ),
     )

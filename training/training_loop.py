@@ -15,6 +15,7 @@ from dnnlib.config import save_json
 from dnnlib.errors import UserError
 from dnnlib.format import format_time
 from dnnlib.tflib.device import gpu_memory_gb, process_memory_gb
+from dnnlib.tflib.execution import Execution, resolve_execution
 from metrics.context import MetricContext
 from metrics.evaluate import check_metrics, evaluate
 from metrics.feature_extractors import check_inception
@@ -22,8 +23,10 @@ from metrics.report import report
 from metrics.sampling import make_context
 from training.config import TrainConfig
 from training.dataset import Dataset
+from training.decoding import fill_batch, make_function
 from training.image_grid import grid_size, save_grid
 from training.networks.generator import Generator
+from training.out_of_memory import suggesting
 from training.progress_log import ProgressLog, Statistics
 from training.schedule import learning_rates
 from training.setup import make_networks, make_steps
@@ -47,10 +50,11 @@ class Run:
         self.pl_mean = 0.0
         if config.resume_pkl is not None:
             self._resume(config.resume_pkl)
-        self.steps = make_steps(config, self.networks)
+        self.execution = resolve_execution(config.ops, config.precision)
+        self.steps = make_steps(config, self.networks, self.execution)
         self.steps.pl_mean.assign(self.pl_mean)
         self.context = self._metric_context()
-        self.grids = _Grids(self.networks.Gs, config.seed)
+        self.grids = _Grids(self.networks.Gs, config.seed, config.minibatch_gpu, self.execution)
 
     @property
     def kimg(self) -> float:
@@ -127,6 +131,7 @@ class Run:
             seed=config.seed,
             mirror_augment=config.mirror_augment,
             num_gpus=config.num_gpus,
+            execution=self.execution,
         )
         check_metrics(config.metrics, context)
         # Last, since it may download a file.
@@ -150,7 +155,7 @@ def train(run: Run, run_dir: Path) -> None:
     """Trains until the configuration's `total_kimg` and leaves everything in `run_dir`.
 
     Raises:
-        UserError: bad input, a full disk, a statistic that is not finite.
+        UserError: bad input, a full disk, too little memory, a statistic that is not finite.
         KeyboardInterrupt: after Ctrl-C, when a snapshot has been written.
     """
     start = time.time()
@@ -159,13 +164,15 @@ def train(run: Run, run_dir: Path) -> None:
     run.grids.save_reals(dataset, run_dir)
     with ProgressLog(run_dir, config.total_kimg) as log, _interrupts() as interrupted:
         _describe(run, log)
-        run.grids.save(run_dir, "init")
+        with suggesting(config):
+            run.grids.save(run_dir, "init")
         statistics = Statistics()
         tick = _Tick(run, log, start)
         with dataset.reading():
             batches = iter(dataset.batches(config.minibatch, config.seed, config.mirror_augment))
             while run.kimg < config.total_kimg and not interrupted.is_set:
-                statistics.add(run.train_iteration(batches))
+                with suggesting(config):
+                    statistics.add(run.train_iteration(batches))
                 log.progress(run.kimg, statistics)
                 if tick.is_due():
                     tick.write(statistics)
@@ -179,7 +186,7 @@ def _describe(run: Run, log: ProgressLog) -> None:
         f"Training {config.config} on {run.dataset.name}: {run.dataset.num_images} images of "
         f"{run.dataset.resolution}x{run.dataset.resolution}, {config.num_bits} bits, "
         f"minibatch {config.minibatch} in slices of {config.minibatch_gpu}, seed {config.seed}, "
-        f"to {config.total_kimg:g} kimg"
+        f"to {config.total_kimg:g} kimg; {run.execution.label}"
     )
     for name, network in (("G", run.networks.G), ("D", run.networks.D), ("E", run.networks.E)):
         count = sum(int(np.prod(v.shape)) for v in network.named_trainables().values())
@@ -325,10 +332,15 @@ def _tag(name: str) -> str:
 
 
 class _Grids:
-    """The image grids: fixed latents, fingerprints and noise, so that they can be compared."""
+    """The image grids: fixed latents, fingerprints and noise, so that they can be compared.
 
-    def __init__(self, generator: Generator, seed: int) -> None:
-        self._generator = generator
+    At most `minibatch_gpu` images are made at a time: grids shall fit where training does.
+    """
+
+    def __init__(
+        self, generator: Generator, seed: int, minibatch_gpu: int, execution: Execution
+    ) -> None:
+        self._batch = min(minibatch_gpu, _GRID_BATCH)
         self._size = grid_size(generator.resolution)
         count = self._size[0] * self._size[1]
         rnd = np.random.RandomState(seed % 2**32)
@@ -344,19 +356,30 @@ class _Grids:
         self._noise = [
             rnd.randn(count, h, w, 1).astype(np.float32) for h, w in generator.noise_shapes
         ]
-        self._images = tf.function(generator.__call__, autograph=False)
+        widths = (generator.latent_size, generator.fingerprint_size)
+        signature = [
+            *(tf.TensorSpec([None, width], tf.float32) for width in widths),
+            [tf.TensorSpec([None, h, w, 1], tf.float32) for h, w in generator.noise_shapes],
+        ]
+        self._execution = execution
+        self._images = make_function(generator.__call__, generator, execution, signature)
 
     def save(self, run_dir: Path, suffix: str) -> None:
         """Writes the three grids as `<kind>-<suffix>.png`."""
         for kind, (latents, bits) in self._inputs.items():
             images = []
-            for begin in range(0, len(latents), _GRID_BATCH):
-                part = slice(begin, begin + _GRID_BATCH)
-                noise = [tf.constant(values[part]) for values in self._noise]
-                images.append(
-                    self._images(tf.constant(latents[part]), tf.constant(bits[part]), noise).numpy()
-                )
-            save_grid(np.concatenate(images), run_dir / f"{kind}-{suffix}.png", self._size)
+            for begin in range(0, len(latents), self._batch):
+                inputs = [
+                    tf.constant(
+                        fill_batch(
+                            values[begin : begin + self._batch], self._batch, self._execution
+                        )
+                    )
+                    for values in (latents, bits, *self._noise)
+                ]
+                images.append(self._images(inputs[0], inputs[1], inputs[2:]).numpy())
+            made = np.concatenate(images)[: len(latents)]  # without what filled the last batch
+            save_grid(made, run_dir / f"{kind}-{suffix}.png", self._size)
 
     def save_reals(self, dataset: Dataset, run_dir: Path) -> None:
         """Writes `reals.png`: the first images of the data set."""
