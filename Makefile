@@ -2,7 +2,7 @@
 #   make demo [SEED=0]   train, evaluate, generate and decode on the sample images
 #   make test            run the tests
 #   make lint            run ruff and mypy
-#   make bench           run the benchmarks
+#   make bench           measure speed and memory, under 15 minutes (docs/performance.md)
 #   make setup [GPU=1]   only make the virtual environment; GPU=1 adds the CUDA libraries
 #   make clean           remove demo results and caches; `make distclean` .venv as well
 #   make lock            record the newest versions of all packages in requirements.lock
@@ -52,9 +52,10 @@ lint: setup
 	$(VENV_PYTHON) -m ruff format --check .
 	$(VENV_PYTHON) -m mypy
 
+# Prints one Markdown report; results/bench keeps it by benchmark, with the figures as JSON.
 bench: setup
 	@for script in benchmarks/bench_*.py; do \
-	  echo "== $$script"; $(VENV_PYTHON) "$$script" || exit 1; \
+	  echo "$$script ..." >&2; $(VENV_PYTHON) "$$script" --out=results/bench || exit 1; \
 	done
 
 # Resolves the lower bounds anew in an empty environment and records what came out.

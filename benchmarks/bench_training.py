@@ -1,101 +1,190 @@
-"""How long do the phases of a training iteration take, once compiled?
+"""How long does a training iteration take, against the floor of its multiply-adds?
 
-Prints a Markdown table; `--json FILE` writes the same figures. Times are medians of single steps
-that run in turn, the compilation before them is reported apart.
+An iteration is the average over the schedule: generator and decoder step and discriminator step
+every time, path length and R1 at their intervals. Times are medians of single steps that run in
+turn, with matrix products between the rounds that tell the machine's peak; the floor is the work of
+the phases at that peak. The compilation is reported apart. Every setting runs in a process of its
+own, whose peak memory is given.
 """
 
-import json
-import os
-import platform
+import dataclasses
 import statistics
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks import floor, report
+from benchmarks.settings import SETTINGS, Setting
 from dnnlib import cli
-from dnnlib.atomic import open_atomic
+
+ROUNDS = {"128x128": 5, "32x32": 25}
 
 
 def build_parser() -> cli.ArgumentParser:
     """The command line."""
-    parser = cli.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", default="config-tiny", help="preset (default: config-tiny)")
-    parser.add_argument("--resolution", type=int, default=32, help="of the images (default: 32)")
-    parser.add_argument("--rounds", type=cli.positive_int, default=30, help="steps of each phase")
-    parser.add_argument("--json", metavar="FILE", help="also write the figures here")
-    parser.add_verbose()
+    parser = report.build_parser(__doc__)
+    parser.add_argument("--setting", choices=SETTINGS, help="measure this one alone (default: all)")
+    parser.add_argument("--config", metavar="CONFIG", help="measure this preset instead")
+    parser.add_argument(
+        "--resolution", type=int, default=32, metavar="N", help="with --config (default: 32)"
+    )
+    parser.add_argument(
+        "--minibatch",
+        type=cli.positive_int,
+        default=8,
+        metavar="N",
+        help="with --config (default: 8)",
+    )
+    parser.add_argument("--rounds", type=cli.positive_int, metavar="N", help="steps of each phase")
+    cli.add_execution(parser)
     return parser
 
 
-def time_phases(phases: dict[str, Callable[[], Any]], rounds: int) -> dict[str, dict[str, float]]:
-    """Runs the phases in turn: name -> seconds of the first call, median seconds of the others."""
-    figures = {}
-    for name, phase in phases.items():
-        start = time.perf_counter()
-        phase()
-        figures[name] = {"first": time.perf_counter() - start}
-    samples: dict[str, list[float]] = {name: [] for name in phases}
-    for _ in range(rounds):
-        for name, phase in phases.items():
-            start = time.perf_counter()
-            phase()
-            samples[name].append(time.perf_counter() - start)
-    for name, values in samples.items():
-        figures[name]["median"] = statistics.median(values)
-    return figures
+def measure(setting: Setting, rounds: int, options: dict[str, Any]) -> dict[str, Any]:
+    """Times the phases of one setting.
+
+    Args:
+        setting: what to train.
+        rounds: steps of each phase, the first one of each not counted.
+        options: further fields of TrainOptions.
+
+    Returns:
+        `phases`: name -> `interval` (iterations), `first` and `median` (seconds of the first and
+        of a later call), `floor` (seconds), `fraction`; the same for a mean `iteration`, with
+        `images_per_second`; `peak_flops` (FLOP/s), `memory_gb`, `minibatch`, `execution`,
+        `gflop_per_image` of each network.
+    """
+    cli.quiet_tensorflow(verbose=False)
+    import tensorflow as tf
+
+    from dnnlib.tflib.execution import resolve_execution
+    from training.setup import make_networks, make_steps
+
+    config = setting.make_config(**options)
+    networks = make_networks(config)
+    execution = resolve_execution(config.ops, config.precision)
+    steps = make_steps(config, networks, execution)
+    phases = make_phases(config, steps, tf)
+    intervals = {name: interval for name, (interval, _) in phases.items()}
+    calls = {name: call for name, (_, call) in phases.items()}
+    first = {name: report.seconds(call) for name, call in calls.items()}
+
+    peaks: list[float] = []
+    medians = report.paired_medians(calls, rounds, lambda: peaks.append(floor.measure_peak(3)))
+    peak = statistics.median(peaks)
+    flops = {name: floor.network_flops(getattr(networks, name)) for name in ("G", "D", "E")}
+    work = floor.phase_flops(flops["G"], flops["D"], flops["E"])
+    floors = {name: work[name] * config.minibatch / peak for name in calls}
+    total, total_floor = (
+        sum(values[name] / intervals[name] for name in calls) for values in (medians, floors)
+    )
+    return {
+        "setting": dataclasses.asdict(setting),
+        "minibatch": config.minibatch,
+        "execution": execution.label,
+        "gflop_per_image": {name: value / 1e9 for name, value in flops.items()},
+        "peak_flops": peak,
+        "phases": {
+            name: {
+                "interval": intervals[name],
+                "first": first[name],
+                "median": medians[name],
+                "floor": floors[name],
+                "fraction": floors[name] / medians[name],
+            }
+            for name in calls
+        },
+        "iteration": {
+            "median": total,
+            "floor": total_floor,
+            "fraction": total_floor / total,
+            "images_per_second": config.minibatch / total,
+        },
+        "memory_gb": report.peak_memory_gb(),
+    }
+
+
+def make_phases(config: Any, steps: Any, tf: Any) -> dict[str, tuple[int, Callable[[], Any]]]:
+    """Name -> every how many iterations a phase runs, and a call of it that waits for its end."""
+    from training.schedule import learning_rates
+
+    rates = tf.constant(learning_rates(config, 0), tf.float32)
+    weights = tf.constant([config.loss.decouple, config.loss.latent, config.loss.bits])
+    step = tf.constant(0, tf.int64)
+    size = config.G["resolution"]
+    reals = tf.random.normal([config.minibatch, size, size, config.G["num_channels"]])
+    beta = tf.constant(0.999)
+    schedule = config.schedule
+    phases = {
+        "generator and decoder": (1, lambda: steps.generator_step(step, rates, weights)),
+        "discriminator": (1, lambda: steps.discriminator_step(step, reals, rates, beta)),
+        "path length": (schedule.g_reg_interval, lambda: steps.path_length_step(step, rates)),
+        "R1": (schedule.d_reg_interval, lambda: steps.r1_step(reals, rates)),
+    }
+
+    def waiting(call: Callable[[], Any]) -> Callable[[], Any]:
+        return lambda: [value.numpy() for value in call().values()]
+
+    return {
+        name: (interval, waiting(call)) for name, (interval, call) in phases.items() if interval
+    }
+
+
+def describe(name: str, figures: dict[str, Any]) -> str:
+    """The figures of one setting as Markdown."""
+    rows = [
+        [
+            phase,
+            f["interval"],
+            f"{f['median']:.3f}",
+            f"{f['floor']:.3f}",
+            f"{f['fraction']:.0%}",
+            f"{max(f['first'] - f['median'], 0):.0f}",
+        ]
+        for phase, f in figures["phases"].items()
+    ]
+    mean = figures["iteration"]
+    compilation = sum(float(row[-1]) for row in rows)
+    rows.append(
+        [
+            "**iteration**",
+            1,
+            f"{mean['median']:.3f}",
+            f"{mean['floor']:.3f}",
+            f"{mean['fraction']:.0%}",
+            f"{compilation:.0f}",
+        ]
+    )
+    flops = ", ".join(f"{key} {value:.3g}" for key, value in figures["gflop_per_image"].items())
+    head = ["phase", "every", "s", "floor, s", "of the floor", "compilation, s"]
+    return (
+        f"### {name}, {figures['setting']['config']}, minibatch {figures['minibatch']}, "
+        f"{figures['execution']}\n\n"
+        f"{report.table(head, rows)}\n\n"
+        f"{mean['images_per_second']:.3g} images/s. Peak {figures['peak_flops'] / 1e9:.0f} GFLOP/s "
+        f"({floor.PEAK_SIZE}^3 matrix product); GFLOP per image: {flops}. "
+        f"Peak memory {figures['memory_gb']:.2f} GiB."
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the benchmark."""
     args = build_parser().parse_args(argv)
-    cli.quiet_tensorflow(args.verbose)
-    import tensorflow as tf
-
-    from training.config import TrainOptions, setup_training_config
-    from training.schedule import learning_rates
-    from training.setup import make_networks, make_steps
-
-    options = TrainOptions(dataset="none", config=args.config)
-    config = setup_training_config(options, args.resolution, 3)
-    steps = make_steps(config, make_networks(config))
-    rates = tf.constant(learning_rates(config, 0), tf.float32)
-    weights = tf.constant([config.loss.decouple, config.loss.latent, config.loss.bits])
-    step = tf.constant(0, tf.int64)
-    reals = tf.random.normal([config.minibatch, args.resolution, args.resolution, 3])
-    beta = tf.constant(0.999)
-    phases: dict[str, Callable[[], Any]] = {
-        "generator and decoder": lambda: steps.generator_step(step, rates, weights),
-        "discriminator": lambda: steps.discriminator_step(step, reals, rates, beta),
-    }
-    intervals = {name: 1 for name in phases}
-    if config.schedule.g_reg_interval:
-        phases["path length"] = lambda: steps.path_length_step(step, rates)
-        intervals["path length"] = config.schedule.g_reg_interval
-    if config.schedule.d_reg_interval:
-        phases["R1"] = lambda: steps.r1_step(reals, rates)
-        intervals["R1"] = config.schedule.d_reg_interval
-    figures = time_phases(phases, args.rounds)
-    average = sum(figure["median"] / intervals[name] for name, figure in figures.items())
-    machine = f"{os.cpu_count()} CPUs, {platform.machine()}, TensorFlow {tf.__version__}"
-    print(f"{args.config} at {args.resolution}x{args.resolution}, minibatch {config.minibatch}")
-    print(f"on {machine}\n")
-    print("| phase | every | ms per step (median) | share of an iteration | s for the first call |")
-    print("|---|---|---|---|---|")
-    for name, figure in figures.items():
-        share = figure["median"] / intervals[name] / average
-        print(
-            f"| {name} | {intervals[name]} | {figure['median'] * 1000:.1f} | {share:.0%} "
-            f"| {figure['first']:.1f} |"
-        )
-    print(f"\n{config.minibatch / average:.1f} images/s")
-    if args.json:
-        record = {"config": args.config, "machine": machine, "phases": figures}
-        with open_atomic(args.json, "w", encoding="utf-8") as file:
-            json.dump(record, file, indent=2)
+    if args.config:
+        name = f"{args.resolution}x{args.resolution}"
+        chosen = {name: Setting(args.config, resolution=args.resolution, minibatch=args.minibatch)}
+    else:
+        chosen = {args.setting: SETTINGS[args.setting]} if args.setting else SETTINGS
+    options = {"ops": args.ops, "precision": args.precision}
+    figures = {}
+    for name, setting in chosen.items():
+        rounds = args.rounds or ROUNDS.get(name, 10)
+        figures[name] = report.in_process(measure, setting, rounds, options)
+    text = "\n\n".join(describe(name, values) for name, values in figures.items())
+    report.publish("training", text, figures, args.out)
 
 
 if __name__ == "__main__":
