@@ -1,6 +1,5 @@
 """The tools: cutting a snapshot for users, drawing the curves of a run, timing the phases."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,6 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from benchmarks import bench_training
 from dnnlib.errors import UserError
 from tools import plot_training, publish_model
 from training.networks.decoder import Decoder
@@ -58,12 +56,3 @@ def test_curves_are_drawn_from_the_event_files(tmp_path: Path) -> None:
 def test_curves_of_a_folder_without_events(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"holds no events\.out\.tfevents"):
         plot_training.main([str(tmp_path)])
-
-
-def test_phases_are_timed_in_turn(tmp_path: Path) -> None:
-    order: list[str] = []
-    phases = {"a": lambda: order.append("a"), "b": lambda: order.append("b")}
-    figures = bench_training.time_phases(phases, rounds=2)
-    assert order == ["a", "b"] * 3
-    assert json.loads(json.dumps(figures)).keys() == {"a", "b"}
-    assert all(figure["median"] >= 0 for figure in figures.values())

@@ -12,7 +12,7 @@ def conv_2d(x: tf.Tensor, w: tf.Tensor, *, impl: str = "auto") -> tf.Tensor:
     """Correlates [N,H,W,I] with [k,k,I,O], stride 1, zero padding: [N,H,W,O]."""
     if impl == "xla" and winograd.pays(x, w):
         return winograd.conv3x3(x, w)
-    return tf.nn.conv2d(x, w, strides=1, padding="SAME")
+    return _conv(x, w, padding="SAME")
 
 
 def upsample_conv_2d(
@@ -83,7 +83,7 @@ def _transposed_conv3x3(x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
     phases = tf.stack([*columns(even), *columns(odd)], axis=3)  # [2,2,I,4,O]
     phases = tf.reshape(phases, [2, 2, fan_in, 4 * fan_out])
     x = tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]])
-    y = tf.nn.conv2d(x, phases, strides=1, padding="VALID")  # [N,H+1,W+1,4*O]
+    y = _conv(x, phases)  # [N,H+1,W+1,4*O]
     y = tf.nn.depth_to_space(y, 2)  # [N,2H+2,2W+2,O]; the last row and column are zeros
     return y[:, :-1, :-1]
 
@@ -131,9 +131,21 @@ def conv_downsample_2d(
             pady1=py1,
             impl=impl,
         )
-        return tf.nn.conv2d(x, w, strides=1, padding="VALID")
+        return _conv(x, w)
     x = upfirdn_2d(x, kernel, padx0=px0, padx1=px1, pady0=py0, pady1=py1, impl=impl)
-    return tf.nn.conv2d(x, w, strides=factor, padding="VALID")
+    return _conv(x, w, stride=factor)
+
+
+def _conv(x: tf.Tensor, w: tf.Tensor, *, stride: int = 1, padding: str = "VALID") -> tf.Tensor:
+    """`tf.nn.conv2d`, whose oneDNN version gives the result of no images a wrong shape."""
+    y = tf.nn.conv2d(x, w, strides=stride, padding=padding)
+    if x.shape[0]:
+        return y
+    n, height, width, _ = unknown_to_dynamic(x)
+    if padding == "VALID":
+        height = (height - w.shape[0]) // stride + 1
+        width = (width - w.shape[1]) // stride + 1
+    return tf.reshape(y, [n, height, width, w.shape[3]])
 
 
 def _check_weights(x: tf.Tensor, w: tf.Tensor) -> int:
