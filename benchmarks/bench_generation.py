@@ -77,7 +77,7 @@ def measure(model: Path, rounds: int) -> dict[str, Any]:
     calls: dict[str, Callable[[], Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"seed{seed:04d}.png" for seed in range(max(MINIBATCHES))]
-        generate = make_generator(generator)
+        generate = make_generator(generator, execution=(execution := resolve_execution()))
 
         def draw(count: int) -> Any:
             return next(
@@ -100,7 +100,7 @@ def measure(model: Path, rounds: int) -> dict[str, Any]:
             decode(np.stack(images))
 
         for count in sorted(MINIBATCHES, reverse=True):  # the largest writes all files
-            inputs, decode = draw(count), make_decoder(decoder, count)
+            inputs, decode = draw(count), make_decoder(decoder, count, execution)
             images = generate(inputs)
             calls |= {
                 f"generate-images {count}": partial(generate, inputs),

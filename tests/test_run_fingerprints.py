@@ -12,6 +12,7 @@ from PIL import Image
 import run_fingerprints
 import run_generator
 from dnnlib.errors import UserError
+from dnnlib.tflib.execution import PLAIN, Execution
 from fingerprints.bits import format_hex
 from fingerprints.detection import match_pvalue
 from fingerprints.manifest import ManifestEntry, read_manifest, write_manifest
@@ -22,6 +23,7 @@ from training.snapshot import load_networks, save_snapshot
 
 REFERENCE = Path(__file__).parent / "data" / "reference"
 SNAPSHOT = REFERENCE / "snapshot_skip_resnet_32.pkl"  # 32x32, 16 bits
+XLA = Execution("xla", "xla", True, "fp32")
 OTHER_SNAPSHOT = REFERENCE / "snapshot_resnet_skip_16.pkl"  # 16x16, 8 bits
 
 
@@ -104,15 +106,23 @@ def test_text_says_the_same(capsys, generated):
     assert "grid.png" in err
 
 
-def test_decode_function_takes_any_number_of_images(logits, generated):
+@pytest.mark.parametrize("execution", [PLAIN, XLA], ids=lambda execution: execution.ops)
+def test_decode_function_takes_any_number_of_images(logits, generated, execution):
+    """Of the four with three at a time, the last is decoded among copies of it where XLA is."""
     images = np.stack([np.asarray(Image.open(p)) for p in sorted(generated.glob("seed*.png"))])
-    decode_images = make_decoder(load_networks(SNAPSHOT).decoder, minibatch=3)
+    decode_images = make_decoder(load_networks(SNAPSHOT).decoder, 3, execution)
     for n in (0, 1, 3, 4):
         assert decode_images(images[:n]).shape == (n, 16)
         np.testing.assert_allclose(decode_images(images[:n]), logits[:n], atol=1e-4)
     for wrong in (images.astype(np.float32), images[:, :16], images[0]):
         with pytest.raises(ValueError, match="expected uint8"):
             decode_images(wrong)
+
+
+@pytest.mark.parametrize("ops", ["xla", "reference"])
+def test_every_path_reads_the_same_bits(capsys, generated, logits, ops):
+    results, _ = decode_json(capsys, generated, f"--ops={ops}", "--minibatch=3")
+    assert [r["fingerprint"] for r in results] == [format_hex(row > 0) for row in logits]
 
 
 def test_the_files_are_what_is_decoded(capsys, generated, logits, tmp_path):

@@ -9,18 +9,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 import run_generator
 from dnnlib.errors import UserError
+from dnnlib.tflib.execution import Execution
 from fingerprints.bits import format_hex
 from fingerprints.manifest import read_manifest
 from training import decoding, image_grid
 from training.networks.generator import Generator
-from training.snapshot import save_snapshot
+from training.snapshot import load_networks, save_snapshot
 
 REFERENCE = Path(__file__).parent / "data" / "reference"
 SNAPSHOT = REFERENCE / "snapshot_skip_resnet_32.pkl"  # 16 bits
+XLA = Execution("xla", "xla", True, "fp32")
 GENERATED = {
     "generated_skip_resnet_32": "snapshot_skip_resnet_32",
     "generated_skip_resnet_32_widths_identical_watermark": "snapshot_skip_resnet_32_widths",
@@ -41,8 +44,15 @@ def pixels(path: Path) -> np.ndarray:
         return np.asarray(picture)
 
 
-@pytest.mark.parametrize("name", GENERATED)
-def test_pictures_are_the_published_ones(capsys, tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "ops"),
+    [
+        *((name, "xla") for name in GENERATED),
+        ("generated_skip_resnet_32", "auto"),
+        ("generated_skip_resnet_32", "reference"),
+    ],
+)
+def test_pictures_are_the_published_ones(capsys, tmp_path, name, ops):
     """In two batches, of which the last one is not full where there are three images."""
     reference = np.load(REFERENCE / f"{name}.npz")
     folder = generate(
@@ -52,6 +62,7 @@ def test_pictures_are_the_published_ones(capsys, tmp_path, name):
         f"--identical-latent={reference['identical_latent']}",
         f"--identical-watermark={reference['identical_watermark']}",
         "--minibatch=2",
+        f"--ops={ops}",
         network=REFERENCE / f"{GENERATED[name]}.pkl",
     )
     entries = read_manifest(folder / "fingerprints.jsonl")
@@ -175,6 +186,45 @@ def test_an_interrupted_run_keeps_its_fingerprints(tmp_path, monkeypatch):
     entries = read_manifest(folder / "fingerprints.jsonl")
     assert [entry.file for entry in entries] == ["seed0000.png", "seed0001.png"]
     assert all((folder / entry.file).is_file() for entry in entries)
+
+
+@pytest.mark.parametrize("minibatch", [None, 5])
+def test_a_filled_batch_makes_the_same_pictures(minibatch):
+    """Three images at once, as many as there are or among five, as plain TensorFlow makes them."""
+    generator = load_networks(SNAPSHOT).generator
+    (inputs,) = decoding.sample_by_seed(
+        [5, 6, 7],
+        latent_size=generator.latent_size,
+        fingerprint_size=generator.fingerprint_size,
+        noise_shapes=generator.noise_shapes,
+    )
+    images = decoding.make_generator(generator, minibatch, XLA)(inputs)
+    plain = decoding.make_generator(generator, minibatch)(inputs)
+    assert images.shape == plain.shape == (3, 32, 32, 3)
+    assert images.dtype == np.uint8
+    assert np.abs(images.astype(int) - plain).max() <= 1
+
+
+@pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="there is a GPU")
+@pytest.mark.parametrize(
+    "script",
+    [
+        "run_generator.py generate-images --seeds=0",
+        "run_fingerprints.py decode " + str(Path(__file__).parent / "data" / "README.md"),
+        "run_metrics.py --metrics=watermark_accuracy_1k",
+    ],
+    ids=lambda script: script.partition(".")[0],
+)
+def test_cuda_without_a_gpu_is_one_line(tmp_path, script):
+    root = Path(__file__).parents[1]
+    command = [sys.executable, *script.split(), f"--network={SNAPSHOT}", "--ops=cuda"]
+    command[1] = str(root / command[1])
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: --ops=cuda: ")
+    assert done.stdout == ""
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 import run_metrics
 from dnnlib.errors import UserError
+from dnnlib.tflib.execution import Execution
 from metrics import evaluate as evaluate_module
 from metrics.feature_extractors import VARIABLE
 from metrics.sampling import make_context
@@ -78,6 +79,27 @@ def test_context_of_networks() -> None:
         make_context(generator=generator, decoder=Decoder(resolution=16, fingerprint_size=7))
 
 
+def test_every_path_measures_the_same_images() -> None:
+    """Also where the minibatch is not full: three images of four, noise included."""
+    generator, decoder = small_networks(16)
+    plain = make_context(generator=generator, decoder=decoder, minibatch=4, seed=5)
+    xla = make_context(
+        generator=generator,
+        decoder=decoder,
+        minibatch=4,
+        seed=5,
+        execution=Execution("xla", "xla", True, "fp32"),
+    )
+    expected, batch = plain.generate(4, 8), xla.generate(4, 8)
+    np.testing.assert_array_equal(batch.bits, expected.bits)
+    np.testing.assert_allclose(batch.images_float, expected.images_float, atol=1e-4)
+    for n in (4, 3):
+        logits = xla.decode(batch.images_float[:n])  # type: ignore[misc]
+        assert logits.shape == (n, 6)
+        truth = plain.decode(batch.images_float[:n])  # type: ignore[misc]
+        np.testing.assert_allclose(logits, truth, atol=1e-4)
+
+
 def test_noise_is_fresh() -> None:
     generator, _ = small_networks(16)
     context = make_context(generator=generator)
@@ -128,7 +150,7 @@ def test_bit_accuracy_needs_no_data(
     network: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     figures = []
-    for flags in ([], ["--seed=1", "--minibatch=100"]):
+    for flags in ([], ["--seed=1", "--minibatch=100"], ["--ops=reference"]):
         run_metrics.main(
             ["--metrics=watermark_accuracy_1k", f"--network={network}", *flags,
              f"--result-dir={tmp_path}"]
@@ -136,8 +158,9 @@ def test_bit_accuracy_needs_no_data(
         figures.append(re.findall(r"0\.\d{4}", capsys.readouterr().out))
     assert len(figures[0]) == 2
     assert figures[0] != figures[1]
+    assert figures[0] == figures[2]
     names = sorted(path.name for path in tmp_path.glob("*-metrics-*"))
-    assert [name[:6] for name in names] == ["00000-", "00001-"]
+    assert [name[:6] for name in names] == ["00000-", "00001-", "00002-"]
     (record,) = (tmp_path / names[1]).glob("*.jsonl")
     settings = json.loads(record.read_text())["settings"]
     assert (settings["seed"], settings["minibatch"], settings["dataset"]) == (1, 100, None)

@@ -21,6 +21,7 @@ import run_training
 from dnnlib import cli
 from dnnlib.config import load_json
 from dnnlib.errors import UserError
+from dnnlib.tflib.execution import PLAIN, Execution
 from training import training_loop
 from training.config import (
     PRESETS,
@@ -33,6 +34,7 @@ from training.config import (
 )
 from training.dataset import open_dataset
 from training.dataset_writer import DatasetWriter
+from training.networks.generator import Generator
 from training.snapshot import load_networks, save_snapshot
 from training.training_loop import Run, _interrupts
 
@@ -195,6 +197,23 @@ def test_grids_can_be_compared(finished: tuple[Path, list[str]]) -> None:
     size = first.shape[0] // 32
     moved = np.roll(second, (size, size), axis=(0, 1))  # by one image
     assert 0 < np.abs(first - second).mean() < np.abs(first - moved).mean()
+
+
+def test_grids_are_the_same_on_every_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six images, four at a time: the second batch is filled up where XLA compiles."""
+    monkeypatch.setattr(training_loop, "grid_size", lambda resolution: (3, 2))
+    generator = Generator(
+        resolution=8, latent_size=8, fingerprint_size=4, dlatent_size=8, mapping_fmaps=8,
+        mapping_layers=1, fmap_base=32, fmap_max=4, seed=0,
+    )  # fmt: skip
+    pictures = []
+    for execution in (PLAIN, Execution("xla", "xla", True, "fp32")):
+        training_loop._Grids(generator, 3, 4, execution).save(tmp_path, execution.ops)
+        with Image.open(tmp_path / f"fakes-arbitrary-{execution.ops}.png") as picture:
+            pictures.append(np.asarray(picture).astype(int))
+    assert pictures[0].shape == (16, 24, 3)
+    assert np.abs(pictures[0] - pictures[1]).max() <= 1
+    assert len(np.unique(pictures[0])) > 2
 
 
 TICK = (

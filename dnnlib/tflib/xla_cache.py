@@ -24,6 +24,7 @@ VARIABLE = "GAN_FINGERPRINTS_XLA_CACHE"  # 0 switches it off
 LIMIT_BYTES = 512 << 20  # of all programs for one CPU and version; the oldest go first
 FREE_BYTES = 1 << 30  # on the disk; with less, TensorFlow may fail to write and give up
 _DIRECTORY_FLAG = "--tf_xla_persistent_cache_directory"
+_CPU_INFO = Path("/proc/cpuinfo")
 _locks: list[IO[bytes]] = []  # held until the process ends
 
 
@@ -66,7 +67,7 @@ def cache_key() -> str:
     """
     cpu = {
         line
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        for line in _CPU_INFO.read_text().splitlines()
         if line.partition(":")[0].strip() in _CPU_FIELDS
     }
     parts = [
