@@ -67,6 +67,7 @@ def measure(model: Path, rounds: int) -> dict[str, Any]:
         `floor` (images/s), `fraction` and `with_files` (images/s), all by command.
     """
     cli.quiet_tensorflow(verbose=False)
+    from dnnlib.tflib.execution import resolve_execution
     from run_fingerprints import read_image
     from training.decoding import make_decoder, make_generator, sample_by_seed
     from training.image_grid import save_png
@@ -77,7 +78,8 @@ def measure(model: Path, rounds: int) -> dict[str, Any]:
     calls: dict[str, Callable[[], Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"seed{seed:04d}.png" for seed in range(max(MINIBATCHES))]
-        generate = make_generator(generator, execution=(execution := resolve_execution()))
+        execution = resolve_execution()
+        generate = make_generator(generator, execution=execution)
 
         def draw(count: int) -> Any:
             return next(
