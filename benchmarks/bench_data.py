@@ -110,12 +110,7 @@ def training_flops(resolution: int) -> float:
     config = Setting(resolution=resolution).make_config()
     networks = make_networks(config)
     per_image = [floor.network_flops(net) for net in (networks.G, networks.D, networks.E)]
-    intervals = {
-        "generator and decoder": 1,
-        "discriminator": 1,
-        "path length": config.schedule.g_reg_interval,
-        "R1": config.schedule.d_reg_interval,
-    }
+    intervals = floor.phase_intervals(config.schedule)
     return floor.iteration_flops(floor.phase_flops(*per_image), intervals)
 
 

@@ -71,8 +71,8 @@ def measure(rounds: int, dtype: str) -> dict[str, Any]:
         for direction in ("forward", "both"):
             calls = {}
             for implementation in list(implementations):
-                call = make_call(operation, shape, keywords, dtype, implementation, direction)
                 try:
+                    call = make_call(operation, shape, keywords, dtype, implementation, direction)
                     for _ in range(WARM_UP):
                         call()
                 except UserError as error:
@@ -96,21 +96,21 @@ def make_call(
     """A call of an operation on random images [N,H,W,C] that waits for its end."""
     import tensorflow as tf
 
+    from dnnlib.tflib.execution import resolve_execution
     from dnnlib.tflib.ops.fused_bias_act import fused_bias_act
     from dnnlib.tflib.ops.resample_conv import RESAMPLE_FILTER
     from dnnlib.tflib.ops.upfirdn_2d import setup_filter, upfirdn_2d
 
-    impl = {"plain": "reference", "XLA": "xla", "compiled": "compiled"}[implementation]
-    if impl == "xla" and tf.config.list_physical_devices("GPU"):
-        impl = "reference"  # as training does: the forms for XLA are for CPUs
+    ops = {"plain": "reference", "XLA": "xla", "compiled": "compiled"}[implementation]
+    execution = resolve_execution(ops)
     x = tf.cast(tf.random.normal(shape), dtype)
     b = tf.cast(tf.random.normal(shape[-1:]), dtype)
     kernel = setup_filter(RESAMPLE_FILTER)
 
     def forward(x: Any, b: Any) -> Any:
         if operation == "fused_bias_act":
-            return fused_bias_act(x, b, impl=impl, **keywords)
-        return upfirdn_2d(x, kernel, impl=impl, **keywords)
+            return fused_bias_act(x, b, impl=execution.impl, **keywords)
+        return upfirdn_2d(x, kernel, impl=execution.impl, **keywords)
 
     def both(x: Any, b: Any) -> Any:
         with tf.GradientTape() as tape:
@@ -121,7 +121,7 @@ def make_call(
 
     function = tf.function(
         {"forward": forward, "both": both}[direction],
-        jit_compile=implementation == "XLA",
+        jit_compile=execution.jit,
         autograph=False,
     )
 

@@ -68,9 +68,9 @@ def measure(setting: Setting, rounds: int, options: dict[str, Any]) -> dict[str,
     networks = make_networks(config)
     execution = resolve_execution(config.ops, config.precision)
     steps = make_steps(config, networks, execution)
+    intervals = floor.phase_intervals(config.schedule)
     phases = make_phases(config, steps, tf)
-    intervals = {name: interval for name, (interval, _) in phases.items()}
-    calls = {name: call for name, (_, call) in phases.items()}
+    calls = {name: phases[name] for name in intervals}
     first = {name: report.seconds(call) for name, call in calls.items()}
 
     peaks: list[float] = []
@@ -79,9 +79,8 @@ def measure(setting: Setting, rounds: int, options: dict[str, Any]) -> dict[str,
     flops = {name: floor.network_flops(getattr(networks, name)) for name in ("G", "D", "E")}
     work = floor.phase_flops(flops["G"], flops["D"], flops["E"])
     floors = {name: work[name] * config.minibatch / peak for name in calls}
-    total, total_floor = (
-        sum(values[name] / intervals[name] for name in calls) for values in (medians, floors)
-    )
+    total = sum(medians[name] / intervals[name] for name in calls)
+    total_floor = floor.iteration_flops(work, intervals) * config.minibatch / peak
     return {
         "setting": dataclasses.asdict(setting),
         "minibatch": config.minibatch,
@@ -108,8 +107,8 @@ def measure(setting: Setting, rounds: int, options: dict[str, Any]) -> dict[str,
     }
 
 
-def make_phases(config: Any, steps: Any, tf: Any) -> dict[str, tuple[int, Callable[[], Any]]]:
-    """Name -> every how many iterations a phase runs, and a call of it that waits for its end."""
+def make_phases(config: Any, steps: Any, tf: Any) -> dict[str, Callable[[], Any]]:
+    """Name of a phase -> a call of it that waits for its end."""
     from training.schedule import learning_rates
 
     rates = tf.constant(learning_rates(config, 0), tf.float32)
@@ -118,20 +117,17 @@ def make_phases(config: Any, steps: Any, tf: Any) -> dict[str, tuple[int, Callab
     size = config.G["resolution"]
     reals = tf.random.normal([config.minibatch, size, size, config.G["num_channels"]])
     beta = tf.constant(0.999)
-    schedule = config.schedule
     phases = {
-        "generator and decoder": (1, lambda: steps.generator_step(step, rates, weights)),
-        "discriminator": (1, lambda: steps.discriminator_step(step, reals, rates, beta)),
-        "path length": (schedule.g_reg_interval, lambda: steps.path_length_step(step, rates)),
-        "R1": (schedule.d_reg_interval, lambda: steps.r1_step(reals, rates)),
+        "generator and decoder": lambda: steps.generator_step(step, rates, weights),
+        "discriminator": lambda: steps.discriminator_step(step, reals, rates, beta),
+        "path length": lambda: steps.path_length_step(step, rates),
+        "R1": lambda: steps.r1_step(reals, rates),
     }
 
     def waiting(call: Callable[[], Any]) -> Callable[[], Any]:
         return lambda: [value.numpy() for value in call().values()]
 
-    return {
-        name: (interval, waiting(call)) for name, (interval, call) in phases.items() if interval
-    }
+    return {name: waiting(call) for name, call in phases.items()}
 
 
 def describe(name: str, figures: dict[str, Any]) -> str:

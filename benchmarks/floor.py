@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from training.config import ScheduleConfig
     from training.networks.layers import Network
 
 PEAK_SIZE = 2048
@@ -63,6 +64,17 @@ def phase_flops(g: float, d: float, e: float) -> dict[str, float]:
         "path length": 3 * g,
         "R1": 6 * d,
     }
+
+
+def phase_intervals(schedule: "ScheduleConfig") -> dict[str, int]:
+    """Every how many iterations the phases run, those that do."""
+    intervals = {
+        "generator and decoder": 1,
+        "discriminator": 1,
+        "path length": schedule.g_reg_interval,
+        "R1": schedule.d_reg_interval,
+    }
+    return {name: interval for name, interval in intervals.items() if interval}
 
 
 def iteration_flops(phases: Mapping[str, float], intervals: Mapping[str, int]) -> float:

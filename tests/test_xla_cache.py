@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from dnnlib.download import CACHE_VARIABLE
-from dnnlib.tflib import xla_cache
+from dnnlib.tflib import device, xla_cache
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -199,7 +199,7 @@ def test_key(before_tensorflow: Path, monkeypatch: pytest.MonkeyPatch, tmp_path:
         keys.add(xla_cache.cache_key())
     with monkeypatch.context() as patch:
         info = tmp_path / "cpuinfo"
-        patch.setattr(xla_cache, "_CPU_INFO", info)
+        patch.setattr(device, "_CPU_INFO", info)
         for text in ("flags : sse", "flags : sse avx", "model name : another"):
             info.write_text(f"{text}\ncpu MHz : 1\n")
             keys.add(xla_cache.cache_key())

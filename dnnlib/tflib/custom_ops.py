@@ -32,6 +32,7 @@ from dnnlib import cli
 from dnnlib.atomic import temporary_name
 from dnnlib.download import CACHE_VARIABLE, default_cache_dir
 from dnnlib.errors import UserError
+from dnnlib.tflib.device import cpu_identity
 
 OPS = ("fused_bias_act", "upfirdn_2d")
 _SOURCES = Path(__file__).resolve().parent / "ops"
@@ -249,11 +250,9 @@ def _digest(*texts: str) -> str:
 def _cpu() -> str:
     """What `-march=native` depends on, as far as the system tells."""
     try:
-        text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+        return cpu_identity()
     except OSError:
         return platform.processor()
-    wanted = r"^(?:vendor_id|cpu family|model|flags|Features|CPU part)\s*:.*$"
-    return "\n".join(sorted(set(re.findall(wanted, text, re.MULTILINE))))
 
 
 @cache

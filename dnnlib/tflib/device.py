@@ -3,8 +3,26 @@
 import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from dnnlib.errors import UserError
+
+_CPU_INFO = Path("/proc/cpuinfo")
+# What tells CPUs apart, on x86 and on ARM.
+_CPU_FIELDS = (
+    "vendor_id", "cpu family", "model", "model name", "stepping", "flags",
+    "CPU implementer", "CPU part", "CPU variant", "CPU revision", "Features",
+)  # fmt: skip
+
+
+def cpu_identity() -> str:
+    """Kind and instruction sets of the CPU: compiled code may not run on one of another kind.
+
+    Raises:
+        OSError: where the system does not tell.
+    """
+    lines = _CPU_INFO.read_text(encoding="ascii", errors="replace").splitlines()
+    return "\n".join(sorted({x for x in lines if x.partition(":")[0].strip() in _CPU_FIELDS}))
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import IO
 
 from dnnlib.download import default_cache_dir
+from dnnlib.tflib.device import cpu_identity
 
 VARIABLE = "GAN_FINGERPRINTS_XLA_CACHE"  # 0 switches it off
 LIMIT_BYTES = 512 << 20  # of all programs for one CPU and version; the oldest go first
 FREE_BYTES = 1 << 30  # on the disk; with less, TensorFlow may fail to write and give up
 _DIRECTORY_FLAG = "--tf_xla_persistent_cache_directory"
-_CPU_INFO = Path("/proc/cpuinfo")
 _locks: list[IO[bytes]] = []  # held until the process ends
 
 
@@ -65,26 +65,14 @@ def cache_key() -> str:
 
     TensorFlow's version, the CPU, how many of its cores this process may use, and XLA's flags.
     """
-    cpu = {
-        line
-        for line in _CPU_INFO.read_text().splitlines()
-        if line.partition(":")[0].strip() in _CPU_FIELDS
-    }
     parts = [
-        *sorted(cpu),
+        cpu_identity(),
         str(len(os.sched_getaffinity(0))),
         os.environ.get("XLA_FLAGS", ""),
         os.environ.get("TF_XLA_FLAGS", ""),
     ]
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     return f"{importlib.metadata.version('tensorflow')}-{digest}"
-
-
-# On x86 and on ARM.
-_CPU_FIELDS = (
-    "vendor_id", "cpu family", "model", "model name", "stepping", "flags",
-    "CPU implementer", "CPU part", "CPU variant", "CPU revision", "Features",
-)  # fmt: skip
 
 
 def seal(folder: Path) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from dnnlib.tflib.ops.fused_bias_act import fused_bias_act
-from dnnlib.tflib.ops.impl import IMPLEMENTATIONS
+from dnnlib.tflib.ops.impl import check_impl
 from dnnlib.tflib.ops.resample_conv import (
     RESAMPLE_FILTER,
     conv_2d,
@@ -83,8 +83,7 @@ class Network(tf.Module):
             precision: see `dnnlib.tflib.execution`; `bf16` shortens what enters a convolution,
                 everything else stays single precision.
         """
-        if impl not in IMPLEMENTATIONS:
-            raise ValueError(f"impl={impl!r}: expected one of {', '.join(IMPLEMENTATIONS)}")
+        check_impl(impl)
         self._factory.impl = impl
         self._factory.bf16 = precision == "bf16"
 

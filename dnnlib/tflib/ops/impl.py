@@ -12,6 +12,12 @@ from dnnlib.tflib import custom_ops
 IMPLEMENTATIONS = ("auto", "reference", "xla", "compiled")
 
 
+def check_impl(impl: str) -> None:
+    """ValueError for a name that is none of `IMPLEMENTATIONS`."""
+    if impl not in IMPLEMENTATIONS:
+        raise ValueError(f"impl={impl!r}: expected one of {', '.join(IMPLEMENTATIONS)}")
+
+
 def resolve_impl(impl: str) -> str:
     """Turns `auto` into the implementation that runs.
 
@@ -19,8 +25,7 @@ def resolve_impl(impl: str) -> str:
         ValueError: an unknown name.
         UserError: "compiled", and the library cannot be compiled or loaded.
     """
-    if impl not in IMPLEMENTATIONS:
-        raise ValueError(f"impl={impl!r}: expected one of {', '.join(IMPLEMENTATIONS)}")
+    check_impl(impl)
     if impl == "auto":
         return "compiled" if custom_ops.usable_for_auto() else "reference"
     if impl == "compiled":

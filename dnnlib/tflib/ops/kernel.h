@@ -32,3 +32,16 @@ void parallel_for(tensorflow::OpKernelContext* context, int64_t total, int64_t c
 }
 
 }  // namespace gan_ops
+
+// Registers the kernels of an operation for every type and device: REGISTER(type, device, GPU?).
+#define GAN_REGISTER_TYPES(REGISTER, DEVICE, GPU) \
+  REGISTER(float, DEVICE, GPU)                    \
+  REGISTER(Eigen::half, DEVICE, GPU)              \
+  REGISTER(Eigen::bfloat16, DEVICE, GPU)
+#ifdef GAN_CUDA
+#define GAN_REGISTER_ALL(REGISTER)                \
+  GAN_REGISTER_TYPES(REGISTER, DEVICE_CPU, false) \
+  GAN_REGISTER_TYPES(REGISTER, DEVICE_GPU, true)
+#else
+#define GAN_REGISTER_ALL(REGISTER) GAN_REGISTER_TYPES(REGISTER, DEVICE_CPU, false)
+#endif

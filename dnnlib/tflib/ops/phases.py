@@ -17,7 +17,8 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from dnnlib.tflib.ops.winograd import MIN_CHANNELS
+from dnnlib.tflib.ops.upfirdn_2d import pad_lines, separate
+from dnnlib.tflib.ops.winograd import MIN_CHANNELS, both_ways, transposed_filter
 
 TAPS = 4  # of the filter
 
@@ -29,7 +30,7 @@ def pays(x: tf.Tensor, w: tf.Tensor, kernel: np.ndarray, factor: int) -> bool:
         factor == 2
         and w.shape[:2] == [3, 3]
         and kernel.shape == (TAPS, TAPS)
-        and np.linalg.matrix_rank(kernel) == 1
+        and separate(kernel) is not None
         and all(size is not None and size % 2 == 0 for size in sizes)
     )
 
@@ -50,8 +51,8 @@ def upsample_conv3x3(x: tf.Tensor, w: tf.Tensor, kernel: np.ndarray) -> tf.Tenso
     def function(x: tf.Tensor, w: tf.Tensor) -> tuple[tf.Tensor, Callable]:
         def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             back = kernel[::-1, ::-1]
-            dx = conv3x3_downsample(dy, _transposed(w), back)
-            return dx, _transposed(_filter_gradient(dy, x, back))
+            dx = conv3x3_downsample(dy, transposed_filter(w), back)
+            return dx, transposed_filter(_filter_gradient(dy, x, back))
 
         return _upsample_conv3x3(x, w, kernel), gradient
 
@@ -73,10 +74,10 @@ def conv3x3_downsample(x: tf.Tensor, w: tf.Tensor, kernel: np.ndarray) -> tf.Ten
     @tf.custom_gradient
     def function(x: tf.Tensor, w: tf.Tensor) -> tuple[tf.Tensor, Callable]:
         def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            dx = upsample_conv3x3(dy, _transposed(w), kernel[::-1, ::-1])
+            dx = upsample_conv3x3(dy, transposed_filter(w), kernel[::-1, ::-1])
             return dx, _filter_gradient(x, dy, kernel)
 
-        column, row = _separate(kernel)
+        column, row = _factors(kernel)
         filtered = _correlate(_correlate(x, 1, column[::-1]), 2, row[::-1])
         return tf.nn.conv2d(filtered, w, strides=2, padding="VALID"), gradient
 
@@ -89,10 +90,10 @@ def _filter_gradient(x: tf.Tensor, dy: tf.Tensor, kernel: np.ndarray) -> tf.Tens
     @tf.custom_gradient
     def function(x: tf.Tensor, dy: tf.Tensor) -> tuple[tf.Tensor, Callable]:
         def gradient(dw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            dx = upsample_conv3x3(dy, _transposed(dw), kernel[::-1, ::-1])
+            dx = upsample_conv3x3(dy, transposed_filter(dw), kernel[::-1, ::-1])
             return dx, conv3x3_downsample(x, dw, kernel)
 
-        column, row = _separate(kernel)
+        column, row = _factors(kernel)
         images = [_split(half, 2, row[::-1]) for half in _split(x, 1, column[::-1])]
         even_tiles = all(size % 2 == 0 for size in dy.shape[1:3])
         if even_tiles and min(x.shape[3], dy.shape[3]) >= MIN_CHANNELS:
@@ -102,14 +103,10 @@ def _filter_gradient(x: tf.Tensor, dy: tf.Tensor, kernel: np.ndarray) -> tf.Tens
     return function(x, dy)
 
 
-def _transposed(w: tf.Tensor) -> tf.Tensor:
-    return tf.transpose(w[::-1, ::-1], [0, 1, 3, 2])
-
-
-def _separate(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Column and row whose outer product is `kernel`."""
-    i, j = np.unravel_index(np.argmax(np.abs(kernel)), kernel.shape)
-    return kernel[:, j] / kernel[i, j], kernel[i]
+def _factors(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    factors = separate(kernel)
+    assert factors is not None  # see `pays`
+    return factors
 
 
 def _upsample_conv3x3(x: tf.Tensor, w: tf.Tensor, kernel: np.ndarray) -> tf.Tensor:
@@ -119,7 +116,7 @@ def _upsample_conv3x3(x: tf.Tensor, w: tf.Tensor, kernel: np.ndarray) -> tf.Tens
     images = [[padded, padded[:, :, 1:-1]], [padded[:, 1:-1], x]]
     halves = [tf.stack([w[0], w[2]]), w[1:2]]
     filters = [[tf.stack([v[:, 0], v[:, 2]], axis=1), v[:, 1:2]] for v in halves]
-    column, row = _separate(kernel)
+    column, row = _factors(kernel)
     lines = []
     for i in range(2):
         even, odd = (tf.nn.conv2d(images[i][j], filters[i][j], 1, "VALID") for j in range(2))
@@ -161,9 +158,7 @@ def _filter_gradient_by_tiles(images: list[list[tf.Tensor]], dy: tf.Tensor) -> t
     def sum_taps(m: list[tf.Tensor]) -> list[tf.Tensor]:
         return [m[0] + m[1], m[3], m[1] + m[2]]
 
-    rows = [sum_taps(line) for line in products]
-    taps = [sum_taps([line[j] for line in rows]) for j in range(3)]
-    return tf.stack([tf.stack([taps[j][i] for j in range(3)]) for i in range(3)])
+    return tf.stack([tf.stack(row) for row in both_ways(sum_taps, products)])
 
 
 def _tiles(even: tf.Tensor, odd: tf.Tensor, axis: int) -> list[tf.Tensor]:
@@ -186,14 +181,14 @@ def _matrix(x: tf.Tensor) -> tf.Tensor:
 def _correlate(x: tf.Tensor, axis: int, f: np.ndarray) -> tf.Tensor:
     """Correlates n lines with `f`, two zeros on both sides: n+1 lines."""
     size = x.shape[axis] + 1
-    padded = _pad(x, axis, 2)
+    padded = pad_lines(x, axis, 2, 2)
     return tf.add_n([f[t] * _cut(padded, axis, t, t + size) for t in range(TAPS)])
 
 
 def _split(x: tf.Tensor, axis: int, f: np.ndarray) -> list[tf.Tensor]:
     """`_correlate`, even and odd lines of the result apart: n/2 + 1 and n/2."""
     size = x.shape[axis]
-    padded = _pad(x, axis, 2)
+    padded = pad_lines(x, axis, 2, 2)
     even = tf.add_n([f[t] * _cut(padded, axis, t, t + size + 1, 2) for t in range(TAPS)])
     odd = tf.add_n([f[t] * _cut(padded, axis, t + 1, t + size, 2) for t in range(TAPS)])
     return [even, odd]
@@ -202,19 +197,13 @@ def _split(x: tf.Tensor, axis: int, f: np.ndarray) -> list[tf.Tensor]:
 def _join(even: tf.Tensor, odd: tf.Tensor, axis: int, f: np.ndarray) -> tf.Tensor:
     """Interleaves n+1 even and n odd lines, convolves with `f`, a zero on both sides: 2n lines."""
     n = odd.shape[axis]
-    padded = _pad(odd, axis, 1)
+    padded = pad_lines(odd, axis, 1, 1)
     before, after = _cut(even, axis, 0, n), _cut(even, axis, 1, n + 1)
     first = f[3] * _cut(padded, axis, 0, n) + f[2] * before + f[1] * odd + f[0] * after
     second = f[3] * before + f[2] * odd + f[1] * after + f[0] * _cut(padded, axis, 2, n + 2)
     shape = [-1 if size is None else size for size in odd.shape]
     shape[axis] = 2 * n
     return tf.reshape(tf.stack([first, second], axis=axis + 1), shape)
-
-
-def _pad(x: tf.Tensor, axis: int, amount: int) -> tf.Tensor:
-    paddings = [[0, 0]] * 4
-    paddings[axis] = [amount, amount]
-    return tf.pad(x, paddings)
 
 
 def _cut(x: tf.Tensor, axis: int, begin: int, end: int, step: int = 1) -> tf.Tensor:

@@ -53,7 +53,7 @@ def upsample_conv_2d(
         shape = [n, (height - 1) * factor + taps, (width - 1) * factor + taps, w.shape[3]]
         x = tf.nn.conv2d_transpose(
             x,
-            tf.transpose(w[::-1, ::-1], [0, 1, 3, 2]),
+            winograd.transposed_filter(w),
             output_shape=tf.stack(shape),
             strides=factor,
             padding="VALID",
@@ -80,10 +80,10 @@ def _transposed_conv3x3(x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
             tf.stack([tf.zeros_like(v[:, 1]), v[:, 1]], axis=1),
         ]
 
-    phases = tf.stack([*columns(even), *columns(odd)], axis=3)  # [2,2,I,4,O]
-    phases = tf.reshape(phases, [2, 2, fan_in, 4 * fan_out])
+    taps = tf.stack([*columns(even), *columns(odd)], axis=3)  # [2,2,I,4,O]
+    taps = tf.reshape(taps, [2, 2, fan_in, 4 * fan_out])
     x = tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]])
-    y = _conv(x, phases)  # [N,H+1,W+1,4*O]
+    y = _conv(x, taps)  # [N,H+1,W+1,4*O]
     y = tf.nn.depth_to_space(y, 2)  # [N,2H+2,2W+2,O]; the last row and column are zeros
     return y[:, :-1, :-1]
 

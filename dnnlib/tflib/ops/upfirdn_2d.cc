@@ -177,14 +177,7 @@ REGISTER_OP("GanUpfirdn")
                               .HostMemory("size"),                   \
                           UpfirdnOp<T, GPU>);
 
-GAN_REGISTER(float, DEVICE_CPU, false)
-GAN_REGISTER(Eigen::half, DEVICE_CPU, false)
-GAN_REGISTER(Eigen::bfloat16, DEVICE_CPU, false)
-#ifdef GAN_CUDA
-GAN_REGISTER(float, DEVICE_GPU, true)
-GAN_REGISTER(Eigen::half, DEVICE_GPU, true)
-GAN_REGISTER(Eigen::bfloat16, DEVICE_GPU, true)
-#endif
+GAN_REGISTER_ALL(GAN_REGISTER)
 
 }  // namespace gan_ops
 

@@ -79,13 +79,13 @@ def upfirdn_2d(
         if compiled.takes(impl, x, kernel):
             pady, padx = (pady0, pady1), (padx0, padx1)
             return compiled.upfirdn_2d(x, kernel, (upy, upx), (downy, downx), pady, padx)
-    factors = _separate(kernel)
+    factors = separate(kernel)
     if factors is not None:
         column, row = factors
         x = _fir(x, column, axis=1, up=upy, down=downy, pad0=pady0, pad1=pady1)
         return _fir(x, row, axis=2, up=upx, down=downx, pad0=padx0, pad1=padx1)
-    x = _pad(_insert_zeros(x, 1, upy), 1, pady0, pady1)
-    x = _pad(_insert_zeros(x, 2, upx), 2, padx0, padx1)
+    x = pad_lines(_insert_zeros(x, 1, upy), 1, pady0, pady1)
+    x = pad_lines(_insert_zeros(x, 2, upx), 2, padx0, padx1)
     height, width = unknown_to_dynamic(x)[1:3]
     rows = []
     for i, line in enumerate(kernel[::-1]):
@@ -94,7 +94,7 @@ def upfirdn_2d(
     return tf.add_n(rows)
 
 
-def _separate(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+def separate(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """Column and row whose outer product is `kernel`, or None when there are none."""
     i, j = np.unravel_index(np.argmax(np.abs(kernel)), kernel.shape)
     if kernel[i, j] == 0:
@@ -111,7 +111,7 @@ def _fir(
     """One-dimensional upfirdn along `axis`."""
     if up > 1 and down == 1:
         return _fir_up(x, taps, axis, up, pad0, pad1)
-    x = _pad(_insert_zeros(x, axis, up), axis, pad0, pad1)
+    x = pad_lines(_insert_zeros(x, axis, up), axis, pad0, pad1)
     return _taps(x, taps[::-1], axis, down, unknown_to_dynamic(x)[axis])
 
 
@@ -140,7 +140,7 @@ def _fir_up(x: tf.Tensor, taps: np.ndarray, axis: int, up: int, pad0: int, pad1:
     last = max(offsets, default=0)
     after = last + phases - size
     after = tf.maximum(after, 0) if isinstance(after, tf.Tensor) else max(0, after)
-    padded = _pad(x, axis, before, after)
+    padded = pad_lines(x, axis, before, after)
     outputs = []
     for met in chosen:
         terms = [
@@ -183,7 +183,7 @@ def _insert_zeros(x: tf.Tensor, axis: int, up: int) -> tf.Tensor:
     return tf.reshape(x, shape)
 
 
-def _pad(x: tf.Tensor, axis: int, before: int, after: int | tf.Tensor) -> tf.Tensor:
+def pad_lines(x: tf.Tensor, axis: int, before: int, after: int | tf.Tensor) -> tf.Tensor:
     """Pads with zeros along `axis`; negative amounts crop."""
     if isinstance(after, int) and before == 0 and after == 0:
         return x

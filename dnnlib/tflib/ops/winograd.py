@@ -26,36 +26,31 @@ def pays(x: tf.Tensor, w: tf.Tensor) -> bool:
     return min(height, width) >= MIN_SIZE and min(w.shape[2:]) >= MIN_CHANNELS
 
 
-def conv3x3(x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
+@tf.custom_gradient
+def conv3x3(x: tf.Tensor, w: tf.Tensor) -> tuple[tf.Tensor, Callable]:
     """Correlates [N,H,W,I] with [3,3,I,O], zero padding, H and W even: [N,H,W,O].
 
     Differentiable any number of times; its gradients are computed in the same way.
     """
 
-    @tf.custom_gradient
-    def function(x: tf.Tensor, w: tf.Tensor) -> tuple[tf.Tensor, Callable]:
-        def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            return conv3x3(dy, _transposed(w)), _filter_gradient(x, dy)
+    def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return conv3x3(dy, transposed_filter(w)), _filter_gradient(x, dy)
 
-        return _forward(x, w), gradient
-
-    return function(x, w)
+    return _forward(x, w), gradient
 
 
-def _filter_gradient(x: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
+@tf.custom_gradient
+def _filter_gradient(x: tf.Tensor, dy: tf.Tensor) -> tuple[tf.Tensor, Callable]:
     """Gradient of `conv3x3` for its weights: [N,H,W,I], [N,H,W,O] -> [3,3,I,O]."""
 
-    @tf.custom_gradient
-    def function(x: tf.Tensor, dy: tf.Tensor) -> tuple[tf.Tensor, Callable]:
-        def gradient(dw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            return conv3x3(dy, _transposed(dw)), conv3x3(x, dw)
+    def gradient(dw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return conv3x3(dy, transposed_filter(dw)), conv3x3(x, dw)
 
-        return _filter_gradient_forward(x, dy), gradient
-
-    return function(x, dy)
+    return _filter_gradient_forward(x, dy), gradient
 
 
-def _transposed(w: tf.Tensor) -> tf.Tensor:
+def transposed_filter(w: tf.Tensor) -> tf.Tensor:
+    """The filter [k,k,O,I] of the transposed of a convolution with [k,k,I,O]."""
     return tf.transpose(w[::-1, ::-1], [0, 1, 3, 2])
 
 
@@ -67,7 +62,7 @@ def _forward(x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
         [tf.reshape(tf.matmul(tiles[i][j], filters[i][j]), size) for j in range(4)]
         for i in range(4)
     ]
-    results = _both_ways(_sum_results, products)  # [2][2] of [N,H/2,W/2,O]
+    results = both_ways(_sum_results, products)  # [2][2] of [N,H/2,W/2,O]
     rows = [tf.stack(row, axis=3) for row in results]  # [N,H/2,W/2,2,O]
     return tf.reshape(tf.stack(rows, axis=2), [-1, height, width, w.shape[3]])
 
@@ -75,7 +70,7 @@ def _forward(x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
 def _filter_gradient_forward(x: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
     tiles = _input_tiles(x)
     corners = [[dy[:, i::2, j::2] for j in range(2)] for i in range(2)]
-    errors = _both_ways(_spread_results, corners)  # [4][4] of [N,H/2,W/2,O]
+    errors = both_ways(_spread_results, corners)  # [4][4] of [N,H/2,W/2,O]
     products = [
         [
             tf.matmul(tiles[i][j], tf.reshape(errors[i][j], [-1, dy.shape[3]]), transpose_a=True)
@@ -83,7 +78,7 @@ def _filter_gradient_forward(x: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
         ]
         for i in range(4)
     ]
-    return tf.stack([tf.stack(row) for row in _both_ways(_sum_filter, products)])
+    return tf.stack([tf.stack(row) for row in both_ways(_sum_filter, products)])
 
 
 def _input_tiles(x: tf.Tensor) -> Grid:
@@ -97,10 +92,10 @@ def _input_tiles(x: tf.Tensor) -> Grid:
 
 def _filter_tiles(w: tf.Tensor) -> Grid:
     """G w G^T of a filter [3,3,I,O]: [4][4] of [I,O]."""
-    return _both_ways(_spread_filter, [[w[i, j] for j in range(3)] for i in range(3)])
+    return both_ways(_spread_filter, [[w[i, j] for j in range(3)] for i in range(3)])
 
 
-def _both_ways(line: Callable[[list[tf.Tensor]], list[tf.Tensor]], grid: Grid) -> Grid:
+def both_ways(line: Callable[[list[tf.Tensor]], list[tf.Tensor]], grid: Grid) -> Grid:
     """Applies a transform of lines to the rows of a grid, then to its columns."""
     rows = [line(row) for row in grid]
     columns = [line([row[j] for row in rows]) for j in range(len(rows[0]))]
