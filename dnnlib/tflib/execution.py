@@ -75,7 +75,7 @@ def resolve_execution(ops: str = "auto", precision: str = "fp32") -> Execution:
     from dnnlib.tflib import custom_ops
     from dnnlib.tflib.ops.impl import resolve_impl
 
-    has_gpu = bool(tf.config.list_physical_devices("GPU"))
+    has_gpu = custom_ops.sees_gpu()
     has_kernels = has_gpu and ops == "auto" and custom_ops.usable_for_auto()
     execution = plan_execution(ops, precision, has_gpu=has_gpu, has_kernels=has_kernels)
     resolve_impl(execution.impl)
