@@ -224,7 +224,7 @@ def decode(args: argparse.Namespace) -> None:
     from training.snapshot import load_networks
 
     execution = resolve_execution(args.ops, args.precision)
-    network = load_networks(args.network).decoder
+    network = load_networks(args.network, only="decoder").decoder
     expected = _expected_bits(args, entries, network.fingerprint_size)
     decode_images = make_decoder(network, min(args.minibatch, len(paths)), execution)
 

@@ -96,7 +96,7 @@ def generate_images(args: argparse.Namespace) -> None:
         print("--truncation-psi has no effect: these networks have no truncation", file=sys.stderr)
 
     execution = resolve_execution(args.ops, args.precision)
-    generator = load_networks(args.network).generator
+    generator = load_networks(args.network, only="generator").generator
     fingerprint = None
     if args.fingerprint is not None:
         try:

@@ -115,6 +115,21 @@ def test_a_file_with_some_networks(tmp_path):
         _ = load_networks(tmp_path / "e.pkl").generator
 
 
+def test_only_what_a_command_needs_is_built(tmp_path):
+    written = networks()
+    save_snapshot(tmp_path / "all.pkl", **written)
+    save_snapshot(tmp_path / "g.pkl", G=written["G"], D=written["D"])
+    read = load_networks(tmp_path / "all.pkl", only="generator")
+    assert_equal_networks(read.generator, written["Gs"])
+    assert (read.E, read.G, read.D) == (None, None, None)
+    assert_equal_networks(load_networks(tmp_path / "g.pkl", "generator").generator, written["G"])
+    read = load_networks(tmp_path / "all.pkl", only="decoder")
+    assert_equal_networks(read.decoder, written["E"])
+    assert (read.G, read.D, read.Gs) == (None, None, None)
+    with pytest.raises(UserError, match=r"g\.pkl holds no decoder"):
+        _ = load_networks(tmp_path / "g.pkl", "decoder").decoder
+
+
 def test_replicated_variables_are_saved_and_restored(tmp_path):
     strategy = tf.distribute.MirroredStrategy(["CPU:0"])
     with strategy.scope():

@@ -11,7 +11,7 @@ import math
 import os
 import pickle
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -116,11 +116,14 @@ def save_snapshot(
         pickle.dump(content, file, protocol=_PROTOCOL)
 
 
-def load_networks(path_or_url: str | os.PathLike[str]) -> Networks:
+def load_networks(
+    path_or_url: str | os.PathLike[str], only: Literal["generator", "decoder"] | None = None
+) -> Networks:
     """Reads a snapshot of this project or a published one and builds its networks.
 
     Args:
         path_or_url: file, or https URL (kept in the download cache).
+        only: build no more than the property of this name needs; None: all that the file holds.
 
     Raises:
         UserError: no such file, nothing that can be read safely, a newer format, or networks whose
@@ -128,6 +131,9 @@ def load_networks(path_or_url: str | os.PathLike[str]) -> Networks:
     """
     where = os.fspath(path_or_url)
     networks, position = read_snapshot(path_or_url)
+    if only is not None:
+        wanted = "E" if only == "decoder" else "Gs" if "Gs" in networks else "G"
+        networks = {slot: data for slot, data in networks.items() if slot == wanted}
     modules: dict[str, Any] = {
         slot: build_network(data, f"{where}: {slot}") for slot, data in networks.items()
     }

@@ -218,7 +218,9 @@ class Steps(tf.Module):
         """Mean of gradients and statistics over the slices of the minibatch."""
         gradients, stats = slices(0)
         for index in range(1, self.num_slices):
-            more, more_stats = slices(index)
+            # One after the other: slices that run at once would all need their memory.
+            with tf.control_dependencies(gradients):
+                more, more_stats = slices(index)
             gradients = [a + b for a, b in zip(gradients, more, strict=True)]
             stats = {name: value + more_stats[name] for name, value in stats.items()}
         if self.num_slices > 1:

@@ -17,7 +17,7 @@ class Decoder(Network):
         fingerprint_size: B.
         fmap_base, fmap_decay, fmap_min, fmap_max: channels per resolution, see `feature_maps`.
         architecture: `resnet`, `skip` or `orig`.
-        seed: of the initial values; None draws one.
+        seed: of the initial values; None: weights of 0, for one that is filled from elsewhere.
     """
 
     def __init__(

@@ -117,7 +117,7 @@ class Discriminator(Network):
         fmap_base, fmap_decay, fmap_min, fmap_max: channels per resolution, see `feature_maps`.
         architecture: `resnet`, `skip` or `orig`.
         mbstd_group_size: images per group of the minibatch standard deviation.
-        seed: of the initial values; None draws one.
+        seed: of the initial values; None: weights of 0, for one that is filled from elsewhere.
     """
 
     def __init__(

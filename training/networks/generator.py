@@ -22,7 +22,7 @@ class Generator(Network):
         fmap_base, fmap_decay, fmap_min, fmap_max: channels per resolution, see `feature_maps`.
         architecture: `skip`, `resnet` or `orig`.
         modulated_min_log2, modulated_max_log2: resolutions whose layers the fingerprint modulates.
-        seed: of the initial values; None draws one.
+        seed: of the initial values; None: weights of 0, for one that is filled from elsewhere.
     """
 
     def __init__(

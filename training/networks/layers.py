@@ -26,7 +26,8 @@ from dnnlib.tflib.ops.resample_conv import (
 class VariableFactory:
     """Creates a network's variables under their published names and keeps them in order.
 
-    Initial values come from NumPy, so that they depend on the seed alone. `impl` is what the
+    Initial values come from NumPy, so that they depend on the seed alone; without one, weights
+    are 0, for a network that takes all its values from a file. `impl` is what the
     network's operations run on, see `dnnlib.tflib.ops.impl`, and `bf16` whether its convolutions
     compute in bfloat16.
     """
@@ -35,12 +36,16 @@ class VariableFactory:
         self.impl = "auto"
         self.bf16 = False
         self.variables: dict[str, tf.Variable] = {}
-        self.rng = np.random.default_rng(seed)
+        self._rng = None if seed is None else np.random.default_rng(seed)
 
-    def normal(self, name: str, shape: Sequence[int], stddev: float = 1.0) -> tf.Variable:
-        """A trainable variable with values ~ N(0, stddev^2)."""
-        values = self.rng.standard_normal(shape, np.float32) * np.float32(stddev)
-        return self.constant(name, values)
+    def normal(
+        self, name: str, shape: Sequence[int], stddev: float = 1.0, trainable: bool = True
+    ) -> tf.Variable:
+        """A variable with values ~ N(0, stddev^2); 0 where there is no seed."""
+        values = np.zeros(shape, np.float32)
+        if self._rng is not None:
+            values = self._rng.standard_normal(shape, np.float32) * np.float32(stddev)
+        return self.constant(name, values, trainable)
 
     def zeros(self, name: str, shape: Sequence[int]) -> tf.Variable:
         """A trainable variable that starts at 0."""

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 import tensorflow as tf
 
 from dnnlib.tflib.ops.upfirdn_2d import upsample_2d
@@ -71,11 +70,7 @@ class Synthesis(tf.Module):
         # One noise map per 3x3 convolution, numbered by its style slot.
         self.noise_sizes = [2 ** ((slot + 5) // 2) for slot in range(self.num_slots - 1)]
         self.noise = [
-            variables.constant(
-                f"G_synthesis/noise{slot}",
-                variables.rng.standard_normal([1, 1, size, size], np.float32),
-                trainable=False,
-            )
+            variables.normal(f"G_synthesis/noise{slot}", [1, 1, size, size], trainable=False)
             for slot, size in enumerate(self.noise_sizes)
         ]
         self.latent_channels = nf(1)
