@@ -2,6 +2,7 @@
 #   make demo [SEED=0]   train, evaluate, generate and decode on the sample images
 #   make test            run the tests
 #   make lint            run ruff and mypy
+#   make soak [MINUTES=10] [OPS=reference]  kill and resume small training runs at random
 #   make bench           measure speed and memory, under 15 minutes (docs/performance.md)
 #   make setup [GPU=1]   only make the virtual environment; GPU=1 adds the CUDA libraries
 #   make clean           remove demo results and caches; `make distclean` .venv as well
@@ -10,12 +11,14 @@
 
 PYTHON ?= python3
 SEED ?= 0
+MINUTES ?= 10
+OPS ?= reference
 
 VENV_PYTHON := .venv/bin/python
 # pip's progress bars on a terminal, silence in logs.
 INSTALL = $(VENV_PYTHON) -m pip --disable-pip-version-check install $$([ -t 2 ] || echo --quiet)
 
-.PHONY: setup demo test lint bench lock clean distclean
+.PHONY: setup demo test lint soak bench lock clean distclean
 
 setup: .venv/.installed$(if $(GPU),-gpu)
 
@@ -52,6 +55,10 @@ lint: setup
 	$(VENV_PYTHON) -m ruff format --check .
 	$(VENV_PYTHON) -m mypy
 
+# Kills and resumes small runs, and compares their end with one that was never stopped.
+soak: setup
+	@$(VENV_PYTHON) -m tools.soak --minutes=$(MINUTES) --ops=$(OPS) --seed=$(SEED)
+
 # Prints one Markdown report; results/bench keeps it by benchmark, with the figures as JSON.
 bench: setup
 	@for script in benchmarks/bench_*.py; do \
@@ -72,7 +79,7 @@ lock:
 
 # Only what can be made again: training results stay.
 clean:
-	rm -rf demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf demo soak build *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find . -path ./.venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean

@@ -28,6 +28,9 @@ Source images: a folder (without its subfolders) or a .zip file, taken in the or
 names. Grey images become RGB (--grey: all become grey), transparent parts white, 16 bits per
 channel 8; palettes and CMYK are converted, EXIF orientation is applied, and of an animation the
 first frame is taken. 32-bit and floating-point images are refused.
+
+A folder gets its name when it is complete. Until then it is called NAME.incomplete-XXXXXXXX; what
+a killed command leaves of it is removed when the command is run again.
 """
 
 

@@ -69,7 +69,10 @@ def build_parser() -> argparse.ArgumentParser:
         type=cli.positive_int,
         default=16,
         metavar="N",
-        help="images per step (default: 16)",
+        help="images per step, on all GPUs together (default: 16)",
+    )
+    images.add_argument(
+        "--num-gpus", type=int, metavar="N", help="GPUs to use (default: all there are)"
     )
     images.add_argument(
         "--truncation-psi", type=float, metavar="X", help="accepted, but without effect"
@@ -85,25 +88,30 @@ def generate_images(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from dnnlib.run_dir import create_run_dir
+    from dnnlib.tflib.device import resolve_num_gpus
     from dnnlib.tflib.execution import resolve_execution
     from fingerprints.bits import parse_fingerprint
     from fingerprints.manifest import FILE_NAME, ManifestEntry, write_manifest
     from training.decoding import make_generator, sample_by_seed
+    from training.devices import local_devices
     from training.image_grid import grid_size, save_grid, save_png
     from training.snapshot import load_networks
 
     if args.truncation_psi is not None:
         print("--truncation-psi has no effect: these networks have no truncation", file=sys.stderr)
 
+    plan = resolve_num_gpus(args.num_gpus)
     execution = resolve_execution(args.ops, args.precision)
-    generator = load_networks(args.network, only="generator").generator
+    devices = local_devices(plan.num_gpus)
+    with devices.strategy.scope():
+        generator = load_networks(args.network, only="generator").generator
     fingerprint = None
     if args.fingerprint is not None:
         try:
             fingerprint = parse_fingerprint(args.fingerprint, generator.fingerprint_size)
         except UserError as error:
             raise UserError(f"--fingerprint with --network={args.network}: {error}") from error
-    generate = make_generator(generator, min(args.minibatch, len(args.seeds)), execution)
+    generate = make_generator(generator, min(args.minibatch, len(args.seeds)), execution, devices)
     batches = sample_by_seed(
         args.seeds,
         latent_size=generator.latent_size,

@@ -42,11 +42,14 @@ def build_parser() -> argparse.ArgumentParser:
     cli.add_boolean(
         parser, "--mirror-augment", default=False, help="mirror every second real image at random"
     )
+    cli.add_boolean(
+        parser, "--skip-bad-records", default=False, help="leave damaged records of a data set out"
+    )
     parser.add_argument(
         "--num-gpus",
         type=int,
         metavar="N",
-        help="GPUs to ask for; metrics run on the first of them (default: what is there)",
+        help="GPUs to use, which share each minibatch (default: all there are)",
     )
     parser.add_argument(
         "--inception",
@@ -96,20 +99,27 @@ def main(argv: Sequence[str] | None = None) -> None:
     from metrics.report import append_line, report
     from metrics.sampling import make_context
     from training.dataset import open_dataset
+    from training.devices import local_devices
     from training.snapshot import load_networks
 
     plan = resolve_num_gpus(args.num_gpus)
     execution = resolve_execution(args.ops, args.precision)
-    networks = load_networks(args.network)
+    devices = local_devices(plan.num_gpus)
+    with devices.strategy.scope():
+        networks = load_networks(args.network)
+    dataset = None
+    if args.dataset:
+        dataset = open_dataset(args.data_dir, args.dataset, skip_bad_records=args.skip_bad_records)
     context = make_context(
         generator=networks.generator,
         decoder=networks.E,
-        dataset=open_dataset(args.data_dir, args.dataset) if args.dataset else None,
+        dataset=dataset,
         minibatch=args.minibatch,
         seed=args.seed,
         mirror_augment=args.mirror_augment,
         num_gpus=plan.num_gpus,
         execution=execution,
+        devices=devices,
     )
     check_metrics(names, context)
     context = dataclasses.replace(context, inception=check_inception(names, args.inception))

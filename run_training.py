@@ -1,14 +1,15 @@
 """Trains a fingerprinted generator with its decoder."""
 
-import argparse
 import json
-import math
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from dnnlib import cli
 from dnnlib.config import to_dict
 from dnnlib.errors import UserError
+from training.config import CheckpointConfig
 
 _EPILOG = """examples:
   # A small model on a CPU, from the sample images
@@ -25,21 +26,10 @@ configs:
 """
 
 
-def weight(text: str) -> float:
-    """Parses the weight of a loss: a number of at least 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a weight: use a number of at least 0")
-    return value
-
-
 def build_parser() -> cli.ArgumentParser:
     """All flags of the command."""
     parser = cli.ArgumentParser(description=__doc__, epilog=_EPILOG)
-    add = parser.add_argument
+    add, weight = parser.add_argument, cli.non_negative_float
     add("--data-dir", default="datasets", metavar="DIR", help="root of the data sets")
     add("--dataset", required=True, metavar="NAME", help="folder of the data set below --data-dir")
     add("--config", default="config-e-Gskip-Dresnet", metavar="CONFIG", help="see below")
@@ -51,10 +41,62 @@ def build_parser() -> cli.ArgumentParser:
     add("--total-kimg", type=cli.positive_float, metavar="KIMG", help="length, in 1000 images")
     add("--gamma", type=weight, metavar="WEIGHT", help="R1 regularisation")
     cli.add_boolean(parser, "--mirror-augment", default=False, help="mirror images at random")
+    add(
+        "--resume",
+        default="auto",
+        metavar="WHAT",
+        help="auto (default): go on with the newest unfinished run of these settings below "
+        "--result-dir, if there is one; a run folder: go on with that; none: start a new run",
+    )
     add("--resume-pkl", metavar="PKL", help="start from this snapshot: path or https URL")
-    add("--decoupleL2-weight", type=weight, metavar="W", help="images alike across fingerprints")
-    add("--latentsRecL2-weight", type=weight, metavar="W", help="recovery of the latent")
-    add("--watermarkCls-weight", type=weight, metavar="W", help="recovery of the fingerprint")
+    add(
+        "--checkpoint-minutes",
+        type=cli.non_negative_float,
+        default=CheckpointConfig.minutes,
+        metavar="MINUTES",
+        help="between checkpoints, which a run goes on from (default: 10; 0: every iteration)",
+    )
+    add(
+        "--keep-checkpoints",
+        type=cli.positive_int,
+        default=CheckpointConfig.keep,
+        metavar="N",
+        help="how many are kept (default: 2)",
+    )
+    cli.add_boolean(
+        parser, "--skip-bad-records", default=False, help="leave damaged records of a data set out"
+    )
+    add(
+        "--workers",
+        type=cli.positive_int,
+        default=1,
+        metavar="N",
+        help="train as N processes of this machine, to try out what docs/scaling.md describes",
+    )
+    add(
+        "--threads",
+        type=cli.positive_int,
+        metavar="N",
+        help="within an operation (default: one per core, or as the run that goes on)",
+    )
+    add(
+        "--decoupleL2-weight",
+        type=cli.non_negative_float,
+        metavar="W",
+        help="images alike across fingerprints",
+    )
+    add(
+        "--latentsRecL2-weight",
+        type=cli.non_negative_float,
+        metavar="W",
+        help="recovery of the latent",
+    )
+    add(
+        "--watermarkCls-weight",
+        type=cli.non_negative_float,
+        metavar="W",
+        help="recovery of the fingerprint",
+    )
     add("--minibatch", type=cli.positive_int, metavar="N", help="images per iteration")
     add("--minibatch-gpu", type=cli.positive_int, metavar="N", help="images at a time per device")
     add("--seed", type=int, default=1000, metavar="N", help="of everything random (default: 1000)")
@@ -81,23 +123,30 @@ def main(argv: Sequence[str] | None = None) -> None:
     from training.config import TrainOptions, find_preset, setup_training_config
 
     find_preset(args.config)
+    if args.workers > 1 and "TF_CONFIG" not in os.environ:  # which tells a worker that it is one
+        from training.workers import launch
+
+        command = [sys.executable, __file__, *(sys.argv[1:] if argv is None else argv)]
+        sys.exit(launch(args.workers, command))
     if not 0 <= args.seed < 2**32:
         raise UserError(f"--seed={args.seed}: expected a number from 0 to {2**32 - 1}")
     cli.quiet_tensorflow(args.verbose)
 
-    from dnnlib.run_dir import create_run_dir
     from dnnlib.tflib.device import resolve_num_gpus
     from metrics.registry import parse_metrics
     from training.dataset import open_dataset
+    from training.devices import make_devices
+    from training.workers import find_task
 
     metrics = tuple(parse_metrics(args.metrics))
-    dataset = open_dataset(args.data_dir, args.dataset)
+    dataset = open_dataset(args.data_dir, args.dataset, skip_bad_records=args.skip_bad_records)
     plan = resolve_num_gpus(args.num_gpus)
+    task = find_task()
     options = TrainOptions(
         dataset=args.dataset,
         data_dir=args.data_dir,
         config=args.config,
-        num_gpus=plan.requested,
+        num_gpus=plan.requested * (task.num_workers if task else 1),
         watermark_size=args.watermark_size,
         res_modulated_range=args.res_modulated_range,
         metrics=metrics,
@@ -116,25 +165,31 @@ def main(argv: Sequence[str] | None = None) -> None:
         image_snapshot_ticks=args.image_snapshot_ticks,
         mapping=args.mapping,
         clip_decoder_input=args.clip_decoder_input,
+        skip_bad_records=args.skip_bad_records,
+        checkpoint_minutes=args.checkpoint_minutes,
+        keep_checkpoints=args.keep_checkpoints,
         inception=args.inception,
         ops=args.ops,
         precision=args.precision,
     )
     config = setup_training_config(options, dataset.resolution, dataset.num_channels)
-    if plan.num_gpus > 1:
-        print(
-            f"warning: training uses one GPU so far; the minibatch of {config.minibatch} is "
-            f"computed on it in slices of {config.minibatch_gpu}",
-            file=sys.stderr,
-        )
 
-    from training.training_loop import Run, train
+    from dnnlib.tflib.threads import pin_threads
+    from training.resume import RunFolder, find_folder, find_threads
+    from training.run import Run
+    from training.training_loop import train
 
-    run = Run(config, dataset)
-    if args.dry_run:
-        print(json.dumps(to_dict(config), indent=2))
-        return
-    train(run, create_run_dir(args.result_dir, config.description))
+    where = (args.result_dir, args.resume, config, dataset.num_images)
+    threads = pin_threads(args.threads or find_threads(*where))
+    devices = make_devices(plan.num_gpus)
+    with devices.reporting_lost_workers():
+        run = Run(config, dataset, devices, threads=threads)
+        if args.dry_run:
+            print(json.dumps(to_dict(config), indent=2))
+            return
+        folder = find_folder(*where) if devices.is_chief else None
+        path = devices.from_chief(str(folder.path) if folder else "")
+        train(run, folder or RunFolder(Path(path)))
 
 
 if __name__ == "__main__":

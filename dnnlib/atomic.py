@@ -1,14 +1,26 @@
-"""Files and folders that appear under their final name complete or not at all."""
+"""Files and folders that appear under their final name complete or not at all.
 
+Until then a file is called `.NAME.<8 hex digits>.tmp` and a folder `NAME.incomplete-<8 hex
+digits>`, beside their final place. What is renamed is on the disk: a power cut does not undo it.
+"""
+
+import contextlib
 import errno
+import fcntl
+import glob
 import os
+import re
+import secrets
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from dnnlib.errors import UserError
+
+_LOCK = ".lock"  # in a folder that is incomplete; its writer holds it as long as it lives
 
 _CURES = {
     errno.ENOSPC: "free some space or choose another folder, then run the command again",
@@ -19,6 +31,7 @@ _CURES = {
     errno.EPERM: "you may not write there: choose another folder or change its permissions",
     errno.ENOTDIR: "a part of this path is a file: choose another folder",
     errno.EEXIST: "a part of this path is a file: choose another folder",
+    errno.ENOTEMPTY: "another command has made it meanwhile: remove it or choose another name",
 }
 
 
@@ -29,9 +42,16 @@ def write_error(path: str | os.PathLike[str], error: OSError) -> UserError:
 
 
 def temporary_name(path: str | os.PathLike[str]) -> Path:
-    """The name beside `path` under which it is written until it is complete."""
+    """A new name beside `path` under which it can be written until it is complete."""
     path = Path(path)
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Not the process id: on a shared disk two machines may write the same file.
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+
+
+def is_incomplete(path: str | os.PathLike[str]) -> bool:
+    """Whether a file or folder is, by its name, one that is being written or was interrupted."""
+    name = Path(path).name
+    return bool(re.search(r"^\..*\.[0-9a-f]{8}\.tmp$|.\.incomplete-[0-9a-f]{8}$", name))
 
 
 @contextmanager
@@ -53,29 +73,114 @@ def open_atomic(path: str | os.PathLike[str], mode: str = "wb", **kwargs: Any) -
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        _sync_folder(Path(path).parent)
     except OSError as error:
         raise write_error(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # most often it has been renamed
+            temporary.unlink()
 
 
 @contextmanager
 def folder_atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields a temporary folder beside `path` and renames it to `path` when the block succeeds.
 
+    What killed processes have left of the same folder is removed first, which one line on stderr
+    says; what a live process is writing stays.
+
     Raises:
         UserError: `path` exists already, or cannot be written. The temporary folder is removed.
     """
     path = Path(path)
+    _remove_leftovers(path)
     if path.exists():
         raise UserError(f"{path} exists already; remove it or choose another name")
-    temporary = temporary_name(path)
+    hidden = temporary_name(path)
+    temporary = path.with_name(f"{path.name}.incomplete-{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.mkdir()
-        yield temporary
-        os.replace(temporary, path)
+        hidden.mkdir()
+        with open(hidden / _LOCK, "wb") as lock:
+            _try_lock(lock)
+            hidden.rename(temporary)  # only now can others see it, and see that it is locked
+            yield temporary
+            _sync_tree(temporary)
+            temporary.rename(path)
+            (path / _LOCK).unlink(missing_ok=True)
+        _sync_folder(path)
+        _sync_folder(path.parent)
     except OSError as error:
         raise write_error(path, error) from error
     finally:
+        shutil.rmtree(hidden, ignore_errors=True)
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_folder(path: str | os.PathLike[str]) -> None:
+    """Removes a folder in such a way that no part of it ever carries its name.
+
+    It is renamed first. What then cannot be deleted, or is left by a kill, is `is_incomplete`. A
+    folder that does not exist is no error.
+
+    Raises:
+        UserError: the folder cannot be renamed.
+    """
+    temporary = temporary_name(path)
+    try:
+        os.rename(path, temporary)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise write_error(path, error) from error
+    shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _try_lock(file: IO[bytes]) -> bool:
+    """Locks a file until it is closed or the process ends; False where that is not possible."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # held by another, or a file system without locks
+        return False
+    return True
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Removes what killed processes have left of the folder `path`."""
+    for folder in sorted(path.parent.glob(f"{glob.escape(path.name)}.incomplete-*")):
+        if not is_incomplete(folder) or _is_being_written(folder):
+            continue
+        try:
+            shutil.rmtree(folder)
+        except OSError:  # not ours to remove, or another command was faster
+            continue
+        print(f"removed {folder}, which an interrupted command had left", file=sys.stderr)
+
+
+def _is_being_written(folder: Path) -> bool:
+    """Whether a live process holds the lock in an incomplete folder, or that cannot be told."""
+    try:
+        with open(folder / _LOCK, "rb+") as lock:  # for writing, as locks on NFS need it
+            return not _try_lock(lock)
+    except FileNotFoundError:
+        return False  # half removed: a writer's folder has it all the time
+    except OSError:
+        return True
+
+
+def _sync_tree(folder: Path) -> None:
+    """Waits until the files of a folder are on the disk; that may fail as writing them may."""
+    for root, _, names in os.walk(folder):
+        for name in names:
+            with open(os.path.join(root, name), "rb") as file:
+                os.fsync(file.fileno())
+        _sync_folder(root)
+
+
+def _sync_folder(folder: str | os.PathLike[str]) -> None:
+    """Waits until the names in a folder are on the disk, where the file system can do that."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import NoReturn
 
-from dnnlib.errors import UserError
+from dnnlib.errors import Terminated, UserError
 from dnnlib.tflib.execution import OPS, OPS_HELP, PRECISION_HELP, PRECISIONS
 
 
@@ -90,6 +90,17 @@ def positive_float(text: str) -> float:
     return value
 
 
+def non_negative_float(text: str) -> float:
+    """Parses a number of at least 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 0")
+    return value
+
+
 def number_list(text: str) -> list[int]:
     """Parses `0-63`, `1,2,5` or a mixture such as `1,4-6` into a list of integers >= 0."""
     numbers: list[int] = []
@@ -134,7 +145,8 @@ def quiet_tensorflow(verbose: bool) -> None:
 def run(main: Callable[[Sequence[str] | None], None]) -> NoReturn:
     """Runs a command's `main(argv)` and ends the process.
 
-    Status 0 on success, 2 with one line on stderr after a UserError, 130 after Ctrl-C.
+    Status 0 on success, 2 with one line on stderr after a UserError, 130 after Ctrl-C, 75 when
+    SIGTERM came and everything is saved.
     """
     interrupted = False
 
@@ -153,6 +165,9 @@ def run(main: Callable[[Sequence[str] | None], None]) -> NoReturn:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except Terminated:
+        print("terminated", file=sys.stderr)
+        sys.exit(Terminated.STATUS)
     except KeyboardInterrupt:
         _exit_interrupted()
     except BrokenPipeError:

@@ -9,6 +9,7 @@ from dnnlib.download import default_cache_dir
 from dnnlib.tflib.execution import PLAIN, Execution
 from metrics.context import FeatureExtractor, GeneratedBatch, MetricContext, RealImages
 from training.decoding import fill_batch, make_function, to_uint8
+from training.devices import Devices
 from training.networks.decoder import Decoder
 from training.networks.generator import Generator
 
@@ -25,6 +26,7 @@ def make_context(
     num_gpus: int = 0,
     cache_dir: Path | None = None,
     execution: Execution = PLAIN,
+    devices: Devices | None = None,
 ) -> MetricContext:
     """Wraps networks for the metrics; they are read at every call, so one context can follow
     networks that are being trained.
@@ -40,6 +42,8 @@ def make_context(
         num_gpus: recorded in the results.
         cache_dir: for statistics of real images; by default that of downloads.
         execution: how the networks run. Latents, fingerprints and noise do not depend on it.
+        devices: those under whose strategy the networks were made; None: one device. They share
+            every minibatch. With several workers, all have to evaluate the same metrics at once.
 
     Raises:
         ValueError: the decoder does not fit the generator.
@@ -60,7 +64,7 @@ def make_context(
 
     widths = (latent_size, num_bits, noise_size)
     signature = [tf.TensorSpec([None, width], tf.float32) for width in widths]
-    run_generator = make_function(images_of, generator, execution, signature)
+    run_generator = make_function(images_of, generator, execution, signature, devices)
 
     def generate(num_images: int, first: int) -> GeneratedBatch:
         # Drawn by the number of the first image, so that no call depends on earlier ones.
@@ -82,6 +86,7 @@ def make_context(
             network,
             execution,
             [tf.TensorSpec(size, tf.float32)],
+            devices,
         )
 
         def decode(images: np.ndarray) -> np.ndarray:

@@ -217,6 +217,8 @@ def test_training(workplace: Path) -> None:
         "log.txt",
         "training_options.json",
         "network-snapshot-000000.pkl",
+        "checkpoints",
+        ".lock",
     } == {name for name in found if not name.startswith("events.out.tfevents.")}
     assert Image.open(run_dir / "fakes-arbitrary-init.png").size == (15 * 128, 8 * 128)
     assert ticks_of((run_dir / "log.txt").read_text())[0] == ("0", "0.0", "16")

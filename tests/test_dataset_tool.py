@@ -443,7 +443,7 @@ def test_failing_disk_leaves_nothing(tmp_path: Path) -> None:
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
-        with pytest.raises(UserError, match="cannot write .*out: File too large; check the disk"):
+        with pytest.raises(UserError, match="cannot write .*out: File too large; .* raise it$"):
             write(tmp_path / "out", [pattern(64, 64)] * 40)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -473,6 +473,73 @@ def test_writer_refuses_other_shapes(tmp_path: Path) -> None:
         with DatasetWriter(path) as writer:
             writer.add_labels(np.zeros([2, 3]))
     assert names_in(tmp_path) == []
+
+
+# ----- killed commands -----
+
+
+def start_writing(source: Path, out: Path) -> tuple[subprocess.Popen[str], Path]:
+    """Starts to make a data set of very many images; waits until part of it is on the disk."""
+    command = [sys.executable, str(ROOT / "dataset_tool.py"), "create_from_images"]
+    process = subprocess.Popen(
+        [*command, str(out), str(source), "--shuffle", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while process.poll() is None:
+        for path in out.parent.glob("out.incomplete-*/*.tfrecords"):
+            if path.stat().st_size > 0:
+                return process, path.parent
+        time.sleep(0.05)
+    pytest.fail(f"ended too early: {process.communicate()}")
+
+
+def many_images(folder: Path) -> Path:
+    """Seconds of work."""
+    folder.mkdir()
+    Image.fromarray(pattern(256, 256)).save(folder / "00000.png")
+    for index in range(1, 5000):
+        (folder / f"{index:05d}.png").hardlink_to(folder / "00000.png")
+    return folder
+
+
+def test_killed_command_leaves_no_harm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = many_images(tmp_path / "src")
+    process, left = start_writing(source, tmp_path / "out")
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert names_in(tmp_path) == [left.name, "src"]
+    for command in (["display", str(left)], ["extract", str(left), str(tmp_path / "e")],
+                    ["compare", str(left), str(left)]):  # fmt: skip
+        with pytest.raises(UserError, match=f"{left.name} is incomplete: .* run it again$"):
+            dataset_tool.main(command)
+
+    create(tmp_path, source, "--num_images", "3")
+    assert f"removed {left}, which an interrupted command had left\n" in capsys.readouterr().err
+    assert names_in(tmp_path) == ["out", "src"]
+    assert names_in(tmp_path / "out") == ["out-r08.tfrecords"]
+    assert open_dataset(tmp_path, "out").num_images == 3
+
+
+def test_data_set_that_another_command_writes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    process, live = start_writing(many_images(tmp_path / "src"), tmp_path / "out")
+    process.send_signal(signal.SIGSTOP)  # alive, however long this takes
+    try:
+        create(tmp_path, save_images(tmp_path / "src2", 2))
+        assert "removed" not in capsys.readouterr().err
+        assert names_in(tmp_path) == ["out", live.name, "src", "src2"]
+    finally:
+        process.send_signal(signal.SIGCONT)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert errors.endswith("interrupted\n")
+    assert names_in(tmp_path) == ["out", "src", "src2"]
+    assert open_dataset(tmp_path, "out").num_images == 2
 
 
 # ----- display, extract, compare -----

@@ -2,10 +2,15 @@
 
 import argparse
 import errno
+import fcntl
 import multiprocessing
 import os
+import re
 import resource
+import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,11 +19,20 @@ from pathlib import Path
 import pytest
 
 from dnnlib import cli
-from dnnlib.atomic import folder_atomic, open_atomic, temporary_name, write_error
+from dnnlib.atomic import (
+    folder_atomic,
+    is_incomplete,
+    open_atomic,
+    remove_folder,
+    temporary_name,
+    write_error,
+)
 from dnnlib.config import from_dict, load_json, save_json, to_dict
-from dnnlib.errors import UserError
+from dnnlib.errors import Terminated, UserError
 from dnnlib.format import format_bytes, format_time
 from dnnlib.run_dir import create_run_dir
+
+ROOT = Path(__file__).resolve().parent.parent
 
 # Files: complete or not at all
 
@@ -107,6 +121,169 @@ def test_folder_is_removed_when_the_block_fails(tmp_path: Path, error: type[Base
     with pytest.raises(error):
         write_folder(tmp_path / "folder", error)
     assert os.listdir(tmp_path) == []
+
+
+def test_folder_that_another_command_makes_meanwhile(tmp_path: Path) -> None:
+    with (
+        pytest.raises(UserError, match="cannot write .*folder: .*; another command has made it"),
+        folder_atomic(tmp_path / "folder"),
+    ):
+        write_folder(tmp_path / "folder")
+    assert os.listdir(tmp_path) == ["folder"]
+    assert os.listdir(tmp_path / "folder") == ["file"]
+
+
+def test_names_of_what_is_incomplete(tmp_path: Path) -> None:
+    with folder_atomic(tmp_path / "set.1") as folder:
+        assert re.fullmatch(r"set\.1\.incomplete-[0-9a-f]{8}", folder.name)
+        assert is_incomplete(folder)
+    with open_atomic(tmp_path / "file.png"):
+        (name,) = set(os.listdir(tmp_path)) - {"set.1"}
+        assert is_incomplete(name)
+    assert is_incomplete(temporary_name("x"))
+    assert temporary_name("x") != temporary_name("x")
+    for name in ("set.1", "incomplete", "set.incomplete", "set.incomplete-5", ".x.tmp", ".hidden"):
+        assert not is_incomplete(name)
+
+
+def leave_half(path: Path) -> Path:
+    """What a process that was killed leaves of a folder, as the next one finds it."""
+    left = path.with_name(f"{path.name}.incomplete-{len(os.listdir(path.parent)):08x}")
+    left.mkdir()
+    (left / ".lock").touch()
+    (left / "sub").mkdir()
+    (left / "sub" / "file").write_text("half")
+    return left
+
+
+def test_leftovers_are_removed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    left = leave_half(tmp_path / "a[1]")
+    half_removed = leave_half(tmp_path / "a[1]")
+    (half_removed / ".lock").unlink()
+    kept = [leave_half(tmp_path / name) for name in ("a1", "b", "a[1].x")]
+    alike = tmp_path / "a[1].incomplete-results"
+    alike.mkdir()
+    write_folder(tmp_path / "a[1]")
+    assert sorted(os.listdir(tmp_path)) == sorted(
+        ["a[1]", alike.name, *(path.name for path in kept)]
+    )
+    assert os.listdir(tmp_path / "a[1]") == ["file"]
+    assert capsys.readouterr().err == "".join(
+        f"removed {path}, which an interrupted command had left\n" for path in (left, half_removed)
+    )
+
+
+def test_leftovers_are_removed_where_the_folder_exists(tmp_path: Path) -> None:
+    leave_half(tmp_path / "a")
+    (tmp_path / "a").mkdir()
+    with pytest.raises(UserError, match="exists already"):
+        write_folder(tmp_path / "a")
+    assert os.listdir(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("locks", [True, False])
+def test_folder_of_a_live_process_stays(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, locks: bool
+) -> None:
+    """Also on a file system without locks, where nobody can tell."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    if not locks:
+        monkeypatch.setattr(fcntl, "flock", fail)
+    with folder_atomic(tmp_path / "a") as live:
+        (live / "file").write_text("x")
+        other = "from dnnlib.atomic import folder_atomic\nwith folder_atomic(%r): pass"
+        if locks:
+            script = other % os.fspath(tmp_path / "a")
+            subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)
+        else:
+            write_folder(tmp_path / "a")
+        assert (live / "file").exists()
+        remove_folder(tmp_path / "a")
+    assert (tmp_path / "a" / "file").read_text() == "x"
+    assert capfd.readouterr().err == ""
+
+
+def test_everything_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Contents before the name that says that they are complete, then that name."""
+    events = []
+    sync, rename, replace = os.fsync, Path.rename, os.replace
+
+    def record_sync(descriptor: int) -> None:
+        events.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        sync(descriptor)
+
+    def record_rename(path: Path, target: Path) -> Path:
+        events.append(f"-> {target.name}")
+        return rename(path, target)
+
+    def record_replace(path: Path, target: Path) -> None:
+        events.append(f"-> {target.name}")
+        replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", record_sync)
+    monkeypatch.setattr(Path, "rename", record_rename)
+    monkeypatch.setattr(os, "replace", record_replace)
+    with folder_atomic(tmp_path / "folder") as temporary:
+        (temporary / "sub").mkdir()
+        (temporary / "sub" / "file").touch()
+        events.clear()
+    done = events.index("-> folder")
+    assert {"file", "sub", temporary.name} <= set(events[:done])
+    assert events[done + 1 :] == ["folder", tmp_path.name]
+    events.clear()
+    write_file(tmp_path / "new", b"x")
+    assert is_incomplete(events[0])
+    assert events[1:] == ["-> new", tmp_path.name]
+
+
+def test_folders_that_cannot_be_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some file systems refuse it; a file that cannot be synced is a failed write."""
+    sync = os.fsync
+
+    def refuse_folders(descriptor: int) -> None:
+        if os.path.isdir(f"/proc/self/fd/{descriptor}"):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        sync(descriptor)
+
+    def refuse_files(descriptor: int) -> None:
+        if not os.path.isdir(f"/proc/self/fd/{descriptor}"):
+            raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    monkeypatch.setattr(os, "fsync", refuse_folders)
+    write_folder(tmp_path / "folder")
+    write_file(tmp_path / "file", b"x")
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+    monkeypatch.setattr(os, "fsync", refuse_files)
+    with pytest.raises(UserError, match="cannot write .*other: .*; your disk quota is used up"):
+        write_folder(tmp_path / "other")
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+
+
+def test_remove_folder(tmp_path: Path) -> None:
+    write_folder(tmp_path / "folder")
+    remove_folder(tmp_path / "folder")
+    assert os.listdir(tmp_path) == []
+    remove_folder(tmp_path / "folder")  # somebody was faster
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot write .*file/folder: Not a directory"):
+        remove_folder(tmp_path / "file" / "folder")
+
+
+def test_half_removed_folder_has_another_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(path: Path, **_: object) -> None:
+        raise KeyboardInterrupt
+
+    write_folder(tmp_path / "folder")
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        remove_folder(tmp_path / "folder")
+    (name,) = os.listdir(tmp_path)
+    assert is_incomplete(name)
 
 
 def test_folder_that_exists_is_refused(tmp_path: Path) -> None:
@@ -329,6 +506,13 @@ def test_no_positive_float(text: str) -> None:
         cli.positive_float(text)
 
 
+@pytest.mark.parametrize("text", ["-0.1", "nan", "inf", "many", ""])
+def test_no_non_negative_float(text: str) -> None:
+    assert cli.non_negative_float("0") == 0
+    with pytest.raises(argparse.ArgumentTypeError, match="not a number of at least 0"):
+        cli.non_negative_float(text)
+
+
 # The end of a command
 
 
@@ -338,6 +522,7 @@ def test_no_positive_float(text: str) -> None:
         (None, 0, ""),
         (UserError("x.pkl is gone; name another"), 2, "error: x.pkl is gone; name another\n"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
+        (Terminated(), 75, "terminated\n"),
     ],
 )
 def test_exit_status(

@@ -11,8 +11,9 @@ import run_training
 from dnnlib.errors import UserError
 from tests.test_training_loop import write_images
 from training.config import PRESETS, TrainConfig, TrainOptions, setup_training_config
+from training.grids import Grids
 from training.out_of_memory import advice, is_out_of_memory, smaller_slice, suggesting
-from training.training_loop import Run, _Grids
+from training.run import Run
 
 
 def config_of(name: str = "config-e", **sizes: int) -> TrainConfig:
@@ -146,6 +147,6 @@ def test_iteration_that_exhausts_memory(
         return {"loss_G": allocate()}
 
     monkeypatch.setattr(Run, "train_iteration", iteration)
-    monkeypatch.setattr(_Grids, "save", lambda self, run_dir, suffix: None)  # they take long
+    monkeypatch.setattr(Grids, "save", lambda self, run_dir, suffix: None)  # they take long
     with pytest.raises(UserError, match=r"^out of memory with 8 images .* --minibatch-gpu=4,"):
         run_training.main([*flags, "--minibatch=8"])

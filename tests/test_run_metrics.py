@@ -146,6 +146,24 @@ def test_whole_path(
     assert len(list((tmp_path / "cache").glob("fid-reals-*.npz"))) == 1
 
 
+def test_skip_bad_records(network: str, tmp_path: Path) -> None:
+    """What training left out, its evaluation can leave out as well."""
+    source = Path(DATA[0].removeprefix("--data-dir=")) / "emoji12" / "emoji12-r05.tfrecords"
+    content = bytearray(source.read_bytes())
+    content[len(content) * 7 // 24] ^= 1  # in the middle of record 3
+    (tmp_path / "data" / "emoji12").mkdir(parents=True)
+    (tmp_path / "data" / "emoji12" / source.name).write_bytes(content)
+    flags = [
+        "--metrics=swd1k", f"--network={network}", f"--data-dir={tmp_path / 'data'}",
+        "--dataset=emoji12", f"--result-dir={tmp_path / 'eval'}", "--ops=reference",
+    ]  # fmt: skip
+    with pytest.raises(UserError, match="record 3 .*emoji12-r05.tfrecords .*--skip-bad-records"):
+        run_metrics.main(flags)
+    run_metrics.main([*flags, "--skip-bad-records"])
+    (results,) = (tmp_path / "eval").glob("*/metric-swd1k.jsonl")
+    assert json.loads(results.read_text())["settings"]["dataset_images"] == 11
+
+
 def test_bit_accuracy_needs_no_data(
     network: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,6 +1,5 @@
 """The command: every flag takes effect, every mistake is one line, Ctrl-C in a real process."""
 
-import argparse
 import dataclasses
 import os
 import re
@@ -12,10 +11,11 @@ from pathlib import Path
 import pytest
 
 import run_training
+import training.run
 from dnnlib.errors import UserError
 from tests.test_training_loop import ticks_of, write_images
-from training import training_loop
 from training.config import TrainConfig, TrainOptions, setup_training_config
+from training.devices import Devices
 from training.snapshot import load_networks
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,11 +33,12 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[TrainConfig]:
     """The configurations that the command settles on; nothing is trained."""
     found: list[TrainConfig] = []
 
-    def run(config: TrainConfig, dataset: object) -> None:
+    def run(config: TrainConfig, dataset: object, devices: Devices, *, threads: int) -> None:
+        assert (devices.num_replicas, threads >= 1) == (1, True)
         assert dataset.resolution == config.G["resolution"]  # type: ignore[attr-defined]
         found.append(config)
 
-    monkeypatch.setattr(training_loop, "Run", run)
+    monkeypatch.setattr(training.run, "Run", run)
     return found
 
 
@@ -63,6 +64,9 @@ FLAGS: dict[str, tuple[str, object]] = {
     "--mirror-augment": ("mirror_augment", True),
     "--mirror-augment=0": ("mirror_augment", False),
     "--resume-pkl=a.pkl": ("resume_pkl", "a.pkl"),
+    "--skip-bad-records": ("skip_bad_records", True),
+    "--checkpoint-minutes=0": ("checkpoint_minutes", 0.0),
+    "--keep-checkpoints=5": ("keep_checkpoints", 5),
     "--decoupleL2-weight=3": ("decouple_weight", 3.0),
     "--latentsRecL2-weight=0": ("latent_weight", 0.0),
     "--watermarkCls-weight=0.5": ("bits_weight", 0.5),
@@ -79,7 +83,10 @@ FLAGS: dict[str, tuple[str, object]] = {
     "--clip-decoder-input=True": ("clip_decoder_input", True),
 }
 # What is not handed on to TrainOptions, or is tested with every call.
-OTHERS = {"--help", "--verbose", "--dry-run", "--result-dir", "--dataset", "--data-dir"}
+OTHERS = {
+    "--help", "--verbose", "--dry-run", "--result-dir", "--dataset", "--data-dir", "--resume",
+    "--threads", "--workers",
+}  # fmt: skip
 
 
 def test_table_of_flags_is_complete() -> None:
@@ -153,6 +160,7 @@ def test_mistake(
         "--gamma=nan", "--gamma=-1", "--decoupleL2-weight=inf", "--latentsRecL2-weight=x",
         "--watermarkCls-weight=-0.5", "--total-kimg=0", "--minibatch=0", "--minibatch-gpu=-4",
         "--watermark-size=0", "--snapshot-ticks=0", "--kimg-per-tick=0", "--seed=one",
+        "--checkpoint-minutes=-1", "--keep-checkpoints=0", "--threads=0",
     ],
 )  # fmt: skip
 def test_bad_value(data_dir: Path, capsys: pytest.CaptureFixture[str], flag: str) -> None:
@@ -161,12 +169,6 @@ def test_bad_value(data_dir: Path, capsys: pytest.CaptureFixture[str], flag: str
     error = capsys.readouterr().err
     assert flag.partition("=")[0] in error
     assert len(error.splitlines()) == 1
-
-
-def test_weight() -> None:
-    assert run_training.weight("0.5") == 0.5
-    with pytest.raises(argparse.ArgumentTypeError, match="'-1' is not a weight"):
-        run_training.weight("-1")
 
 
 def test_missing_metric_inputs_come_first(
@@ -209,7 +211,8 @@ def test_ctrl_c(data_dir: Path, tmp_path: Path) -> None:
     (run_dir,) = (tmp_path / "results").iterdir()
     (snapshot,) = run_dir.glob("*.pkl")
     assert re.fullmatch(r"network-snapshot-\d{6}\.pkl", snapshot.name)
-    assert f"--resume-pkl={snapshot}" in rest.splitlines()[-1]
+    assert f"wrote {snapshot}; the same command goes on with {run_dir}" in rest.splitlines()[-1]
+    assert [path.name for path in (run_dir / "checkpoints").iterdir()] == ["000000"]
     position = load_networks(snapshot).position
     ticks = ticks_of((run_dir / "log.txt").read_text())
     assert float(ticks[-1][1]) == pytest.approx(position["kimg"], abs=0.051)

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tests.test_adam import NumpyAdam
 from training import loss
+from training.devices import Devices
 from training.networks.decoder import Decoder
 from training.networks.discriminator import Discriminator
 from training.networks.generator import Generator
@@ -16,8 +17,9 @@ from training.networks.layers import Network
 from training.steps import StepOptions, Steps
 
 BITS, LATENT = 5, 6
-RATES = tf.constant([0.01, 0.02, 0.03])
-WEIGHTS = tf.constant([2.0, 3.0, 4.0])  # decouple, latent, bits
+# Arrays, since tensors would start TensorFlow before `on_devices` has made its devices.
+RATES = np.array([0.01, 0.02, 0.03], np.float32)
+WEIGHTS = np.array([2.0, 3.0, 4.0], np.float32)  # decouple, latent, bits
 GAMMA = 7.0
 
 
@@ -31,8 +33,10 @@ def make_steps(
     clip_decoder_input: bool = False,
     fmap_base: int = 64,
     fmap_max: int = 8,
+    devices: Devices | None = None,
 ) -> Steps:
     """Small networks, always the same at the start; all noise is on."""
+    devices = devices or Devices()
     images = {"resolution": resolution, "num_channels": 3}
     fmaps = {"fmap_base": fmap_base, "fmap_max": fmap_max}
     sizes = {"latent_size": LATENT, "fingerprint_size": BITS}
@@ -47,22 +51,24 @@ def make_steps(
                 variable.assign(0.1)
         return g
 
-    return Steps(
-        generator=generator(10),
-        average=generator(11),
-        discriminator=Discriminator(**images, **fmaps, seed=12),
-        decoder=Decoder(**images, **fmaps, **sizes, seed=13),
-        options=StepOptions(
-            minibatch=minibatch,
-            minibatch_gpu=minibatch_gpu,
-            gamma=GAMMA,
-            g_reg_interval=4,
-            d_reg_interval=16,
-            seed=seed,
-            jit=jit,
-            clip_decoder_input=clip_decoder_input,
-        ),
-    )
+    with devices.strategy.scope():
+        return Steps(
+            generator=generator(10),
+            average=generator(11),
+            discriminator=Discriminator(**images, **fmaps, seed=12),
+            decoder=Decoder(**images, **fmaps, **sizes, seed=13),
+            options=StepOptions(
+                minibatch=minibatch,
+                minibatch_gpu=minibatch_gpu,
+                gamma=GAMMA,
+                g_reg_interval=4,
+                d_reg_interval=16,
+                seed=seed,
+                jit=jit,
+                clip_decoder_input=clip_decoder_input,
+            ),
+            devices=devices,
+        )
 
 
 def make_reals(steps: Steps) -> tf.Tensor:
@@ -76,13 +82,21 @@ def step_number(value: int) -> tf.Tensor:
     return tf.constant(value, tf.int64)
 
 
-PHASES: dict[str, Callable[[Steps, int], dict[str, tf.Tensor]]] = {
-    "generator": lambda steps, n: steps.generator_step(step_number(n), RATES, WEIGHTS),
-    "path_length": lambda steps, n: steps.path_length_step(step_number(n), RATES),
-    "discriminator": lambda steps, n: steps.discriminator_step(
-        step_number(n), make_reals(steps), RATES, tf.constant(0.9)
-    ),
-    "r1": lambda steps, n: steps.r1_step(make_reals(steps), RATES),
+def run_discriminator(steps: Steps, n: int, reals: Any = None) -> dict[str, tf.Tensor]:
+    reals = make_reals(steps) if reals is None else reals
+    return steps.discriminator_step(step_number(n), reals, RATES, tf.constant(0.9))
+
+
+def run_r1(steps: Steps, n: int, reals: Any = None) -> dict[str, tf.Tensor]:
+    return steps.r1_step(make_reals(steps) if reals is None else reals, RATES)
+
+
+# Called with steps, number of the iteration and, if need be, the reals of all devices.
+PHASES: dict[str, Callable[..., dict[str, tf.Tensor]]] = {
+    "generator": lambda steps, n, reals=None: steps.generator_step(step_number(n), RATES, WEIGHTS),
+    "path_length": lambda steps, n, reals=None: steps.path_length_step(step_number(n), RATES),
+    "discriminator": run_discriminator,
+    "r1": run_r1,
 }
 
 

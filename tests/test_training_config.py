@@ -12,6 +12,7 @@ from dnnlib.config import from_dict, load_json, save_json, to_dict
 from dnnlib.errors import UserError
 from training.config import (
     PRESETS,
+    CheckpointConfig,
     LossConfig,
     ScheduleConfig,
     TickConfig,
@@ -160,8 +161,10 @@ def test_every_field_survives_json(tmp_path: Path) -> None:
         ops="reference",
         precision="bf16",
         clip_decoder_input=True,
+        skip_bad_records=True,
+        checkpoints=CheckpointConfig(15.0, 16),
     )
-    for part in (config, config.loss, config.schedule, config.ticks):
+    for part in (config, config.loss, config.schedule, config.ticks, config.checkpoints):
         for field in dataclasses.fields(part):
             assert getattr(part, field.name) != field.default, field.name
     save_json(config, tmp_path / "config.json")
@@ -225,6 +228,9 @@ OPTIONS: dict[str, tuple[Any, dict[str, Any]]] = {
     "ops": ("reference", {"ops": "reference"}),
     "precision": ("bf16", {"precision": "bf16"}),
     "clip_decoder_input": (True, {"clip_decoder_input": True}),
+    "skip_bad_records": (True, {"skip_bad_records": True}),
+    "checkpoint_minutes": (0.0, {"checkpoints.minutes": 0.0}),
+    "keep_checkpoints": (5, {"checkpoints.keep": 5}),
 }
 
 

@@ -18,11 +18,14 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import run_training
+import training.run
 from dnnlib import cli
 from dnnlib.config import load_json
 from dnnlib.errors import UserError
+from dnnlib.interrupts import interrupts
 from dnnlib.tflib.execution import PLAIN, Execution
-from training import training_loop
+from training import grids, training_loop
+from training.checkpoint import list_checkpoints
 from training.config import (
     PRESETS,
     LossConfig,
@@ -35,8 +38,8 @@ from training.config import (
 from training.dataset import open_dataset
 from training.dataset_writer import DatasetWriter
 from training.networks.generator import Generator
+from training.run import Run
 from training.snapshot import load_networks, save_snapshot
-from training.training_loop import Run, _interrupts
 
 REFERENCE = Path(__file__).parent / "data" / "reference"
 SEED = 5
@@ -146,6 +149,8 @@ def test_files(finished: tuple[Path, list[str]]) -> None:
         "training_options.json",
         f"metric-{METRIC}.txt",
         f"metric-{METRIC}.jsonl",
+        "checkpoints",
+        ".lock",
     }
     found = {path.name for path in run_dir.iterdir()}
     events = {name for name in found if name.startswith("events.out.tfevents.")}
@@ -201,14 +206,14 @@ def test_grids_can_be_compared(finished: tuple[Path, list[str]]) -> None:
 
 def test_grids_are_the_same_on_every_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Six images, four at a time: the second batch is filled up where XLA compiles."""
-    monkeypatch.setattr(training_loop, "grid_size", lambda resolution: (3, 2))
+    monkeypatch.setattr(grids, "grid_size", lambda resolution: (3, 2))
     generator = Generator(
         resolution=8, latent_size=8, fingerprint_size=4, dlatent_size=8, mapping_fmaps=8,
         mapping_layers=1, fmap_base=32, fmap_max=4, seed=0,
     )  # fmt: skip
     pictures = []
     for execution in (PLAIN, Execution("xla", "xla", True, "fp32")):
-        training_loop._Grids(generator, 3, 4, execution).save(tmp_path, execution.ops)
+        grids.Grids(generator, 3, 4, execution).save(tmp_path, execution.ops)
         with Image.open(tmp_path / f"fakes-arbitrary-{execution.ops}.png") as picture:
             pictures.append(np.asarray(picture).astype(int))
     assert pictures[0].shape == (16, 24, 3)
@@ -508,17 +513,21 @@ def test_file_truncated_during_training(
     """The file was whole when it was opened."""
     write_images(tmp_path / "data" / "noise", 50)
     (path,) = (tmp_path / "data" / "noise").iterdir()
-    save_reals = training_loop._Grids.save_reals
+    save_reals = grids.Grids.save_reals
 
     def save_and_truncate(*inputs: object) -> None:
         save_reals(*inputs)  # type: ignore[arg-type]
         os.truncate(path, path.stat().st_size * 91 // 100)
 
-    monkeypatch.setattr(training_loop._Grids, "save_reals", save_and_truncate)
+    monkeypatch.setattr(grids.Grids, "save_reals", save_and_truncate)
     flags = arguments(tmp_path / "data", f"--result-dir={tmp_path / 'results'}")
     with pytest.raises(UserError) as error:
         run_training.main(flags)
-    assert str(error.value).startswith(f"record 45 (counting from 0) of {path} is truncated or")
+    # The first of those that are gone, in the order of training.
+    pattern = (
+        rf"record 4[5-9] \(counting from 0\) of {re.escape(str(path))} is truncated or damaged; "
+    )
+    assert re.match(pattern, str(error.value))
 
 
 def test_divergence(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -601,7 +610,8 @@ def test_interrupt(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert load_networks(path).position["num_images"] == 1800
     log = (run_dir / "log.txt").read_text()
     assert [kimg for _, kimg, _ in ticks_of(log)] == ["0.6", "1.8"]
-    assert f"--resume-pkl={path}" in log.splitlines()[-1]
+    assert f"wrote {path}; the same command goes on with {run_dir}" in log.splitlines()[-1]
+    assert [path.name for path in list_checkpoints(run_dir)] == ["000000"]
     assert not [name for name in names_in(run_dir) if name.endswith(".tmp")]
     assert "network-final.pkl" not in names_in(run_dir)
     assert signal.getsignal(signal.SIGINT) is handler
@@ -640,7 +650,7 @@ def test_interrupt_of_metrics(
             press_ctrl_c()
 
     monkeypatch.setattr(training_loop, "evaluate", evaluate)
-    monkeypatch.setattr(training_loop, "save_snapshot", save)
+    monkeypatch.setattr(training.run, "save_snapshot", save)
     start = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         run_training.main(arguments(data_dir, f"--result-dir={tmp_path}", f"--metrics={METRIC}"))
@@ -661,7 +671,7 @@ def test_interrupt_that_a_library_turned_into_an_error() -> None:
         except KeyboardInterrupt:
             raise SystemError("bad argument to internal function") from None
 
-    with _interrupts() as flag:
+    with interrupts() as flag:
         with pytest.raises(ZeroDivisionError), flag.at_once():
             raise ZeroDivisionError
         with pytest.raises(KeyboardInterrupt), flag.at_once():

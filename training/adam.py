@@ -33,7 +33,10 @@ class Adam(tf.Module):
         self.second = [tf.Variable(tf.zeros_like(v), trainable=False) for v in self._targets]
 
     def apply(self, gradients: list[tf.Tensor], learning_rate: tf.Tensor) -> None:
-        """Updates all variables in order; `gradients` fit them, `learning_rate` is a scalar."""
+        """Updates all variables in order; `gradients` fit them, `learning_rate` is a scalar.
+
+        On several replicas each calls it, with the same gradients, and changes its own copies.
+        """
         count = tf.cast(self.updates.assign_add(1), tf.float32)
         beta1_power = tf.pow(tf.constant(self.beta1), count)
         beta2_power = tf.pow(tf.constant(self.beta2), count)

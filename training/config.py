@@ -41,6 +41,14 @@ class TickConfig:
 
 
 @dataclass(frozen=True)
+class CheckpointConfig:
+    """What a run that is stopped goes on from."""
+
+    minutes: float = 10.0  # between checkpoints; 0: after every iteration
+    keep: int = 2  # how many are kept
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """A training run. The networks' keyword arguments are those of their classes."""
 
@@ -63,6 +71,8 @@ class TrainConfig:
     schedule: ScheduleConfig
     ticks: TickConfig
     clip_decoder_input: bool = False  # train the decoder on [-1,1], which is what files keep
+    skip_bad_records: bool = False  # leave damaged records out
+    checkpoints: CheckpointConfig = field(default_factory=CheckpointConfig)
     resume_pkl: str | None = None
     inception: str | None = None
     ops: str = "auto"  # see dnnlib.tflib.execution
@@ -101,6 +111,9 @@ class TrainOptions:
     image_snapshot_ticks: int | None = None
     mapping: str | None = None
     clip_decoder_input: bool | None = None
+    skip_bad_records: bool = False
+    checkpoint_minutes: float = CheckpointConfig.minutes
+    keep_checkpoints: int = CheckpointConfig.keep
     inception: str | None = None
     ops: str = "auto"
     precision: str = "fp32"
@@ -288,6 +301,8 @@ def setup_training_config(options: TrainOptions, resolution: int, num_channels: 
             snapshot_ticks=_choose(options.snapshot_ticks, ticks.snapshot_ticks),
         ),
         clip_decoder_input=_choose(options.clip_decoder_input, preset.clip_decoder_input),
+        skip_bad_records=options.skip_bad_records,
+        checkpoints=CheckpointConfig(options.checkpoint_minutes, options.keep_checkpoints),
         resume_pkl=options.resume_pkl,
         inception=options.inception,
         ops=options.ops,

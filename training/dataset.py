@@ -1,129 +1,222 @@
 """Reads TFRecord data sets in the published layout (see `dataset_writer`); labels are ignored."""
 
-import contextlib
 import dataclasses
+import functools
 import hashlib
+import itertools
 import json
+import math
 import os
-from collections.abc import Iterator
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import TracebackType
 
 import numpy as np
 import tensorflow as tf
+from tqdm import tqdm
 
+from dnnlib.atomic import is_incomplete
 from dnnlib.errors import UserError
 from training.dataset_writer import is_valid_resolution
+from training.records import DamagedRecordError, RecordFile, Tail
 
-MEMORY_BYTES = 1 << 30  # a file up to this size is kept in memory and shuffled as a whole
-READ_BATCH = 64  # images decoded at once when a data set is read in file order
+PREFETCH = 2  # batches read ahead, each by a thread of its own
+NAMED_RECORDS = 10  # so many bad records are named by number
+
+
+class Batches(Iterator[np.ndarray]):
+    """Endless iterator whose values threads make ahead, until `close` or the end of a `with`.
+
+    Raises what the threads raise, and ends after it.
+    """
+
+    def __init__(self, make: Callable[[int], np.ndarray], first: int) -> None:
+        """
+        Args:
+            make: called with first, first + 1 and so on, by several threads.
+            first: number of the first value.
+        """
+        self._make = make
+        self._numbers = itertools.count(first)
+        self._threads = ThreadPoolExecutor(PREFETCH, "batches")
+        self._waiting: deque[Future[np.ndarray]] = deque()
+        for _ in range(PREFETCH):
+            self._begin_next()
+
+    def __next__(self) -> np.ndarray:
+        if not self._waiting:
+            raise StopIteration  # closed
+        try:
+            # It is taken only when it is there: an interrupt while waiting loses nothing.
+            value = self._waiting[0].result()
+        except Exception:
+            self.close()
+            raise
+        self._waiting.popleft()
+        self._begin_next()
+        return value
+
+    def __enter__(self) -> "Batches":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the threads and the iteration."""
+        self._waiting.clear()
+        self._threads.shutdown(cancel_futures=True)
+
+    def _begin_next(self) -> None:
+        self._waiting.append(self._threads.submit(self._make, next(self._numbers)))
+
+
+@functools.lru_cache(maxsize=2)  # a batch may end one epoch and begin the next
+def epoch_order(num_images: int, seed: int, epoch: int) -> np.ndarray:
+    """The permutation of the images in an epoch: int64 [num_images], not to be written to."""
+    return np.random.default_rng([seed, epoch]).permutation(num_images)
+
+
+def mirrored(batch_size: int, seed: int, number: int) -> np.ndarray:
+    """Which images of a batch are flipped, each with probability 1/2: bool [batch_size]."""
+    return np.random.default_rng([seed, number, 1]).random(batch_size) < 0.5
 
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """One resolution of a data set."""
+    """One resolution of a data set; it stays readable when its file is removed or replaced."""
 
     name: str  # as the user gave it: the folder below the data directory
     path: Path  # the .tfrecords file
     resolution: int  # pixels, a power of two
     num_channels: int  # 1 or 3
-    num_images: int
+    num_images: int  # those that are left out not counted
+    skipped: tuple[int, ...]  # numbers of the records that are left out
+    records: RecordFile = dataclasses.field(repr=False, compare=False)
+    numbers: np.ndarray = dataclasses.field(repr=False, compare=False)  # int64 [num_images]
 
-    def batches(self, batch_size: int, seed: int, mirror_augment: bool = False) -> tf.data.Dataset:
-        """Endless shuffled batches for training.
+    def batches(
+        self,
+        batch_size: int,
+        seed: int,
+        mirror_augment: bool = False,
+        *,
+        first: int = 0,
+        rows: tuple[int, int] | None = None,
+    ) -> Batches:
+        """Endless shuffled batches for training, from any of them on.
 
-        The order depends on `seed`, the epoch and TensorFlow's global seed, on nothing else. A file
-        of up to MEMORY_BYTES is shuffled as a whole in every epoch; of a larger one, the part that
-        fits there at a time (dataset_tool.py shuffles when it writes).
+        Batch b holds the images at places b * N to (b + 1) * N - 1 of the endless row of epochs.
+        Every epoch holds every image once, in an order that follows from seed and epoch alone;
+        the mirroring follows from seed and b.
 
         Args:
             batch_size: images per batch, N.
-            seed: of the order and of the mirroring.
+            seed: of the order and of the mirroring, >= 0.
             mirror_augment: flip every image horizontally with probability 1/2.
+            first: number b of the first batch, >= 0.
+            rows: the part (start, stop) of every batch that is read; None reads all of it.
 
         Returns:
-            Data set of uint8 [N,H,W,C]. Iterate it within `reading()`.
+            Iterator of uint8 [stop - start,H,W,C]; close it or use it in a `with`. It raises
+            UserError when a record is damaged or cannot be read.
+
+        Raises:
+            ValueError: an argument is out of range.
         """
-        records = tf.data.TFRecordDataset(str(self.path))
-        size = self.path.stat().st_size
-        window = self.num_images
-        if size <= MEMORY_BYTES:
-            records = records.cache()
-        else:
-            window = max(1, MEMORY_BYTES * self.num_images // size)
-        records = records.shuffle(window, seed=seed, reshuffle_each_iteration=True).repeat()
-        images = records.batch(batch_size, drop_remainder=True).map(
-            self._decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-        )
-        if mirror_augment:
-            images = images.enumerate().map(lambda step, batch: _mirror(batch, seed, step))
-        return images.prefetch(2)
+        rows = (0, batch_size) if rows is None else rows
+        if not 0 <= rows[0] < rows[1] <= batch_size or first < 0 or seed < 0:
+            raise ValueError(f"batches of {batch_size}: {rows=}, {first=}, {seed=}")
+        make = functools.partial(self._read_batch, batch_size, seed, mirror_augment, rows)
+        return Batches(make, first)
 
     def images(self, limit: int | None = None) -> Iterator[np.ndarray]:
         """Iterates over the first `limit` images (None: all) in file order: uint8 [H,W,C].
 
         Raises:
-            UserError: a record is damaged.
+            UserError: a record is damaged or cannot be read.
         """
-        records = tf.data.TFRecordDataset(str(self.path)).take(-1 if limit is None else limit)
-        batches = records.batch(READ_BATCH).map(self._decode).prefetch(2)
-        with self.reading():
-            for batch in batches.as_numpy_iterator():
-                yield from batch
-
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[None]:
-        """Within this block, TensorFlow's error about a damaged record becomes a UserError.
-
-        Raises:
-            UserError: names the file and the number of the damaged record.
-        """
-        try:
-            yield
-        except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
-            damage = _find_damage(self)
-            if damage is None:  # the error came from elsewhere
-                raise
-            raise UserError(damage) from error
+        for index in range(self.num_images if limit is None else min(limit, self.num_images)):
+            image = np.empty([self.resolution, self.resolution, self.num_channels], np.uint8)
+            self._read_image(index, image)
+            yield image
 
     def fingerprint(self) -> str:
         """A short hash for the names of caches: it changes when the file or its shape does."""
-        status = self.path.stat()
+        status = self.records.status()
         identity = [self.path.name, status.st_size, status.st_mtime_ns]
-        identity += [self.resolution, self.num_channels]
+        identity += [self.resolution, self.num_channels, *self.skipped]
         return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
 
-    def _decode(self, records: tf.Tensor) -> tf.Tensor:
-        """Serialised records [N] -> images uint8 [N,H,W,C]."""
-        features = {"data": tf.io.FixedLenFeature([], tf.string)}
-        data = tf.io.parse_example(records, features)["data"]
-        values = tf.io.decode_raw(data, tf.uint8)
-        shape = [-1, self.num_channels, self.resolution, self.resolution]
-        images = tf.transpose(tf.reshape(values, shape), [0, 2, 3, 1])
-        # The batch dimension is static where the batching made it so.
-        return tf.ensure_shape(images, [*records.shape, *images.shape[1:]])
+    def _read_batch(
+        self, batch_size: int, seed: int, mirror: bool, rows: tuple[int, int], number: int
+    ) -> np.ndarray:
+        """Rows of batch `number`: uint8 [N,H,W,C]."""
+        start, stop = rows
+        size = self.resolution
+        batch = np.empty([stop - start, size, size, self.num_channels], np.uint8)
+        flips = mirrored(batch_size, seed, number)[start:stop] if mirror else [False] * len(batch)
+        for row, image in enumerate(batch):
+            epoch, place = divmod(number * batch_size + start + row, self.num_images)
+            index = int(epoch_order(self.num_images, seed, epoch)[place])
+            self._read_image(index, image[:, ::-1] if flips[row] else image)
+        return batch
+
+    def _read_image(self, index: int, image: np.ndarray) -> None:
+        """Reads an image into an array, uint8 [H,W,C].
+
+        Raises:
+            UserError: its record is damaged, of another shape, or cannot be read.
+        """
+        number = int(self.numbers[index])
+        shape = [self.num_channels, self.resolution, self.resolution]
+        values = _image_in(self.records, number, shape)
+        # Channel by channel is several times faster than one transposed copy.
+        for channel, plane in enumerate(np.frombuffer(values, np.uint8).reshape(shape)):
+            image[:, :, channel] = plane
 
 
 def open_dataset(
-    data_dir: str | os.PathLike[str], name: str, resolution: int | None = None
+    data_dir: str | os.PathLike[str],
+    name: str,
+    resolution: int | None = None,
+    *,
+    skip_bad_records: bool = False,
 ) -> Dataset:
-    """Opens `<data_dir>/<name>` and checks the frame of every record without decoding images.
+    """Opens `<data_dir>/<name>` and checks the frame of every record without reading images.
 
     Args:
         data_dir: folder of data sets.
         name: folder of the data set below it.
         resolution: which level to take, in pixels; None takes the largest.
+        skip_bad_records: read and check all images, leave out those that are damaged or cannot be
+            read, and say on stderr which they are.
 
     Raises:
-        UserError: no such data set or resolution, images that are not square or not a power of
-            two in size, or a file that is empty, truncated or not a TFRecord file.
+        UserError: no such data set or resolution, one that is incomplete, images that are not
+            square or not a power of two in size, or a file that is empty, truncated or not a
+            TFRecord file; with `skip_bad_records`, one without any good record.
     """
     folder = Path(data_dir) / name
     files = sorted(folder.glob("*.tfrecords")) if folder.is_dir() else []
+    if folder.is_dir() and is_incomplete(folder):
+        raise UserError(
+            f"{folder} is incomplete: the command that makes it still runs or was interrupted;"
+            " wait for it or run it again"
+        )
     if not files:
         raise _missing(folder)
     levels: dict[int, tuple[Path, int]] = {}
     for path in files:
-        channels, size = _read_shape(path)
+        channels, size = _read_shape(path, skip_bad_records)
         levels[size] = (path, channels)
     if resolution is None:
         resolution = max(levels)
@@ -131,7 +224,14 @@ def open_dataset(
         known = ", ".join(str(size) for size in sorted(levels))
         raise UserError(f"data set {folder} has no resolution {resolution}; it has: {known}")
     path, channels = levels[resolution]
-    return Dataset(name, path, resolution, channels, count_records(path))
+    records = RecordFile(path)
+    skipped: list[int] = []
+    if skip_bad_records:
+        skipped = _find_bad(records, [channels, resolution, resolution])
+    elif records.tail is not Tail.NOTHING:
+        raise records.damage(len(records))
+    numbers = np.setdiff1d(np.arange(len(records)), skipped)
+    return Dataset(name, path, resolution, channels, len(numbers), tuple(skipped), records, numbers)
 
 
 def _missing(folder: Path) -> UserError:
@@ -142,29 +242,20 @@ def _missing(folder: Path) -> UserError:
         if not parent.is_dir():
             problem += f" (no folder {parent} either)"
         else:
-            names = sorted({file.parent.name for file in parent.glob("*/*.tfrecords")})
+            folders = {file.parent for file in parent.glob("*/*.tfrecords")}
+            names = sorted(path.name for path in folders if not is_incomplete(path))
             problem += f" ({parent} has: {', '.join(names) or 'none'})"
     return UserError(
         f"{problem}; make it with: python3 dataset_tool.py create_from_images {folder} IMAGE_DIR"
     )
 
 
-def _read_shape(path: Path) -> tuple[int, int]:
-    """Channels and size in pixels of the images in a file, from its first record."""
-    if path.stat().st_size == 0:
+def _read_shape(path: Path, skip_bad_records: bool) -> tuple[int, int]:
+    """Channels and size in pixels of the images in a file, from its first (good) record."""
+    records = RecordFile(path, limit=None if skip_bad_records else 1)
+    if records.status().st_size == 0:
         raise UserError(f"{path} is empty; copy it or create the data set again")
-    try:
-        first = next(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
-    except tf.errors.DataLossError as error:
-        raise UserError(_damage_text(path, 0)) from error
-    except tf.errors.PermissionDeniedError as error:
-        raise UserError(f"cannot read {path}: permission denied") from error
-    shape, num_bytes = _parse(first)
-    if len(shape) != 3 or np.prod(shape) != num_bytes:
-        raise UserError(
-            f"{path}: record 0 is not an image (shape {shape}, {num_bytes} bytes of data); use a"
-            " data set that dataset_tool.py made"
-        )
+    shape = _first_shape(records, skip_bad_records)
     channels, height, width = shape
     if height != width or not is_valid_resolution(height):
         raise UserError(
@@ -176,66 +267,82 @@ def _read_shape(path: Path) -> tuple[int, int]:
     return channels, height
 
 
-def _parse(record: bytes) -> tuple[list[int], int]:
-    """Shape (C,H,W) and number of bytes of the image in a record; an empty shape if none."""
+def _first_shape(records: RecordFile, skip_bad_records: bool) -> list[int]:
+    """Shape (C,H,W) of the first record that is an image; of the first record, if none is skipped.
+
+    Raises:
+        UserError: that record is damaged or no image, or there is no good one.
+    """
+    for number in range(len(records)):
+        try:
+            shape, data = _parse(records.read(number))
+        except DamagedRecordError:
+            if not skip_bad_records:
+                raise
+            continue
+        if len(shape) == 3 and math.prod(shape) == len(data):
+            return shape
+        if not skip_bad_records:
+            raise UserError(
+                f"{records.path}: record {number} is not an image (shape {shape}, {len(data)} bytes"
+                " of data); use a data set that dataset_tool.py made"
+            )
+    if not skip_bad_records:
+        raise records.damage(0)
+    raise UserError(
+        f"{records.path} holds no record that is an image and not damaged; copy the file or create"
+        " the data set again"
+    )
+
+
+def _parse(record: bytes) -> tuple[list[int], bytes]:
+    """Shape (C,H,W) and values of the image in a record; both are empty if there is none."""
     try:
         features = tf.train.Example.FromString(record).features.feature
         data = features["data"].bytes_list.value
-        return list(features["shape"].int64_list.value), len(data[0]) if data else 0
+        return list(features["shape"].int64_list.value), data[0] if data else b""
     except Exception:  # protobuf's DecodeError, which has no name that is public and stable
-        return [], 0
+        return [], b""
 
 
-def count_records(path: str | os.PathLike[str]) -> int:
-    """Number of records of a TFRecord file, from their frames alone (no checksums, no decoding).
+def _image_in(records: RecordFile, number: int, shape: list[int]) -> bytes:
+    """The values of an image of this shape (C,H,W).
 
     Raises:
-        UserError: a record does not fit in the file; names the file and the record's number.
+        DamagedRecordError: the record is damaged, or holds something else.
+        UserError: the file cannot be read.
     """
-    # A frame is: length (uint64), checksum of it (uint32), the data, checksum of them (uint32).
-    size = os.path.getsize(path)
-    position = count = 0
-    with open(path, "rb", buffering=0) as file:
-        while position < size:
-            header = os.pread(file.fileno(), 12, position)
-            position += 16 + int.from_bytes(header[:8], "little")
-            if position > size:
-                raise UserError(_damage_text(path, count))
-            count += 1
-    return count
+    found, data = _parse(records.read(number))
+    if found != shape or len(data) != math.prod(shape):
+        raise DamagedRecordError(
+            f"record {number} (counting from 0) of {records.path} holds {len(data)} bytes of shape"
+            f" {found} where {shape} is expected; create the data set again"
+        )
+    return data
 
 
-def _damage_text(path: str | os.PathLike[str], number: int) -> str:
-    return (
-        f"record {number} (counting from 0) of {path} is truncated or damaged; copy the file or"
-        " create the data set again"
-    )
-
-
-def _find_damage(dataset: Dataset) -> str | None:
-    """Describes the first bad record, reading all of them one by one; None if all are good."""
-    expected = [dataset.num_channels, dataset.resolution, dataset.resolution]
-    number = 0
-    try:
-        for record in tf.data.TFRecordDataset(str(dataset.path)).as_numpy_iterator():
-            shape, num_bytes = _parse(record)
-            if shape != expected or num_bytes != np.prod(expected):
-                return (
-                    f"record {number} (counting from 0) of {dataset.path} holds {num_bytes} bytes"
-                    f" of shape {shape} where {expected} is expected; create the data set again"
-                )
-            number += 1
-    except tf.errors.DataLossError:
-        return _damage_text(dataset.path, number)
-    return None
-
-
-def _mirror(images: tf.Tensor, seed: int, step: tf.Tensor) -> tf.Tensor:
-    """Flips every image [N,H,W,C] horizontally with probability 1/2, by (seed, step)."""
-    count = tf.shape(images)[0]
-    chance = tf.random.stateless_uniform(
-        [count, 1, 1, 1], tf.stack([tf.cast(seed, step.dtype), step])
-    )
-    # Gathering copies whole images; tf.where would choose value by value, several times slower.
-    both = tf.stack([images, tf.reverse(images, [2])], axis=1)  # [N,2,H,W,C]
-    return tf.gather(both, tf.cast(chance[:, 0, 0, 0] < 0.5, tf.int32), batch_dims=1)
+def _find_bad(records: RecordFile, shape: list[int]) -> list[int]:
+    """Numbers of the records that are no good images of this shape, which stderr is told too."""
+    bad = []
+    numbers = range(len(records))
+    for number in tqdm(numbers, f"Checking {records.path}", file=sys.stderr, disable=None):
+        try:
+            _image_in(records, number, shape)
+        except DamagedRecordError:
+            bad.append(number)
+    total = len(records)
+    if records.tail is not Tail.NOTHING:
+        bad.append(total)
+        total += 1
+    if bad:
+        named = ", ".join(str(number) for number in bad[:NAMED_RECORDS])
+        if len(bad) > NAMED_RECORDS:
+            named += ", ..."
+        if records.tail is Tail.UNKNOWN:
+            named += f" and all records behind {bad[-1]}, which cannot be found"
+        print(
+            f"warning: {records.path}: skipped {len(bad)} of {total} records that are truncated or"
+            f" damaged: {named}",
+            file=sys.stderr,
+        )
+    return bad

@@ -6,7 +6,6 @@ values in that order). Labels, where there are any, are a NumPy array in `<dir>-
 """
 
 import contextlib
-import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +14,8 @@ from types import TracebackType
 import numpy as np
 import tensorflow as tf
 
-from dnnlib.atomic import folder_atomic, write_error
-from dnnlib.errors import UserError
+from dnnlib.atomic import folder_atomic
+from dnnlib.tflib.write_errors import convert_write_errors
 
 MIN_RESOLUTION = 4  # pixels, the lowest level of the published layout
 
@@ -54,7 +53,8 @@ def image_levels(image: np.ndarray) -> Iterator[np.ndarray]:
 class DatasetWriter:
     """Context manager that writes a data set; it appears complete or not at all.
 
-    Everything goes to a temporary folder beside `path`, renamed when the block succeeds.
+    Everything goes to a temporary folder beside `path`, renamed when the block succeeds. What
+    killed processes have left of it is removed, see `folder_atomic`.
 
     Attributes:
         path: the folder of the data set.
@@ -114,7 +114,7 @@ class DatasetWriter:
             self._open_files(height)
         if image.shape != self._shape or image.dtype != np.uint8:
             raise ValueError(f"expected uint8 {self._shape}, got {image.dtype} {image.shape}")
-        with self._convert_errors():
+        with convert_write_errors(self.path):
             levels = image_levels(image.transpose(2, 0, 1))
             for file, level in zip(self._files, levels, strict=False):
                 file.write(_serialize(level))
@@ -135,7 +135,7 @@ class DatasetWriter:
     def _open_files(self, resolution: int) -> None:
         top = resolution.bit_length() - 1
         lowest = MIN_RESOLUTION.bit_length() - 1 if self._lods else top
-        with self._convert_errors():
+        with convert_write_errors(self.path):
             for log2 in range(top, lowest - 1, -1):
                 name = f"{self.path.name}-r{log2:02d}.tfrecords"
                 self._files.append(tf.io.TFRecordWriter(str(self._folder / name)))
@@ -146,26 +146,12 @@ class DatasetWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with self._convert_errors():
+        with convert_write_errors(self.path):
             for file in self._files:
                 file.close()
         if kind is None and self.num_images == 0:
             raise ValueError(f"no images were added to {self.path}")
         self.num_bytes = sum(file.stat().st_size for file in self._folder.iterdir())
-
-    @contextlib.contextmanager
-    def _convert_errors(self) -> Iterator[None]:
-        """TensorFlow reports failed writes as exceptions of its own, not as OSError."""
-        try:
-            yield
-        except tf.errors.ResourceExhaustedError as error:
-            full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            raise write_error(self.path, full) from error
-        except tf.errors.OpError as error:
-            reason = error.message.rpartition("; ")[2] or error.message
-            raise UserError(
-                f"cannot write {self.path}: {reason}; check the disk and run the command again"
-            ) from error
 
 
 def _serialize(image: np.ndarray) -> bytes:

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from dnnlib.tflib.execution import PLAIN, Execution
+from training.devices import Devices
 from training.networks.decoder import Decoder
 from training.networks.generator import Generator
 from training.networks.layers import Network
@@ -18,28 +19,30 @@ def make_function(
     network: Network,
     execution: Execution,
     signature: Sequence[Any],
+    devices: Devices | None = None,
 ) -> Callable[..., Any]:
-    """A tf.function whose network runs as `execution` says.
+    """A tf.function whose network runs as `execution` says, on all devices together.
 
     XLA compiles for every batch size anew (see `fill_batch`); otherwise it is traced once.
 
     Args:
-        function: from tensors to tensors; calls `network`.
+        function: from tensors [N,...] to tensors [N,...], row by row; calls `network`.
         network: read at every call, also when its weights have changed.
         execution: how to run.
         signature: of the arguments, the batch size None.
+        devices: those under whose strategy the network was made; the rows are shared out among
+            them, and with several workers all have to call at once. None: one device.
     """
 
     def run(*inputs: Any) -> Any:
         with network.running_with(execution.impl, execution.precision):
             return function(*inputs)
 
-    return tf.function(
-        run,
-        input_signature=None if execution.jit else signature,
-        jit_compile=execution.jit,
-        autograph=False,
+    signature_or_none = None if execution.jit else signature
+    compiled = tf.function(
+        run, input_signature=signature_or_none, jit_compile=execution.jit, autograph=False
     )
+    return compiled if devices is None else devices.spread(compiled, signature_or_none)
 
 
 def fill_batch(values: np.ndarray, minibatch: int | None, execution: Execution) -> np.ndarray:
@@ -52,12 +55,16 @@ def fill_batch(values: np.ndarray, minibatch: int | None, execution: Execution) 
 
 
 def make_decoder(
-    decoder: Decoder, minibatch: int = 16, execution: Execution = PLAIN
+    decoder: Decoder,
+    minibatch: int = 16,
+    execution: Execution = PLAIN,
+    devices: Devices | None = None,
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Wraps a decoder network: decode(uint8 images [N,H,W,C]) -> float32 logits [N,B].
 
     Any N will do, also 0; `minibatch` images are decoded at a time. What XLA compiles always
-    decodes as many, so no more than will ever come should be asked for.
+    decodes as many, so no more than will ever come should be asked for. `devices`: see
+    `make_function`.
 
     Raises (by decode):
         ValueError: the images are not uint8 or not of the network's size and channels.
@@ -69,7 +76,7 @@ def make_decoder(
         return logits  # [N,B]
 
     signature = [tf.TensorSpec([None, *shape], tf.uint8)]
-    run = make_function(logits_of, decoder, execution, signature)
+    run = make_function(logits_of, decoder, execution, signature, devices)
 
     def decode(images: np.ndarray) -> np.ndarray:
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != shape:
@@ -151,12 +158,15 @@ def sample_by_seed(
 
 
 def make_generator(
-    generator: Generator, minibatch: int | None = None, execution: Execution = PLAIN
+    generator: Generator,
+    minibatch: int | None = None,
+    execution: Execution = PLAIN,
+    devices: Devices | None = None,
 ) -> Callable[[GeneratorInputs], np.ndarray]:
     """Wraps a generator network: generate(inputs of N images) -> uint8 [N,H,W,C], any N.
 
     What XLA compiles always makes at least `minibatch` images, so that a smaller last batch needs
-    no program of its own.
+    no program of its own. `devices`: see `make_function`.
     """
     noise = [tf.TensorSpec([None, h, w, 1], tf.float32) for h, w in generator.noise_shapes]
     signature = [
@@ -168,7 +178,7 @@ def make_generator(
     def images_of(latents: tf.Tensor, fingerprints: tf.Tensor, noise: list[tf.Tensor]) -> tf.Tensor:
         return to_uint8(generator(latents, fingerprints, noise=noise))  # [N,H,W,C]
 
-    run = make_function(images_of, generator, execution, signature)
+    run = make_function(images_of, generator, execution, signature, devices)
 
     def generate(inputs: GeneratorInputs) -> np.ndarray:
         def fill(values: np.ndarray) -> tf.Tensor:

@@ -20,8 +20,15 @@ class WeightAverage(tf.Module):
         # Values in, values out: a variable cannot be assigned within, see `training.steps`.
         self._mix = tf.function(_mix, jit_compile=jit, autograph=False)
 
+    def num_traces(self) -> int:
+        """How often TensorFlow has traced the sums."""
+        return int(self._mix.experimental_get_tracing_count())
+
     def update(self, beta: tf.Tensor) -> None:
-        """Moves the trainables towards the source by 1 - beta; copies the others."""
+        """Moves the trainables towards the source by 1 - beta; copies the others.
+
+        On several replicas each calls it, and changes its own copies.
+        """
         moved = [pair for pair in self._pairs if pair[0].trainable]
         values = self._mix([ours.read_value() for ours, _ in moved], [v for _, v in moved], beta)
         for (ours, _), value in zip(moved, values, strict=True):

@@ -1,5 +1,6 @@
 """What a run tells while it trains: log.txt, TensorBoard, the progress bar."""
 
+import os
 import sys
 import time
 from collections import defaultdict
@@ -21,21 +22,28 @@ class ProgressLog:
     Args:
         run_dir: where log.txt and the event file go.
         total_kimg: end of the bar.
+        silent: write and show nothing, for all workers but the chief.
     """
 
-    def __init__(self, run_dir: Path, total_kimg: float) -> None:
+    def __init__(self, run_dir: Path, total_kimg: float, *, silent: bool = False) -> None:
+        path = Path(os.devnull) if silent else run_dir / "log.txt"
         try:
             self._file: IO[str] = open(  # noqa: SIM115 - closed by __exit__
-                run_dir / "log.txt", "a", encoding="utf-8", buffering=1
+                path, "a", encoding="utf-8", buffering=1
             )
         except OSError as error:
-            raise write_error(run_dir / "log.txt", error) from error
+            raise write_error(path, error) from error
+        self._silent = silent
         self._shown = 0.0
-        self._writer = tf.summary.create_file_writer(str(run_dir))
+        self._writer = (
+            tf.summary.create_noop_writer()
+            if silent
+            else tf.summary.create_file_writer(str(run_dir))
+        )
         self._bar = tqdm(
             total=round(total_kimg, 3),
             unit="kimg",
-            disable=None,
+            disable=silent or None,
             file=sys.stderr,
             dynamic_ncols=True,
             bar_format="{l_bar}{bar}| {n:.1f}/{total:.1f} kimg [{elapsed}<{remaining}{postfix}]",
@@ -60,8 +68,9 @@ class ProgressLog:
             self._file.write(text + "\n")
         except OSError as error:
             raise write_error(self._file.name, error) from error
-        with tqdm.external_write_mode(file=sys.stdout):
-            print(text, flush=True)
+        if not self._silent:
+            with tqdm.external_write_mode(file=sys.stdout):
+                print(text, flush=True)
 
     def scalars(self, values: dict[str, float], step: int) -> None:
         """Writes TensorBoard scalars at `step`, in images shown."""
@@ -101,20 +110,33 @@ class Statistics:
         values = self._values.get(name)
         return float(values[-1]) if values else None
 
+    def values(self) -> dict[str, list[float]]:
+        """All values since the last `take_means`.
+
+        Raises:
+            UserError: a value is not finite; the text names the statistic.
+        """
+        found = {name: [float(value) for value in values] for name, values in self._values.items()}
+        for name, numbers in found.items():
+            if not np.isfinite(numbers).all():
+                raise UserError(
+                    f"training diverged: {name} is not finite; the last checkpoint and snapshot "
+                    "are intact: start again from a snapshot with --resume-pkl, or anew with "
+                    "--resume=none, with a larger --gamma or other weights"
+                )
+        return found
+
+    def restore(self, values: dict[str, list[float]]) -> None:
+        """Takes over what `values` returned."""
+        for name, numbers in values.items():
+            self._values[name] = [tf.constant(number) for number in numbers]
+
     def take_means(self) -> dict[str, float]:
         """Means since the last call.
 
         Raises:
             UserError: a value is not finite.
         """
-        means = {}
-        for name, values in self._values.items():
-            numbers = np.array([float(value) for value in values])
-            if not np.isfinite(numbers).all():
-                raise UserError(
-                    f"training diverged: {name} is not finite; the last snapshot is intact, start "
-                    "again from it with --resume-pkl, or with a larger --gamma or other weights"
-                )
-            means[name] = float(numbers.mean())
+        means = {name: float(np.mean(numbers)) for name, numbers in self.values().items()}
         self._values.clear()
         return means

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
+from dnnlib.errors import UserError
 from dnnlib.tflib.execution import Execution
 from training.config import TrainConfig
+from training.devices import Devices
 from training.networks.decoder import Decoder
 from training.networks.discriminator import Discriminator
 from training.networks.generator import Generator
@@ -20,33 +22,74 @@ class TrainedNetworks:
     Gs: Generator  # moving average of G
 
 
-def make_networks(config: TrainConfig) -> TrainedNetworks:
-    """Networks with initial values that depend on the seed alone; Gs starts equal to G."""
-    return TrainedNetworks(
-        G=Generator(**config.G, seed=config.seed),
-        D=Discriminator(**config.D, seed=config.seed + 1),
-        E=Decoder(**config.E, seed=config.seed + 2),
-        Gs=Generator(**config.G, seed=config.seed),
-    )
+def make_networks(config: TrainConfig, devices: Devices | None = None) -> TrainedNetworks:
+    """Networks with initial values that depend on the seed alone; Gs starts equal to G.
+
+    Args:
+        config: of the run.
+        devices: every one gets a copy of the variables; None: one device.
+    """
+    devices = devices or Devices()
+    with devices.strategy.scope():
+        return TrainedNetworks(
+            G=Generator(**config.G, seed=config.seed),
+            D=Discriminator(**config.D, seed=config.seed + 1),
+            E=Decoder(**config.E, seed=config.seed + 2),
+            Gs=Generator(**config.G, seed=config.seed),
+        )
 
 
-def make_steps(config: TrainConfig, networks: TrainedNetworks, execution: Execution) -> Steps:
-    """Optimisers and training phases for these networks, which run as `execution` says."""
+def make_steps(
+    config: TrainConfig,
+    networks: TrainedNetworks,
+    execution: Execution,
+    devices: Devices | None = None,
+) -> Steps:
+    """Optimisers and training phases for these networks, which run as `execution` says.
+
+    Args:
+        config: of the run.
+        networks: of `make_networks` with the same devices.
+        execution: how the networks' operations run.
+        devices: where they run; None: one device.
+
+    Raises:
+        UserError: the minibatch cannot be shared by the devices.
+    """
+    devices = devices or Devices()
+    check_minibatch(config.minibatch, config.minibatch_gpu, devices.num_replicas)
     for network in (networks.G, networks.D, networks.E, networks.Gs):
         network.run_with(execution.impl, execution.precision)
-    return Steps(
-        generator=networks.G,
-        discriminator=networks.D,
-        decoder=networks.E,
-        average=networks.Gs,
-        options=StepOptions(
-            minibatch=config.minibatch,
-            minibatch_gpu=config.minibatch_gpu,
-            gamma=config.loss.gamma,
-            g_reg_interval=config.schedule.g_reg_interval,
-            d_reg_interval=config.schedule.d_reg_interval,
-            seed=config.seed,
-            clip_decoder_input=config.clip_decoder_input,
-            jit=execution.jit,
-        ),
-    )
+    with devices.strategy.scope():
+        return Steps(
+            generator=networks.G,
+            discriminator=networks.D,
+            decoder=networks.E,
+            average=networks.Gs,
+            options=StepOptions(
+                minibatch=config.minibatch,
+                minibatch_gpu=config.minibatch_gpu,
+                gamma=config.loss.gamma,
+                g_reg_interval=config.schedule.g_reg_interval,
+                d_reg_interval=config.schedule.d_reg_interval,
+                seed=config.seed,
+                clip_decoder_input=config.clip_decoder_input,
+                jit=execution.jit,
+            ),
+            devices=devices,
+        )
+
+
+def check_minibatch(minibatch: int, minibatch_gpu: int, num_replicas: int) -> None:
+    """Whether every device gets the same number of slices.
+
+    Raises:
+        UserError: it does not.
+    """
+    group = minibatch_gpu * num_replicas
+    if minibatch % group:
+        raise UserError(
+            f"--minibatch={minibatch} is no multiple of {group}, which is --minibatch-gpu="
+            f"{minibatch_gpu} on each of {num_replicas} devices; use "
+            f"--minibatch={max(round(minibatch / group), 1) * group} or another --minibatch-gpu"
+        )

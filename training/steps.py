@@ -2,15 +2,21 @@
 
 Each phase is a compiled function from tensors to gradients and statistics, called slice by slice
 from a plain tf.function that draws the random inputs before and updates the variables after it.
+
+A minibatch has the same slices on any number of devices: each replica computes some of them, sums
+are taken over all replicas, and then every replica updates its own copy of the variables alike.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import tensorflow as tf
 
 from training import loss
 from training.adam import Adam
+from training.devices import Devices
 from training.ema import WeightAverage
 from training.networks.decoder import Decoder
 from training.networks.discriminator import Discriminator
@@ -48,6 +54,10 @@ class Steps(tf.Module):
         generator, discriminator, decoder: the networks trained.
         average: Gs, of the generator's class and arguments.
         options: constants of the run.
+        devices: where the networks' variables are, and where the phases run; None: one device.
+
+    Raises:
+        ValueError: the slices of a minibatch cannot be shared by the devices.
     """
 
     def __init__(
@@ -58,17 +68,19 @@ class Steps(tf.Module):
         decoder: Decoder,
         average: Generator,
         options: StepOptions,
+        devices: Devices | None = None,
     ) -> None:
         super().__init__()
-        if options.minibatch % options.minibatch_gpu:
-            raise ValueError("minibatch must be a multiple of minibatch_gpu")
+        self._devices = Devices() if devices is None else devices
+        if options.minibatch % (options.minibatch_gpu * self._devices.num_replicas):
+            raise ValueError("minibatch must be a multiple of minibatch_gpu times the devices")
         self.generator = generator
         self.discriminator = discriminator
         self.decoder = decoder
         self.average = average
         self._average = WeightAverage(average, generator, jit=options.jit)
         self.options = options
-        self.num_slices = options.minibatch // options.minibatch_gpu
+        self.num_slices = options.minibatch // options.minibatch_gpu  # on all devices together
         self.pl_mean = tf.Variable(0.0, trainable=False, name="pl_mean")
         self._g_vars = tuple(generator.named_trainables().values())
         self._d_vars = tuple(discriminator.named_trainables().values())
@@ -85,10 +97,27 @@ class Steps(tf.Module):
                 self.r1_gradients,
             )
         }
-        self.generator_step = tf.function(self._generator_step, autograph=False)
-        self.path_length_step = tf.function(self._path_length_step, autograph=False)
-        self.discriminator_step = tf.function(self._discriminator_step, autograph=False)
-        self.r1_step = tf.function(self._r1_step, autograph=False)
+        # `discriminator_step` and `r1_step` take reals as `Devices.distribute` makes them.
+        self.generator_step = self._function(self._generator_step)
+        self.path_length_step = self._function(self._path_length_step)
+        self.discriminator_step = self._function(self._discriminator_step)
+        self.r1_step = self._function(self._r1_step)
+
+    def _function(self, step: Callable[..., Stats]) -> Any:
+        # A partial, since TensorFlow warns of retracing by code, and the code is that of all steps.
+        return tf.function(partial(self._on_replicas, step), autograph=False)
+
+    def _on_replicas(self, step: Callable[..., Stats], *args: Any) -> Stats:
+        """Runs a step on all replicas; its statistics are the same everywhere."""
+        strategy = self._devices.strategy
+        return strategy.experimental_local_results(strategy.run(step, args=args))[0]
+
+    def num_traces(self) -> int:
+        """How often TensorFlow has traced something; it stands still after the first iterations."""
+        steps = (self.generator_step, self.path_length_step, self.discriminator_step, self.r1_step)
+        functions = (*steps, *self._compiled.values())
+        traces = sum(function.experimental_get_tracing_count() for function in functions)
+        return traces + self._average.num_traces()
 
     def _adam(self, variables: dict[str, tf.Variable], interval: int) -> Adam:
         """Lazy regularisation (StyleGAN2, appendix B): beta**c, c = interval / (interval + 1)."""
@@ -102,13 +131,13 @@ class Steps(tf.Module):
 
     # Random inputs, drawn outside the compiled functions: [slice][...].
 
-    def _stream(self, step: tf.Tensor, phase: str, part: int) -> tf.Tensor:
+    def _stream(self, step: tf.Tensor, phase: str, part: int | tf.Tensor) -> tf.Tensor:
         """Seed of the stateless random numbers of one slice of one phase."""
         stream = (step * len(_PHASES) + _PHASES.index(phase)) * self.num_slices + part
         return tf.stack([tf.constant(self.options.seed, tf.int64), stream])
 
     def _draw(
-        self, step: tf.Tensor, phase: str, part: int, num: int, generator_calls: int
+        self, step: tf.Tensor, phase: str, part: int | tf.Tensor, num: int, generator_calls: int
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Latents [num,Z], bits [calls,num,B] and flat noise [calls,num,sum h*w] of one slice."""
         g = self.generator
@@ -212,29 +241,47 @@ class Steps(tf.Module):
         gradients = tape.gradient(total, self._d_vars, unconnected_gradients="zero")
         return gradients, {"gradient_penalty": penalty}
 
-    # Steps: slices, mean, update.
+    # Steps on one replica: its slices, mean over all of them, update.
 
     def _accumulate(self, slices: Callable[[int], Gradients]) -> Gradients:
-        """Mean of gradients and statistics over the slices of the minibatch."""
+        """Mean of gradients and statistics over the slices of the minibatch.
+
+        Args:
+            slices: computes the slice of this number, counted from this replica's first one.
+        """
+        replicas = self._devices.num_replicas
         gradients, stats = slices(0)
-        for index in range(1, self.num_slices):
+        for index in range(1, self.num_slices // replicas):
             # One after the other: slices that run at once would all need their memory.
             with tf.control_dependencies(gradients):
                 more, more_stats = slices(index)
             gradients = [a + b for a, b in zip(gradients, more, strict=True)]
             stats = {name: value + more_stats[name] for name, value in stats.items()}
+        if replicas > 1:
+            values = [*gradients, *stats.values()]  # all at once: every call takes its time
+            values = tf.distribute.get_replica_context().all_reduce("SUM", values)
+            gradients, sums = values[: len(gradients)], values[len(gradients) :]
+            stats = dict(zip(stats, sums, strict=True))
         if self.num_slices > 1:
             gradients = [value / self.num_slices for value in gradients]
             stats = {name: value / self.num_slices for name, value in stats.items()}
         return gradients, stats
 
+    def _part(self, index: int) -> tf.Tensor:
+        """Number of a slice of this replica among all slices of the minibatch."""
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        share = self.num_slices // self._devices.num_replicas
+        return tf.cast(replica, tf.int64) * share + index
+
     def _slice(self, reals: tf.Tensor, index: int) -> tf.Tensor:
+        """The reals of a slice of this replica; `reals` are this replica's."""
         n = self.options.minibatch_gpu
         return reals[index * n : (index + 1) * n]
 
     def _generator_step(self, step: tf.Tensor, lr: tf.Tensor, weights: tf.Tensor) -> Stats:
         def one(index: int) -> Gradients:
-            drawn = self._draw(step, "generator", index, self.options.minibatch_gpu, 2)
+            n = self.options.minibatch_gpu
+            drawn = self._draw(step, "generator", self._part(index), n, 2)
             return self._compiled["generator_gradients"](*drawn, weights)
 
         gradients, stats = self._accumulate(one)
@@ -249,8 +296,9 @@ class Steps(tf.Module):
         shape = [n, self.generator.resolution, self.generator.resolution]
 
         def one(index: int) -> Gradients:
-            drawn = self._draw(step, "path_length", index, n, 1)
-            seed = self._stream(step, "path_length_pixels", index)
+            part = self._part(index)
+            drawn = self._draw(step, "path_length", part, n, 1)
+            seed = self._stream(step, "path_length_pixels", part)
             pixels = tf.random.stateless_normal([*shape, self.generator.num_channels], seed)
             return self._compiled["path_length_gradients"](*drawn, pixels)
 
@@ -263,7 +311,8 @@ class Steps(tf.Module):
         self, step: tf.Tensor, reals: tf.Tensor, lr: tf.Tensor, ema_beta: tf.Tensor
     ) -> Stats:
         def one(index: int) -> Gradients:
-            drawn = self._draw(step, "discriminator", index, self.options.minibatch_gpu, 1)
+            n = self.options.minibatch_gpu
+            drawn = self._draw(step, "discriminator", self._part(index), n, 1)
             phase = self._compiled["discriminator_gradients"]
             return phase(*drawn, self._slice(reals, index))
 

@@ -92,12 +92,12 @@ def resolve_num_gpus(requested: int | None) -> DevicePlan:
 
 
 def gpu_memory_gb() -> float:
-    """Peak memory of the first GPU in GB; 0 on a CPU."""
+    """Peak memory in GB of the GPU of this process that uses most; 0 on a CPU."""
     import tensorflow as tf
 
-    if not tf.config.list_logical_devices("GPU"):
-        return 0.0
-    return float(tf.config.experimental.get_memory_info("GPU:0")["peak"]) / 2**30
+    gpus = range(len(tf.config.list_logical_devices("GPU")))
+    peaks = [tf.config.experimental.get_memory_info(f"GPU:{i}")["peak"] for i in gpus]
+    return max(peaks, default=0) / 2**30
 
 
 def process_memory_gb() -> float:

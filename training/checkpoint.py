@@ -1,0 +1,142 @@
+"""Checkpoints: everything that a run needs to go on exactly as if it had not stopped.
+
+A checkpoint is a folder `<run>/checkpoints/000017` with TensorFlow's `variables.*` and with
+`position.json`. It appears complete or not at all; the highest number is the newest.
+"""
+
+import re
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from dnnlib.atomic import folder_atomic, is_incomplete, remove_folder
+from dnnlib.config import load_json, save_json
+from dnnlib.errors import UserError
+from dnnlib.tflib.write_errors import convert_write_errors
+
+FOLDER = "checkpoints"
+_POSITION = "position.json"
+_VARIABLES = "variables"
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a run is, beside its variables. All random numbers follow from seed and position."""
+
+    iteration: int
+    num_images: int  # real images shown
+    tick: int  # number of the last tick
+    tick_images: int  # real images shown at the last tick
+    outputs_due: bool  # whether grids, snapshot and metrics of the last tick are to be written
+    elapsed: float  # seconds of training, those of earlier processes included
+    statistics: dict[str, list[float]]  # values since the last tick
+    metric_files: dict[str, int]  # bytes of every metric-* file so far
+    settings: dict[str, Any]  # of the run, see `training.resume`
+    environment: dict[str, Any]  # what the bits of the weights depend on beside the settings
+    bit_exact: bool  # whether the environment was the same all the time
+    finished: bool  # whether the run had reached its end
+
+
+def list_checkpoints(run_dir: Path) -> list[Path]:
+    """The complete checkpoints of a run, oldest first."""
+    folder = run_dir / FOLDER
+    found = folder.iterdir() if folder.is_dir() else ()
+    complete = (path for path in found if re.fullmatch(r"\d{6,}", path.name))
+    return sorted(complete, key=lambda path: int(path.name))
+
+
+def read_position(run_dir: Path) -> Position | None:
+    """The position of the newest checkpoint that can be read; None where there is none."""
+    for path in reversed(list_checkpoints(run_dir)):
+        try:
+            return load_json(Position, path / _POSITION)
+        except UserError:
+            continue  # `Checkpoints.restore` says so
+    return None
+
+
+class Checkpoints:
+    """Writes and reads the checkpoints of one run, whose folder this process has locked.
+
+    Args:
+        run_dir: the run folder.
+        variables: all variables, by a name that does not change.
+        keep: how many checkpoints are kept; older ones go when a newer one is complete.
+    """
+
+    def __init__(self, run_dir: Path, variables: Mapping[str, tf.Variable], keep: int) -> None:
+        self._run_dir = run_dir
+        self._variables = variables
+        self._keep = keep
+        self._checkpoint = tf.train.Checkpoint(variables=dict(variables))
+
+    def save(self, position: Position) -> Path:
+        """Writes a checkpoint.
+
+        Raises:
+            UserError: a variable is not finite, or the folder cannot be written; the older
+                checkpoints stay.
+        """
+        for name, variable in self._variables.items():
+            finite = tf.math.is_finite(variable) if variable.dtype.is_floating else True
+            if not tf.reduce_all(finite):
+                raise UserError(
+                    f"training diverged: {name} is not finite; the last checkpoint is kept; start "
+                    "anew with a larger --gamma or other weights of the losses (--resume=none)"
+                )
+        before = list_checkpoints(self._run_dir)
+        number = int(before[-1].name) + 1 if before else 0
+        path = self._run_dir / FOLDER / f"{number:06d}"
+        with folder_atomic(path) as folder:
+            with convert_write_errors(path):
+                self._checkpoint.write(str(folder / _VARIABLES))
+            save_json(position, folder / _POSITION)
+        for old in before[: max(len(before) + 1 - self._keep, 0)]:
+            remove_folder(old)
+        return path
+
+    def restore(self) -> Position | None:
+        """Gives the variables the values of the newest checkpoint that is whole.
+
+        Says on stderr which ones are damaged.
+
+        Returns:
+            The position, or None if there is no checkpoint.
+
+        Raises:
+            UserError: there are checkpoints, and none of them is whole.
+        """
+        found = list_checkpoints(self._run_dir)
+        for path in reversed(found):
+            try:
+                position = load_json(Position, path / _POSITION)
+                self._checkpoint.read(str(path / _VARIABLES)).assert_consumed()
+            # IndexError: TensorFlow, where a file ends too early.
+            except (UserError, tf.errors.OpError, AssertionError, ValueError, IndexError) as error:
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                print(f"warning: {path} cannot be read ({reason})", file=sys.stderr)
+                continue
+            return position
+        if found:
+            raise UserError(
+                f"no checkpoint in {self._run_dir / FOLDER} can be read; start a new run with "
+                "--resume=none, from a snapshot with --resume-pkl"
+            )
+        return None
+
+
+def remove_remains(run_dir: Path) -> None:
+    """Removes what a killed process has left half written in a run folder that is locked."""
+    for folder in (run_dir, run_dir / FOLDER):
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if not is_incomplete(path):
+                continue
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)

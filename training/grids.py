@@ -1,0 +1,97 @@
+"""The image grids that a run writes."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from dnnlib.tflib.execution import Execution
+from training.dataset import Dataset
+from training.decoding import fill_batch, make_function
+from training.devices import Devices
+from training.image_grid import grid_size, save_grid
+from training.networks.generator import Generator
+
+_BATCH = 32
+
+
+class Grids:
+    """The image grids: fixed latents, fingerprints and noise, so that they can be compared.
+
+    At most `minibatch_gpu` images are made at a time on a device: grids shall fit where training
+    does.
+
+    Args:
+        generator: the average Gs; it is read at every call.
+        seed: of latents, fingerprints and noise.
+        minibatch_gpu: of training.
+        execution: how the network runs.
+        devices: where; all workers have to make the grids at once, and the chief writes them.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        seed: int,
+        minibatch_gpu: int,
+        execution: Execution,
+        devices: Devices | None = None,
+    ) -> None:
+        self._devices = devices or Devices()
+        self._batch = min(minibatch_gpu, _BATCH) * self._devices.num_replicas
+        self._size = grid_size(generator.resolution)
+        count = self._size[0] * self._size[1]
+        rnd = np.random.RandomState(seed % 2**32)
+        latents = rnd.randn(count, generator.latent_size).astype(np.float32)
+        bits = rnd.randint(0, 2, [count, generator.fingerprint_size]).astype(np.float32)
+        same_latents = np.repeat(latents[:1], count, axis=0)
+        same_bits = np.repeat(bits[:1], count, axis=0)
+        self._inputs = {
+            "fakes-arbitrary": (latents, bits),
+            "fakes-watermarks-same": (latents, same_bits),
+            "fakes-latents-same": (same_latents, bits),
+        }
+        self._noise = [
+            rnd.randn(count, h, w, 1).astype(np.float32) for h, w in generator.noise_shapes
+        ]
+        widths = (generator.latent_size, generator.fingerprint_size)
+        signature = [
+            *(tf.TensorSpec([None, width], tf.float32) for width in widths),
+            [tf.TensorSpec([None, h, w, 1], tf.float32) for h, w in generator.noise_shapes],
+        ]
+        self._execution = execution
+        self._images: Any = make_function(
+            generator.__call__, generator, execution, signature, self._devices
+        )
+
+    def trace(self) -> None:
+        """Traces the network for the batches of the grids."""
+        shapes = [values.shape[1:] for values in (*self._inputs["fakes-arbitrary"], *self._noise)]
+        specs = [tf.TensorSpec([self._batch, *shape], tf.float32) for shape in shapes]
+        self._images.get_concrete_function(specs[0], specs[1], specs[2:])
+
+    def save(self, run_dir: Path, suffix: str) -> None:
+        """Writes the three grids as `<kind>-<suffix>.png`."""
+        for kind, (latents, bits) in self._inputs.items():
+            images = []
+            for begin in range(0, len(latents), self._batch):
+                inputs = [
+                    tf.constant(
+                        fill_batch(
+                            values[begin : begin + self._batch], self._batch, self._execution
+                        )
+                    )
+                    for values in (latents, bits, *self._noise)
+                ]
+                images.append(self._images(inputs[0], inputs[1], inputs[2:]).numpy())
+            made = np.concatenate(images)[: len(latents)]  # without what filled the last batch
+            if self._devices.is_chief:
+                save_grid(made, run_dir / f"{kind}-{suffix}.png", self._size)
+
+    def save_reals(self, dataset: Dataset, run_dir: Path) -> None:
+        """Writes `reals.png`: the first images of the data set."""
+        if not self._devices.is_chief:
+            return
+        images = np.stack(list(dataset.images(limit=self._size[0] * self._size[1])))
+        save_grid(images, run_dir / "reals.png", self._size)
