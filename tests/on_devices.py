@@ -148,6 +148,7 @@ def main(out: str, *cases: str) -> None:
         found = measure(devices, EXECUTIONS[ops])
         if devices.is_chief:
             np.savez(f"{out}-{kind}-{ops}.npz", **found)
+        devices.wait()
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 from dnnlib.errors import UserError
+from dnnlib.tflib.device import gpu_memory_gb
 from training import devices as devices_module
 from training.devices import Devices, local_devices, make_devices
 from training.setup import check_minibatch
@@ -172,6 +173,15 @@ def test_a_malformed_cluster_is_found_before_it_is_joined(monkeypatch: pytest.Mo
     monkeypatch.setenv("TF_CONFIG", "worker0,worker1")
     with pytest.raises(UserError, match="TF_CONFIG is malformed"):
         make_devices(0)
+
+
+def test_memory_is_that_of_the_fullest_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    peaks = {"GPU:0": 2**30, "GPU:1": 3 * 2**30}
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: list(peaks))
+    monkeypatch.setattr(
+        tf.config.experimental, "get_memory_info", lambda device: {"peak": peaks[device]}
+    )
+    assert gpu_memory_gb() == 3
 
 
 @pytest.mark.parametrize(

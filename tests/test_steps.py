@@ -473,6 +473,19 @@ def test_jit_option(shared: Steps) -> None:
             assert bool(function._jit_compile) is jit
 
 
+def test_traces_are_counted() -> None:
+    """A step is traced at its first call, and again for a minibatch of another size."""
+    steps = make_steps(resolution=4)
+    assert steps.num_traces() == 0
+    reals = make_reals(steps)
+    counts = []
+    for given in (reals, 0.5 * reals, reals, tf.concat([reals, reals], 0)):
+        run_r1(steps, 0, given)
+        counts.append(steps.num_traces())
+    # The step and its compiled phase; of eight images the phase still sees the first four.
+    assert counts == [2, 2, 2, 3]
+
+
 # Updates
 
 

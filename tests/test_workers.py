@@ -1,6 +1,8 @@
 """Who is who among the workers of a run, and what the launcher does when they end or die."""
 
+import itertools
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -73,6 +75,44 @@ def test_malformed_tf_config(text: str, reason: str) -> None:
 
 def test_the_example_in_the_error_is_right() -> None:
     assert find_task(workers._EXAMPLE) is not None
+
+
+def shell_lines(before: str) -> str:
+    """The shell lines of docs/scaling.md behind this one, up to `exec`, which runs training."""
+    lines = iter((ROOT / "docs" / "scaling.md").read_text().splitlines())
+    assert any(line.strip() == before for line in lines)
+    found = itertools.takewhile(lambda line: not line.strip().startswith("exec"), lines)
+    return "\n".join([*found, 'printf %s "$TF_CONFIG"'])
+
+
+@pytest.mark.parametrize(
+    ("before", "variable", "addresses"),
+    [
+        ("#!/bin/bash", "SLURM_PROCID", ("node1:2222", "node2:2222")),
+        ("- |", "JOB_COMPLETION_INDEX", ("train-0.train:2222", "train-1.train:2222")),
+    ],
+)
+def test_the_scripts_of_the_docs(
+    tmp_path: Path, before: str, variable: str, addresses: tuple[str, str]
+) -> None:
+    """Slurm's and Kubernetes' shell lines give every worker its TF_CONFIG."""
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text(
+        '#!/bin/sh\ntest "$*" = "show hostnames node[1-2]" && printf "node1\\nnode2\\n"'
+    )
+    scontrol.chmod(0o755)
+    for index in (0, 1):
+        environment = {
+            "PATH": f"{tmp_path}:{os.environ['PATH']}",
+            "SLURM_JOB_NODELIST": "node[1-2]",
+            variable: str(index),
+        }
+        done = subprocess.run(
+            ["bash", "-ec", shell_lines(before)], env=environment, capture_output=True, text=True
+        )
+        task = find_task(done.stdout)
+        assert task is not None, done.stderr
+        assert (task.index, task.addresses) == (index, addresses)
 
 
 def test_ports_are_free_and_differ() -> None:

@@ -142,8 +142,8 @@ class Devices:
         local = self.strategy.experimental_local_results(value)
         if self.num_workers == 1:
             return tf.concat(local, axis=0)
-        if local[0].dtype == tf.uint8:  # which collectives cannot send; float16 holds 0 to 2048
-            value = self.strategy.run(tf.cast, args=(value, tf.float16))
+        if local[0].dtype == tf.uint8:  # which collectives cannot send
+            value = self.strategy.run(tf.cast, args=(value, tf.float32))
         return tf.cast(self.strategy.gather(value, axis=0), local[0].dtype)
 
     # Between workers, which have to call these in the same order.
@@ -153,6 +153,10 @@ class Devices:
         if self.num_workers == 1:
             return flag
         return bool(self._sum(tf.constant(float(flag))) > 0.5)
+
+    def wait(self) -> None:
+        """Waits until all workers have come here, so that none ends while the chief writes."""
+        self.agree(False)
 
     def from_chief(self, text: str) -> str:
         """The chief's text, on every worker.
