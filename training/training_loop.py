@@ -114,6 +114,7 @@ def _stop(
         f"Interrupted; wrote {path}; the same command goes on with {run_dir} (or "
         f"--resume={run_dir})"
     )
+    run.devices.wait()  # else the others would end while the chief writes, and seem lost
     raise KeyboardInterrupt
 
 
@@ -127,6 +128,7 @@ def _finish(
     keeper.save(finished=True)
     elapsed = format_time(keeper.tick.elapsed())
     log.line(f"Finished after {elapsed}: {run_dir / 'network-final.pkl'}")
+    run.devices.wait()
 
 
 def _evaluate(
