@@ -101,7 +101,7 @@ def set_up(patch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("datasets")
-    write_images(folder / "noise", 50)
+    write_images(folder / "noise", 50, size=4)
     return folder
 
 
@@ -459,7 +459,7 @@ def test_damaged_length(command: Command, own_data_dir: Path, result_dir: Path) 
 
 
 def poison(run: Run) -> None:
-    variable = run.networks.G.named_trainables()["G_synthesis/8x8/Conv1/weight"]
+    variable = run.networks.G.named_trainables()["G_synthesis/4x4/Conv/weight"]
     variable.assign(tf.fill(variable.shape, np.float32(np.nan)))
 
 
@@ -494,7 +494,7 @@ def test_weight_that_is_not_finite(command: Command, data_dir: Path, result_dir:
     with at_iteration(3, poison):
         error = command.fails(flags)
     assert error == (
-        "error: training diverged: G/G_synthesis/8x8/Conv1/weight is not finite; the last "
+        "error: training diverged: G/G_synthesis/4x4/Conv/weight is not finite; the last "
         "checkpoint is kept; start anew with a larger --gamma or other weights of the losses "
         "(--resume=none)"
     )

@@ -52,6 +52,7 @@ def test_real_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The command, killed while it writes a checkpoint, ends like the one that is left alone."""
+    monkeypatch.setattr(soak, "RESOLUTION", 4)
     monkeypatch.setattr(soak, "ITERATIONS", 8)
     monkeypatch.setattr(soak, "TICK", 4)
     monkeypatch.setattr(soak, "MOMENTS", {"starting": 0, "training": 0, "checkpoint": 1})

@@ -28,6 +28,7 @@ from dnnlib.tflib.execution import OPS
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = (str(ROOT / "run_training.py"),)
+RESOLUTION = 8  # pixels
 IMAGES = 100  # not a multiple of the minibatch, so that batches span epochs
 MINIBATCH = 8
 ITERATIONS = 40  # of one run
@@ -69,10 +70,11 @@ def training_flags(data_dir: Path, ops: str) -> list[str]:
 
 
 def make_dataset(data_dir: Path) -> None:
-    """Noise images of 8x8 pixels."""
+    """Noise images."""
     from training.dataset_writer import DatasetWriter
 
-    images = np.random.RandomState(0).randint(0, 256, [IMAGES, 8, 8, 3], np.uint8)
+    shape = [IMAGES, RESOLUTION, RESOLUTION, 3]
+    images = np.random.RandomState(0).randint(0, 256, shape, np.uint8)
     with DatasetWriter(data_dir / "noise") as writer:
         for image in images:
             writer.add(image)
