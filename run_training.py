@@ -79,24 +79,9 @@ def build_parser() -> cli.ArgumentParser:
         metavar="N",
         help="within an operation (default: one per core, or as the run that goes on)",
     )
-    add(
-        "--decoupleL2-weight",
-        type=cli.non_negative_float,
-        metavar="W",
-        help="images alike across fingerprints",
-    )
-    add(
-        "--latentsRecL2-weight",
-        type=cli.non_negative_float,
-        metavar="W",
-        help="recovery of the latent",
-    )
-    add(
-        "--watermarkCls-weight",
-        type=cli.non_negative_float,
-        metavar="W",
-        help="recovery of the fingerprint",
-    )
+    add("--decoupleL2-weight", type=weight, metavar="W", help="images alike across fingerprints")
+    add("--latentsRecL2-weight", type=weight, metavar="W", help="recovery of the latent")
+    add("--watermarkCls-weight", type=weight, metavar="W", help="recovery of the fingerprint")
     add("--minibatch", type=cli.positive_int, metavar="N", help="images per iteration")
     add("--minibatch-gpu", type=cli.positive_int, metavar="N", help="images at a time per device")
     add("--seed", type=int, default=1000, metavar="N", help="of everything random (default: 1000)")
@@ -175,7 +160,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = setup_training_config(options, dataset.resolution, dataset.num_channels)
 
     from dnnlib.tflib.threads import pin_threads
-    from training.resume import RunFolder, find_folder, find_threads
+    from training.resume import find_folder, find_threads
     from training.run import Run
     from training.training_loop import train
 
@@ -187,9 +172,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         if args.dry_run:
             print(json.dumps(to_dict(config), indent=2))
             return
-        folder = find_folder(*where) if devices.is_chief else None
-        path = devices.from_chief(str(folder.path) if folder else "")
-        train(run, folder or RunFolder(Path(path)))
+        folder = find_folder(*where) if devices.is_chief else None  # keeps it locked
+        train(run, Path(devices.from_chief(str(folder.path) if folder else "")))
 
 
 if __name__ == "__main__":

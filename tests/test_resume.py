@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,7 +11,7 @@ from dnnlib.config import load_json, save_json
 from dnnlib.errors import UserError
 from dnnlib.run_lock import try_lock
 from tests.test_checkpoint import POSITION
-from training.checkpoint import FOLDER
+from training.checkpoint import FOLDER, read_position
 from training.config import TrainConfig, TrainOptions, setup_training_config
 from training.resume import (
     SETTINGS_FILE,
@@ -47,11 +48,14 @@ def make_run(
 
 
 def find(result_dir: Path, resume: str = "auto", num_images: int = NUM_IMAGES, **options):
-    """The folder found, unlocked again."""
+    """The folder found, unlocked again; whether it held a run before; its newest position."""
+    runs = {settings.parent for settings in result_dir.glob(f"*/{SETTINGS_FILE}")}
     found = find_folder(str(result_dir), resume, make_config(**options), num_images)
     assert found.lock is not None
     found.lock.close()
-    return found
+    return SimpleNamespace(
+        path=found.path, resumed=found.path in runs, position=read_position(found.path)
+    )
 
 
 def test_new_where_there_is_none(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from dnnlib.errors import UserError
+from dnnlib.tflib.device import device_label
 from training.workers import VARIABLE, Task, find_task
 
 _TEXT_BYTES = 4096  # longest text that `from_chief` passes on
@@ -66,10 +67,10 @@ class Devices:
     def describe(self) -> str:
         """For the log: `CPU`, `4 GPUs` or `2 workers, each on 4 GPUs`."""
         count = self.num_local
-        if tf.config.list_logical_devices("GPU"):
-            local = f"{count} GPU{'s' if count > 1 else ''}"
-        else:
-            local = f"{count} CPUs" if count > 1 else "CPU"
+        on_gpus = bool(tf.config.list_logical_devices("GPU"))
+        local = device_label(count if on_gpus else 0)
+        if count > 1 and not on_gpus:
+            local = f"{count} CPUs"
         if self.num_workers == 1:
             return local
         return f"{self.num_workers} workers, each on {local}"

@@ -56,20 +56,21 @@ class Grids:
             rnd.randn(count, h, w, 1).astype(np.float32) for h, w in generator.noise_shapes
         ]
         widths = (generator.latent_size, generator.fingerprint_size)
-        signature = [
+        self._signature = [
             *(tf.TensorSpec([None, width], tf.float32) for width in widths),
             [tf.TensorSpec([None, h, w, 1], tf.float32) for h, w in generator.noise_shapes],
         ]
         self._execution = execution
         self._images: Any = make_function(
-            generator.__call__, generator, execution, signature, self._devices
+            generator.__call__, generator, execution, self._signature, self._devices
         )
 
     def trace(self) -> None:
         """Traces the network for the batches of the grids."""
-        shapes = [values.shape[1:] for values in (*self._inputs["fakes-arbitrary"], *self._noise)]
-        specs = [tf.TensorSpec([self._batch, *shape], tf.float32) for shape in shapes]
-        self._images.get_concrete_function(specs[0], specs[1], specs[2:])
+        specs = tf.nest.map_structure(
+            lambda spec: tf.TensorSpec([self._batch, *spec.shape[1:]], spec.dtype), self._signature
+        )
+        self._images.get_concrete_function(*specs)
 
     def save(self, run_dir: Path, suffix: str) -> None:
         """Writes the three grids as `<kind>-<suffix>.png`."""

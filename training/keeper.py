@@ -5,7 +5,7 @@ from pathlib import Path
 
 from training.checkpoint import Checkpoints, Position
 from training.progress_log import ProgressLog, Statistics
-from training.resume import RunFolder, differences, environment_of, settings_of
+from training.resume import differences, environment_of, settings_of
 from training.run import Run
 from training.tick import Tick
 
@@ -16,11 +16,11 @@ class Keeper:
     Goes on from the newest checkpoint, if there is one.
     """
 
-    def __init__(self, run: Run, log: ProgressLog, folder: RunFolder, start: float) -> None:
+    def __init__(self, run: Run, log: ProgressLog, run_dir: Path, start: float) -> None:
         config = run.config
         self._run = run
-        self._folder = folder
-        self._checkpoints = Checkpoints(folder.path, run.variables(), config.checkpoints.keep)
+        self._run_dir = run_dir
+        self._checkpoints = Checkpoints(run_dir, run.variables(), config.checkpoints.keep)
         self._settings = settings_of(config, run.dataset.num_images)
         self._environment = environment_of(
             ops=run.execution.ops, threads=run.threads, devices=run.devices.num_replicas
@@ -46,12 +46,12 @@ class Keeper:
                 now=position.num_images,
             )
             if run.devices.is_chief:
-                _cut_metric_files(folder.path, position.metric_files)
+                _cut_metric_files(run_dir, position.metric_files)
             self._say_resumed(position, log)
         self._last = time.monotonic()
 
     def _say_resumed(self, position: Position, log: ProgressLog) -> None:
-        log.line(f"Going on with {self._folder.path} at kimg {self._run.kimg:.3f}")
+        log.line(f"Going on with {self._run_dir} at kimg {self._run.kimg:.3f}")
         different = differences(position.environment, self._environment)
         self._bit_exact = position.bit_exact and not different
         if different:
@@ -84,7 +84,7 @@ class Keeper:
                 elapsed=self.tick.elapsed(),
                 statistics=self.statistics.values(),
                 metric_files={
-                    path.name: path.stat().st_size for path in self._folder.path.glob("metric-*")
+                    path.name: path.stat().st_size for path in self._run_dir.glob("metric-*")
                 },
                 settings=self._settings,
                 environment=self._environment,

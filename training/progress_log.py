@@ -5,7 +5,6 @@ import sys
 import time
 from collections import defaultdict
 from pathlib import Path
-from types import TracebackType
 from typing import IO
 
 import numpy as np
@@ -52,12 +51,7 @@ class ProgressLog:
     def __enter__(self) -> "ProgressLog":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._bar.close()
         self._writer.close()
         self._file.close()

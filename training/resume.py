@@ -8,12 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+import tensorflow as tf
+
 from dnnlib.atomic import is_incomplete
 from dnnlib.config import load_json, save_json, to_dict
 from dnnlib.errors import UserError
 from dnnlib.run_dir import create_run_dir
 from dnnlib.run_lock import FILE_NAME as LOCK_FILE
 from dnnlib.run_lock import try_lock
+from dnnlib.tflib.device import cpu_identity
 from training.checkpoint import Position, read_position
 from training.config import TrainConfig
 
@@ -26,14 +30,12 @@ _FREE = {
 }  # fmt: skip
 
 
-@dataclass
+@dataclass(frozen=True)
 class RunFolder:
-    """The folder of a run."""
+    """The folder of a run, which this process holds as long as `lock` is open."""
 
     path: Path
-    lock: IO[bytes] | None = None  # held by this process; None: by the chief of its workers
-    position: Position | None = None  # of its newest checkpoint
-    resumed: bool = False  # whether the run had begun before
+    lock: IO[bytes]
 
 
 def settings_of(config: TrainConfig, num_images: int) -> dict[str, Any]:
@@ -55,11 +57,6 @@ def environment_of(**more: Any) -> dict[str, Any]:
     Args:
         more: what only the caller knows: `--ops` as resolved, threads, number of devices.
     """
-    import numpy as np
-    import tensorflow as tf
-
-    from dnnlib.tflib.device import cpu_identity
-
     try:
         cpu = hashlib.sha256(cpu_identity().encode()).hexdigest()[:12]
     except OSError:
@@ -155,7 +152,7 @@ def _continue(path: Path, config: TrainConfig, num_images: int) -> RunFolder | N
     if finished or _differences(path, config, num_images, position):
         lock.close()
         return None
-    return RunFolder(path, lock, position, resumed=True)
+    return RunFolder(path, lock)
 
 
 def _is_new(path: Path, config: TrainConfig) -> bool:
@@ -186,7 +183,7 @@ def _named(path: Path, config: TrainConfig, num_images: int) -> RunFolder:
         raise UserError(
             f"{flag} has finished at {_kimg(position):g} kimg; raise --total-kimg to go on with it"
         )
-    return RunFolder(path, lock, position, resumed=True)
+    return RunFolder(path, lock)
 
 
 def _differences(

@@ -15,14 +15,17 @@ from training.checkpoint import remove_remains
 from training.keeper import Keeper
 from training.out_of_memory import suggesting
 from training.progress_log import ProgressLog
-from training.resume import RunFolder
 from training.run import Run
 
 
-def train(run: Run, folder: RunFolder) -> None:
+def train(run: Run, run_dir: Path) -> None:
     """Trains until the configuration's `total_kimg` and leaves everything in the run's folder.
 
     A run that was stopped goes on from its newest checkpoint.
+
+    Args:
+        run: what is trained.
+        run_dir: its folder, which the chief of its workers has locked.
 
     Raises:
         UserError: bad input, a full disk, too little memory, a statistic that is not finite.
@@ -31,7 +34,7 @@ def train(run: Run, folder: RunFolder) -> None:
     """
     start = time.time()
     run.trace()
-    config, devices, run_dir = run.config, run.devices, folder.path
+    config, devices = run.config, run.devices
     if devices.is_chief:
         remove_remains(run_dir)
     with (
@@ -40,7 +43,7 @@ def train(run: Run, folder: RunFolder) -> None:
         interrupts() as interrupted,
     ):
         _describe(run, log)
-        keeper = Keeper(run, log, folder, start)
+        keeper = Keeper(run, log, run_dir, start)
         if not keeper.resumed:
             run.grids.save_reals(run.dataset, run_dir)
             with suggesting(config):
@@ -104,16 +107,13 @@ def _stop(
     """After Ctrl-C or SIGTERM: everything is saved, and the log says how to go on."""
     keeper.save()
     if run.devices.agree(interrupted.signal == signal.SIGTERM):
-        log.line(f"Terminated; the same command goes on with {run_dir} (or --resume={run_dir})")
+        log.line(f"Terminated; {_how_to_go_on(run_dir)}")
         raise Terminated
     if keeper.tick.num_images != run.num_images:
         keeper.tick.write(run.num_images, keeper.statistics)
     path = run_dir / f"network-snapshot-{_kimg_text(run)}.pkl"
     run.save(path)
-    log.line(
-        f"Interrupted; wrote {path}; the same command goes on with {run_dir} (or "
-        f"--resume={run_dir})"
-    )
+    log.line(f"Interrupted; wrote {path}; {_how_to_go_on(run_dir)}")
     run.devices.wait()  # else the others would end while the chief writes, and seem lost
     raise KeyboardInterrupt
 
@@ -148,10 +148,7 @@ def _evaluate(
             results = evaluate(run.config.metrics, run.context)
     except KeyboardInterrupt:
         path = run_dir / f"{name}.pkl"
-        log.line(
-            f"Interrupted; wrote {path} without its metrics; the same command goes on with "
-            f"{run_dir} (or --resume={run_dir})"
-        )
+        log.line(f"Interrupted; wrote {path} without its metrics; {_how_to_go_on(run_dir)}")
         if interrupted.signal == signal.SIGTERM:
             raise Terminated from None
         raise
@@ -160,6 +157,10 @@ def _evaluate(
         log.scalars(
             {f"Metrics/{key}": value for key, value in result.values.items()}, run.num_images
         )
+
+
+def _how_to_go_on(run_dir: Path) -> str:
+    return f"the same command goes on with {run_dir} (or --resume={run_dir})"
 
 
 def _kimg_text(run: Run) -> str:

@@ -36,9 +36,14 @@ class DevicePlan:
     @property
     def label(self) -> str:
         """For the log: `CPU` or `2 GPUs`."""
-        if self.num_gpus == 0:
-            return "CPU"
-        return f"{self.num_gpus} GPU{'s' if self.num_gpus > 1 else ''}"
+        return device_label(self.num_gpus)
+
+
+def device_label(num_gpus: int) -> str:
+    """For the log: `CPU` without GPUs, or `2 GPUs`."""
+    if num_gpus == 0:
+        return "CPU"
+    return f"{num_gpus} GPU{'s' if num_gpus > 1 else ''}"
 
 
 def plan_devices(requested: int | None, available: int) -> DevicePlan:
