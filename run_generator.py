@@ -29,7 +29,9 @@ def build_parser() -> argparse.ArgumentParser:
         "generate-images",
         help="write one PNG file per seed, and fingerprints.jsonl beside them",
         description="Writes seed0000.png, ... and fingerprints.jsonl into a new numbered folder\n"
-        "under --result-dir and prints the folder's name. The same seeds give the same pictures.",
+        "under --result-dir and prints the folder's name. The same seeds give the same pictures.\n"
+        "An instance, which has one fingerprint in its weights, makes the pictures that its\n"
+        "snapshot makes with that fingerprint, and no fingerprints.jsonl: it does not know it.",
         epilog=EXAMPLE,
     )
     images.set_defaults(function=generate_images)
@@ -95,6 +97,7 @@ def generate_images(args: argparse.Namespace) -> None:
     from training.decoding import make_generator, sample_by_seed
     from training.devices import local_devices
     from training.image_grid import grid_size, save_grid, save_png
+    from training.networks.plain_generator import PlainGenerator
     from training.snapshot import load_networks
 
     if args.truncation_psi is not None:
@@ -105,6 +108,16 @@ def generate_images(args: argparse.Namespace) -> None:
     devices = local_devices(plan.num_gpus)
     with devices.strategy.scope():
         generator = load_networks(args.network, only="generator").generator
+    is_instance = isinstance(generator, PlainGenerator)
+    if is_instance and args.fingerprint is not None:
+        raise UserError(
+            f"--fingerprint with --network={args.network}: this is an instance, whose fingerprint "
+            "is part of its weights; leave the flag out, or name the snapshot it was made from"
+        )
+    if is_instance and args.identical_watermark:
+        print(
+            "--identical-watermark has no effect: an instance has one fingerprint", file=sys.stderr
+        )
     fingerprint = None
     if args.fingerprint is not None:
         try:
@@ -118,7 +131,7 @@ def generate_images(args: argparse.Namespace) -> None:
         fingerprint_size=generator.fingerprint_size,
         noise_shapes=generator.noise_shapes,
         identical_latent=args.identical_latent,
-        identical_watermark=args.identical_watermark,
+        identical_watermark=args.identical_watermark and not is_instance,
         fingerprint=fingerprint,
         minibatch=args.minibatch,
     )
@@ -142,7 +155,8 @@ def generate_images(args: argparse.Namespace) -> None:
                     progress.update()
     finally:
         # Images that an interrupted run has left must not lose their fingerprints.
-        write_manifest(folder / FILE_NAME, entries)
+        if not is_instance:
+            write_manifest(folder / FILE_NAME, entries)
     if grid:
         save_grid(np.stack(grid), folder / "grid.png", size)
         if num_grid < len(args.seeds):

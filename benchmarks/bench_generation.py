@@ -68,7 +68,7 @@ def measure(model: Path, rounds: int) -> dict[str, Any]:
     """
     cli.quiet_tensorflow(verbose=False)
     from dnnlib.tflib.execution import resolve_execution
-    from run_fingerprints import read_image
+    from fingerprints.images import read_image
     from training.decoding import make_decoder, make_generator, sample_by_seed
     from training.image_grid import save_png
     from training.snapshot import load_networks

@@ -101,6 +101,17 @@ def non_negative_float(text: str) -> float:
     return value
 
 
+def probability(text: str) -> float:
+    """Parses a number above 0 and below 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a probability between 0 and 1")
+    return value
+
+
 def number_list(text: str) -> list[int]:
     """Parses `0-63`, `1,2,5` or a mixture such as `1,4-6` into a list of integers >= 0."""
     numbers: list[int] = []

@@ -1,4 +1,4 @@
-"""Fingerprints as text: the one way in which commands and files write and read bits."""
+"""Fingerprints as text and as packed words: the one way in which all write and read bits."""
 
 import re
 
@@ -57,6 +57,24 @@ def format_hex(bits: np.ndarray) -> str:
         raise ValueError(f"expected one row of 0 and 1, got an array of shape {bits.shape}")
     padded = np.pad(bits.astype(np.uint8), (0, -len(bits) % 4))
     return "".join(f"{digit:x}" for digit in padded.reshape(-1, 4) @ (8, 4, 2, 1))
+
+
+def pack_bits(bits: np.ndarray) -> np.ndarray:
+    """Packs bits [N,B] of 0 and 1 into uint64 words [N,ceil(B/64)], which XOR and count quickly.
+
+    Bit 0 is the most significant bit of the first byte; the bits that fill up the last word are 0.
+    """
+    num_words = -(-bits.shape[1] // 64)
+    words = np.zeros([len(bits), num_words * 8], dtype=np.uint8)
+    packed = np.packbits(bits, axis=1)
+    words[:, : packed.shape[1]] = packed
+    return words.view("<u8")
+
+
+def unpack_bits(words: np.ndarray, num_bits: int) -> np.ndarray:
+    """Words [N,ceil(B/64)] of `pack_bits` -> uint8 bits [N,B]."""
+    octets = np.ascontiguousarray(words, dtype="<u8").view(np.uint8)
+    return np.unpackbits(octets, axis=1, count=num_bits)
 
 
 def _shorten(text: str) -> str:

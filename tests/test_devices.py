@@ -14,7 +14,7 @@ import tensorflow as tf
 from dnnlib.errors import UserError
 from dnnlib.tflib.device import gpu_memory_gb
 from training import devices as devices_module
-from training.devices import Devices, local_devices, make_devices
+from training.devices import Devices, check_equal_devices, local_devices, make_devices
 from training.setup import check_minibatch
 from training.workers import Task, launch
 
@@ -194,6 +194,41 @@ def test_slices_that_cannot_be_shared(
     check_minibatch(cure, minibatch_gpu, replicas)
     with pytest.raises(UserError, match=f"--minibatch={minibatch} .* use --minibatch={cure} "):
         check_minibatch(minibatch, minibatch_gpu, replicas)
+
+
+def lists(monkeypatch: pytest.MonkeyPatch, gpus: dict[str, int]) -> None:
+    """TensorFlow sees these GPUs of all workers, as job:index -> number."""
+    names = [
+        f"/job:{name.replace(':', '/replica:0/task:')}/device:GPU:{number}"
+        for name, count in gpus.items()
+        for number in range(count)
+    ]
+    found = [SimpleNamespace(name=name) for name in names]
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: found)
+
+
+@pytest.mark.parametrize("count", [0, 1, 4])
+def test_workers_with_equally_many_gpus(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    lists(monkeypatch, {"worker:0": count, "chief:0": count})
+    check_equal_devices(TWO)
+
+
+def test_workers_with_unequal_gpus_are_refused_when_they_join(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(
+        "TF_CONFIG",
+        '{"cluster": {"chief": ["a:1"], "worker": ["b:2", "c:3"]},'
+        ' "task": {"type": "worker", "index": 0}}',
+    )
+    monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", lambda **options: None)
+    lists(monkeypatch, {"chief:0": 4, "worker:1": 2, "worker:0": 4})
+    with pytest.raises(
+        UserError,
+        match=r"^workers need equally many GPUs, but worker 0 of 3 \(a:1\) has 4 and worker 2 of 3 "
+        r"\(c:3\) has 2; start all of them with --num-gpus=2$",
+    ):
+        make_devices(4)
 
 
 ABORTED = (

@@ -14,8 +14,11 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,14 +30,18 @@ from dnnlib.errors import UserError
 from dnnlib.run_lock import try_lock
 from tests.test_checkpoint import cut_variables, damage_position, damage_variables
 from tests.test_training_loop import METRIC, SMALL, write_images
+from tests.test_workers import TRAINING, python
 from tools.run_files import damaged_files, end_differences, read_checkpoint, remains
 from training import grids
 from training.checkpoint import list_checkpoints, read_position
 from training.config import PRESETS, TickConfig
+from training.devices import check_equal_devices
 from training.run import Run
 from training.snapshot import read_snapshot
+from training.workers import Task
 
-DOCS = Path(__file__).resolve().parent.parent / "docs" / "troubleshooting.md"
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs" / "troubleshooting.md"
 
 ITERATIONS = 10
 # Ticks 0 to 5 come after 1, 3, 5, 7, 9 and 10 iterations, snapshots with ticks 2 and 4.
@@ -48,8 +55,8 @@ WIDE_LIMIT = 400_000  # bytes: grids fit, neither a snapshot nor a checkpoint of
 # The messages
 
 PLACEHOLDERS = {
-    "DIR": r"\S+", "FILE": r"\S+", "RUN": r"\S+", "NAME": r"[\w/.-]+", "N": r"[\d.]+",
-    "NUMBERS": r"[\d, .]+", "TEXT": r".+",
+    "ADDRESS": r"\S+:\d+", "DIR": r"\S+", "FILE": r"\S+", "RUN": r"\S+",
+    "NAME": r"[\w/.-]+", "N": r"[\d.]+", "NUMBERS": r"[\d, .]+", "TEXT": r".+",
 }  # fmt: skip
 produced: set[str] = set()
 ran: set[str] = set()
@@ -773,6 +780,83 @@ def test_other_threads_and_operations(lives: Lives, data_dir: Path, result_dir: 
     assert warning == (
         "warning: ops (reference, now xla), threads (1, now 2): the run goes on, but its weights "
         "will not be bit-identical to those of a run that was never stopped"
+    )
+
+
+# Several workers
+
+
+UNEVEN = """
+    from dnnlib import cli
+
+    def main(argv):
+        cli.quiet_tensorflow(False)
+        import tensorflow as tf
+        from training.devices import check_equal_devices, make_devices
+
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        some = [tf.config.LogicalDeviceConfiguration()] * COUNTS[index]
+        tf.config.set_logical_device_configuration(cpu, some)
+        check_equal_devices(make_devices(0).task, "CPU")
+        print("equal")
+
+    cli.run(main)
+"""
+
+
+def launched(code: str, **values: object) -> tuple[int, list[str]]:
+    """Status and stderr of two workers that run this code, without the ports of their addresses."""
+    code = textwrap.dedent(code)
+    for name, value in values.items():
+        code = code.replace(name, repr(value))
+    launcher = (
+        "import sys; from training import workers; workers.GRACE = 60.0; "
+        f"sys.exit(workers.launch(2, {python(code)!r}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", launcher], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode, done.stderr.splitlines()
+
+
+def test_lost_worker() -> None:
+    """What the other one and the launcher say; tests/test_worker_training.py goes on from there."""
+    status, lines = launched(TRAINING, VICTIM=1)
+    assert status == 128 + signal.SIGKILL
+    errors = [line for line in lines if "error: " in line]
+    for line in errors:
+        check(line)
+    lost, ended = errors
+    assert lost.startswith("error: lost worker 1 of 2 (localhost:")
+    assert ended == "error: worker 1 of 2 ended with signal SIGKILL, and the run with it"
+
+
+def test_unequal_workers() -> None:
+    """Devices of CPUs in place of GPUs: both workers refuse, and both counts are told."""
+    status, lines = launched(UNEVEN, COUNTS=(1, 2))
+    assert status == 2
+    errors = [line.removeprefix("worker 1: ") for line in lines if "workers need" in line]
+    assert len(errors) == 2
+    for line in errors:
+        assert re.fullmatch(
+            r"error: workers need equally many CPUs, but worker 1 of 2 \(localhost:\d+\) has 2 and "
+            r"worker 0 of 2 \(localhost:\d+\) has 1; start all of them with --num-gpus=1",
+            line,
+        )
+        check(line.replace("CPUs", "GPUs"))
+
+
+def test_worker_without_gpus(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made up: TensorFlow's list of the GPUs of all workers."""
+    task = Task(("worker:0", "worker:1"), ("host0:2222", "host1:2222"), 0)
+    gpu = SimpleNamespace(name="/job:worker/replica:0/task:0/device:GPU:0")
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: [gpu])
+    monkeypatch.setattr(run_training, "main", lambda flags: check_equal_devices(task))
+    assert command.fails([]) == (
+        "error: workers need equally many GPUs, but worker 0 of 2 (host0:2222) has 1 and worker 1 "
+        "of 2 (host1:2222) has 0; look at the latter why it sees none (nvidia-smi, "
+        "CUDA_VISIBLE_DEVICES)"
     )
 
 

@@ -25,7 +25,9 @@ LAYERS = {
     "training.snapshot": 1,
     "training.workers": 1,
     "training.decoding": 1,
+    "training.export": 1,
     "fingerprints": 2,
+    "fingerprints.commands": 5,
     "metrics": 3,
     "tools": 5,
 }

@@ -12,6 +12,7 @@ from training.networks.decoder import Decoder
 from training.networks.discriminator import Discriminator
 from training.networks.generator import Generator
 from training.networks.layers import Network, feature_maps, minibatch_stddev, resolution_log2
+from training.networks.plain_generator import PlainGenerator
 from training.networks.table import NETWORKS, build
 
 # Layers of every resolution differ in width: nf(0), nf(1) = 8, nf(2) = 4, nf(3) = 2.
@@ -48,6 +49,8 @@ class Case:
         rng = np.random.default_rng(batch)
         if self.class_name == "Generator":
             arrays = [rng.standard_normal([batch, 5]), rng.integers(0, 2, [batch, 6])]
+        elif self.class_name == "PlainGenerator":
+            arrays = [rng.standard_normal([batch, 5])]
         else:
             side, channels = self.kwargs["resolution"], self.kwargs.get("num_channels", 3)
             arrays = [rng.uniform(-1, 1, [batch, side, side, channels])]
@@ -78,6 +81,10 @@ CASES = {
         },
     ),
     "generator smallest": Case("Generator", {"resolution": 4}),
+    "plain generator skip": Case("PlainGenerator", {"resolution": 16}),
+    "plain generator resnet": Case("PlainGenerator", {"architecture": "resnet"}),
+    "plain generator orig": Case("PlainGenerator", {"architecture": "orig"}),
+    "plain generator grey, smallest": Case("PlainGenerator", {"num_channels": 1, "resolution": 4}),
     "discriminator resnet": Case("Discriminator", {"resolution": 16}),
     "discriminator skip": Case("Discriminator", {"architecture": "skip"}),
     "discriminator orig": Case("Discriminator", {"architecture": "orig"}),
@@ -134,8 +141,10 @@ def test_xla_agrees_with_eager(name):
 def test_shapes_of_the_results(name):
     case = CASES[name]
     kwargs = case.kwargs
+    images = [(4, *[kwargs["resolution"]] * 2, kwargs.get("num_channels", 3))]
     shapes = {
-        "Generator": [(4, *[kwargs["resolution"]] * 2, kwargs.get("num_channels", 3))],
+        "Generator": images,
+        "PlainGenerator": images,
         "Discriminator": [(4, 1)],
         "Decoder": [(4, 5), (4, 6)],
     }
@@ -194,8 +203,11 @@ def test_gradient_reaches_every_trainable(name):
 
 def expected_variables(case: Case) -> dict[str, list[int]]:
     """Published names and shapes."""
-    kwargs = {"architecture": "skip" if case.class_name == "Generator" else "resnet"}
-    kwargs |= {"num_channels": 3, "modulated_min_log2": 2, "modulated_max_log2": 7} | case.kwargs
+    generates = case.class_name in ("Generator", "PlainGenerator")
+    kwargs = {"architecture": "skip" if generates else "resnet", "num_channels": 3}
+    if case.class_name == "Generator":
+        kwargs |= {"modulated_min_log2": 2, "modulated_max_log2": 7}
+    kwargs |= case.kwargs
     sides = [4, 8, 16][: resolution_log2(kwargs["resolution"]) - 1]
     channels, architecture = kwargs["num_channels"], kwargs["architecture"]
     width = {4: 8, 8: 4, 16: 2}
@@ -205,7 +217,7 @@ def expected_variables(case: Case) -> dict[str, list[int]]:
         expected[f"{scope}/weight"] = list(shape)
         expected[f"{scope}/bias"] = [shape[-1]]
 
-    if case.class_name != "Generator":
+    if not generates:
         for side in sides:
             scope = f"{side}x{side}"
             if side == sides[-1] or architecture == "skip":
@@ -227,6 +239,8 @@ def expected_variables(case: Case) -> dict[str, list[int]]:
         biased(scope, *shape)
         if layer != "ToRGB":
             expected[f"{scope}/noise_strength"] = []
+        if case.class_name == "PlainGenerator":
+            return
         if kwargs["modulated_min_log2"] <= np.log2(side) <= kwargs["modulated_max_log2"]:
             expected[f"{scope}/mod_weight"] = [7, shape[-2]]
             expected[f"{scope}/mod_bias"] = [shape[-2]]
@@ -245,6 +259,8 @@ def expected_variables(case: Case) -> dict[str, list[int]]:
             modulated(side, "ToRGB", 1, 1, width[side], channels)
     for slot, side in enumerate([4, 8, 8, 16, 16][: 2 * len(sides) - 1]):
         expected[f"G_synthesis/noise{slot}"] = [1, 1, side, side]
+    if case.class_name == "PlainGenerator":
+        return expected
     widths = [6, 7] if kwargs["mapping_layers"] == 1 else [6, 9, 7]
     for layer, (fan_in, units) in enumerate(itertools.pairwise(widths)):
         biased(f"G_mapping/Dense{layer}", fan_in, units)
@@ -341,6 +357,24 @@ def test_each_rgb_layer_reads_the_slot_behind_its_convolution():
         loss = tf.reduce_sum(tf.sin(network.synthesize(latents, styles)))
     slopes = tape.gradient(loss, styles).numpy()
     assert [slot for slot in range(6) if np.any(slopes[:, slot])] == [1, 3, 5]
+
+
+@pytest.mark.parametrize("architecture", ["skip", "resnet", "orig"])
+def test_plain_generator_is_a_generator_that_modulates_nothing(architecture):
+    options = {"resolution": 16, "architecture": architecture}
+    plain = Case("PlainGenerator", options).network()
+    generator = Case(
+        "Generator", options | {"modulated_min_log2": 7, "modulated_max_log2": 7}
+    ).network(seed=2)
+    theirs = generator.named_variables()
+    for key, variable in plain.named_variables().items():
+        theirs[key].assign(variable)
+    latents, bits = CASES["generator skip"].inputs(3)
+    assert plain.noise_shapes == generator.noise_shapes
+    noise = generator.sample_noise(3)
+    assert_close([plain(latents)], [generator(latents, bits)])
+    assert_close([plain(latents, noise)], [generator(latents, bits, noise)])
+    assert not np.allclose(plain(latents), plain(latents, noise), atol=1e-3)
 
 
 def silence_lower_rgb(network, layer):
@@ -470,6 +504,10 @@ ERRORS = [
     (
         lambda: Generator(**SMALL_GENERATOR)(tf.zeros([2, 5]), tf.zeros([2, 6]), noise=[]),
         "noise: expected 3 maps, got 0",
+    ),
+    (
+        lambda: PlainGenerator(**SMALL | CODE)(tf.zeros([2, 4])),
+        r"latents: expected shape \[any, 5\], got \(2, 4\)",
     ),
     (
         lambda: Discriminator(**SMALL)(tf.zeros([2, 8, 8, 1])),

@@ -14,6 +14,7 @@ from training.config import PRESETS, TrainConfig, TrainOptions, setup_training_c
 from training.grids import Grids
 from training.out_of_memory import advice, is_out_of_memory, smaller_slice, suggesting
 from training.run import Run
+from training.setup import check_minibatch
 
 
 def config_of(name: str = "config-e", **sizes: int) -> TrainConfig:
@@ -21,7 +22,7 @@ def config_of(name: str = "config-e", **sizes: int) -> TrainConfig:
 
 
 @pytest.mark.parametrize(
-    ("minibatch", "now", "expected"),
+    ("share", "now", "expected"),
     [
         (8, 8, 4),
         (16, 16, 8),
@@ -35,27 +36,41 @@ def config_of(name: str = "config-e", **sizes: int) -> TrainConfig:
         (8, 1, None),
     ],
 )
-def test_smaller_slices(minibatch: int, now: int, expected: int | None) -> None:
-    assert smaller_slice(minibatch, now) == expected
+def test_smaller_slices(share: int, now: int, expected: int | None) -> None:
+    assert smaller_slice(share, now) == expected
 
 
 @pytest.mark.parametrize("name", PRESETS)
-@pytest.mark.parametrize("minibatch", [1, 2, 3, 4, 8, 12, 20, 24, 64])
-def test_advice_is_accepted_and_leads_down_to_one(name: str, minibatch: int) -> None:
-    config = config_of(name, minibatch=minibatch, minibatch_gpu=minibatch)
+@pytest.mark.parametrize("share", [1, 2, 3, 4, 8, 12, 20, 24, 64])
+@pytest.mark.parametrize("num_replicas", [1, 2, 3, 4])
+def test_advice_is_accepted_and_leads_down_to_one(name: str, share: int, num_replicas: int) -> None:
+    minibatch = share * num_replicas
+    config = config_of(name, minibatch=minibatch, minibatch_gpu=share)
     while config.minibatch_gpu > 1:
         flags = dict(
             word.strip(",").removeprefix("--").split("=")
-            for word in advice(config).split()
+            for word in advice(config, num_replicas).split()
             if word.startswith("--")
         )
         assert flags.keys() == {"minibatch", "minibatch-gpu"}
         sizes = {"minibatch": int(flags["minibatch"]), "minibatch_gpu": int(flags["minibatch-gpu"])}
         smaller = config_of(name, **sizes)
+        check_minibatch(smaller.minibatch, smaller.minibatch_gpu, num_replicas)
         assert smaller.minibatch == minibatch
         assert smaller.minibatch_gpu <= config.minibatch_gpu / 2
         config = smaller
-    assert "--minibatch-gpu=1 already: this model does not fit" in advice(config)
+    end = advice(config, num_replicas)
+    assert "--minibatch-gpu=1 already: this model does not fit" in end
+
+
+def test_slices_are_those_of_a_device() -> None:
+    """8 divides the minibatch, but not the 20 images that each of two devices computes."""
+    config = config_of(minibatch=40, minibatch_gpu=20)
+    with (
+        pytest.raises(UserError, match="--minibatch=40 --minibatch-gpu=4,"),
+        suggesting(config, num_replicas=2),
+    ):
+        raise MemoryError
 
 
 def test_advice_where_slices_end() -> None:

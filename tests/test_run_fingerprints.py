@@ -1,6 +1,7 @@
 """decode: what is read from image files, comparisons, manifests, every kind of image, errors."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -15,8 +16,8 @@ from dnnlib.errors import UserError
 from dnnlib.tflib.execution import PLAIN, Execution
 from fingerprints.bits import format_hex
 from fingerprints.detection import match_pvalue
+from fingerprints.images import find_images
 from fingerprints.manifest import ManifestEntry, read_manifest, write_manifest
-from run_fingerprints import find_images, read_image
 from training.decoding import make_decoder
 from training.networks.decoder import Decoder
 from training.snapshot import load_networks, save_snapshot
@@ -177,6 +178,23 @@ def test_patterns_are_expanded(generated):
     assert [path.name for path in paths] == ["seed0001.png", "seed0003.png", "grid.png"]
 
 
+def test_a_list_names_images(capsys, generated, tmp_path):
+    (tmp_path / "list.txt").write_text(f"{generated / 'seed0002.png'}\n\n")
+    results, _ = decode_json(capsys, generated / "seed0000.png", f"--list={tmp_path / 'list.txt'}")
+    assert [Path(r["file"]).name for r in results] == ["seed0000.png", "seed0002.png"]
+
+
+def test_bad_images_have_a_line_of_json(capsys, generated, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"")
+    with pytest.raises(UserError, match="1 of 2 images"):
+        decode(capsys, "--json", "--expect=0000", tmp_path / "bad.png", generated / "seed0000.png")
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines[0]["file"] == str(tmp_path / "bad.png")
+    assert "cannot be read as an image" in lines[0]["error"]
+    assert lines[1]["expected"] == "0000"
+    assert lines[2]["summary"]["images"] == 1
+
+
 def test_a_manifest_of_other_length(capsys, generated, tmp_path):
     shutil.copy(generated / "seed0000.png", tmp_path)
     manifest = tmp_path / "fingerprints.jsonl"
@@ -191,8 +209,9 @@ def test_a_manifest_of_other_length(capsys, generated, tmp_path):
 
 def test_resize_is_asked_for(capsys, generated, tmp_path):
     small = generated / "seed0000.png"
-    with pytest.raises(UserError, match=r"seed0000\.png: 32x32 pixels.*16x16.*--resize"):
+    with pytest.raises(UserError, match="1 of 1 images could not be read"):
         decode(capsys, small, network=OTHER_SNAPSHOT)
+    assert re.search(r"seed0000\.png: 32x32 pixels.*16x16.*--resize", capsys.readouterr().err)
     results, _ = decode_json(capsys, small, "--resize", network=OTHER_SNAPSHOT)
     with Image.open(small) as picture:
         image = np.asarray(picture.resize((16, 16), Image.Resampling.LANCZOS))
@@ -221,58 +240,6 @@ def test_grey_network_decodes_colour_files(capsys, generated, tmp_path):
     assert results[0]["num_bits"] == 6
 
 
-RGB = np.random.RandomState(5).randint(0, 256, (8, 8, 3)).astype(np.uint8)
-GREY = RGB[:, :, 0]
-
-
-def save(path: Path, array: np.ndarray, mode: str | None = None, **kwargs) -> Path:
-    picture = Image.fromarray(array)
-    (picture if mode is None else picture.convert(mode)).save(path, **kwargs)
-    return path
-
-
-def test_every_kind_of_pixel_becomes_rgb(tmp_path):
-    alpha = np.full((8, 8, 1), 7, np.uint8)
-    three = np.repeat(GREY[:, :, None], 3, axis=2)
-    few = RGB // 128 * 255  # eight colours
-    cases = {
-        "rgb": (save(tmp_path / "rgb.png", RGB), RGB),
-        "bmp": (save(tmp_path / "rgb.bmp", RGB), RGB),
-        "grey": (save(tmp_path / "grey.png", GREY), three),
-        "rgba": (save(tmp_path / "rgba.png", np.concatenate([RGB, alpha], axis=2)), RGB),
-        "palette": (
-            save(tmp_path / "p.png", np.asarray(few), "P", transparency=0),
-            few,
-        ),
-        "grey alpha": (
-            save(tmp_path / "la.png", np.concatenate([GREY[:, :, None], alpha], axis=2)),
-            three,
-        ),
-        "1 bit": (save(tmp_path / "1.png", GREY // 128 * 255, "1"), three // 128 * 255),
-        "16 bit": (save(tmp_path / "16.png", GREY.astype(np.uint16) * 257), three),
-        "cmyk": (save(tmp_path / "cmyk.tif", RGB, "CMYK"), RGB),
-    }
-    for name, (path, expected) in cases.items():
-        read = read_image(path, 8, 3, resize=False)
-        np.testing.assert_array_equal(read, expected, err_msg=name)
-        assert read.dtype == np.uint8
-
-
-def test_exif_rotation_is_applied(tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6  # shown turned by 90 degrees clockwise
-    path = save(tmp_path / "turned.png", RGB, exif=exif)
-    np.testing.assert_array_equal(read_image(path, 8, 3, resize=False), np.rot90(RGB, -1))
-
-
-def test_colour_becomes_grey_for_a_grey_network(tmp_path):
-    path = save(tmp_path / "rgb.png", RGB)
-    image = read_image(path, 8, 1, resize=False)
-    luma = RGB @ np.array([0.299, 0.587, 0.114])
-    assert image.shape == (8, 8, 1)
-    assert np.abs(image[:, :, 0] - luma).max() <= 1
-
-
 @pytest.mark.parametrize(
     ("name", "content", "complaint"),
     [
@@ -285,20 +252,19 @@ def test_unreadable_files_are_named(capsys, tmp_path, generated, name, content, 
     if content is None:
         content = (generated / "seed0000.png").read_bytes()[:600]
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(UserError, match=f"{name}: {complaint}"):
-        decode(capsys, tmp_path / name)
-
-
-def test_float_pixels_are_refused(tmp_path):
-    path = save(tmp_path / "float.tif", np.zeros((8, 8), np.float32))
-    with pytest.raises(UserError, match=r"float\.tif: 32-bit pixels"):
-        read_image(path, 8, 3, resize=False)
+    with pytest.raises(UserError, match="1 of 2 images could not be read, see their lines"):
+        decode(capsys, tmp_path / name, generated / "seed0001.png")
+    output = capsys.readouterr()
+    assert f"error: {tmp_path / name}: {complaint}" in output.err
+    assert output.out.startswith(str(generated / "seed0001.png"))  # the others are decoded
 
 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
         (["none.png"], "none.png: no such file"),
+        ([], "no images given; name image files, patterns or folders, or a --list"),
+        (["--list=none.txt"], "cannot read the list none.txt"),
         (["no*.png"], r"no\*.png: there are no images"),
         (["."], "there are no images"),
         (["a.png", "--manifest=none.jsonl"], "cannot read the manifest none.jsonl"),
@@ -312,7 +278,7 @@ def test_float_pixels_are_refused(tmp_path):
 def test_user_errors(capsys, tmp_path, monkeypatch, arguments, complaint):
     monkeypatch.chdir(tmp_path)
     if "a.png" in arguments:
-        save(tmp_path / "a.png", np.zeros((32, 32, 3), np.uint8))
+        Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "a.png")
     with pytest.raises(UserError, match=complaint) as error:
         decode(capsys, *arguments)
     assert "\n" not in str(error.value)

@@ -15,6 +15,7 @@ from PIL import Image
 import run_generator
 from dnnlib.errors import UserError
 from dnnlib.tflib.execution import Execution
+from fingerprints.baking import Baker, write_instance
 from fingerprints.bits import format_hex
 from fingerprints.manifest import read_manifest
 from training import decoding, image_grid
@@ -167,6 +168,79 @@ def test_grey_networks_give_grey_files(capsys, tmp_path):
     save_snapshot(tmp_path / "grey.pkl", Gs=network, position={})
     folder = generate(capsys, tmp_path, "--seeds=3", "--grid", network=tmp_path / "grey.pkl")
     assert pixels(folder / "seed0003.png").shape == (8, 8)
+
+
+@pytest.fixture(scope="module")
+def instance(tmp_path_factory) -> tuple[Path, str]:
+    """An instance of SNAPSHOT and the fingerprint in it."""
+    generator = load_networks(SNAPSHOT).generator
+    bits = np.random.default_rng(3).integers(0, 2, generator.fingerprint_size, np.uint8)
+    path = tmp_path_factory.mktemp("instance") / "acme.pkl"
+    write_instance(path, Baker(generator).bake(bits))
+    return path, format_hex(bits)
+
+
+def test_an_instance_makes_the_pictures_of_its_parent(capsys, tmp_path, instance):
+    """The same seeds, hence the same latents and noise maps; and no list of fingerprints."""
+    path, fingerprint = instance
+    options = ["--seeds=4,0,9", "--minibatch=2", "--grid"]
+    ours = generate(capsys, tmp_path, *options, network=path)
+    theirs = generate(capsys, tmp_path, *options, f"--fingerprint={fingerprint}")
+    names = {file.name for file in theirs.iterdir()} - {"fingerprints.jsonl"}
+    assert {file.name for file in ours.iterdir()} == names
+    assert len(names) == 4
+    for name in names:
+        difference = pixels(ours / name).astype(int) - pixels(theirs / name)
+        assert np.abs(difference).max() <= 1
+    plain = generate(capsys, tmp_path, *options)  # with fingerprints drawn by seed
+    difference = pixels(plain / "seed0000.png").astype(int) - pixels(theirs / "seed0000.png")
+    assert np.abs(difference).max() > 1
+
+
+def test_flags_of_fingerprints_with_an_instance(capsys, tmp_path, instance):
+    path, fingerprint = instance
+    alone = generate(capsys, tmp_path, "--seeds=5", network=path)
+    run_generator.main(
+        [
+            "generate-images",
+            f"--network={path}",
+            f"--result-dir={tmp_path}",
+            "--seeds=5",
+            "--identical-watermark",
+        ]
+    )
+    output = capsys.readouterr()
+    (line,) = output.err.splitlines()
+    assert line == "--identical-watermark has no effect: an instance has one fingerprint"
+    shared = Path(output.out.strip())
+    np.testing.assert_array_equal(pixels(shared / "seed0005.png"), pixels(alone / "seed0005.png"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError) as caught:
+        generate(
+            capsys, tmp_path / "empty", "--seeds=5", f"--fingerprint={fingerprint}", network=path
+        )
+    assert str(caught.value) == (
+        f"--fingerprint with --network={path}: this is an instance, whose fingerprint is part of "
+        "its weights; leave the flag out, or name the snapshot it was made from"
+    )
+    assert not list((tmp_path / "empty").iterdir())
+
+
+def test_an_interrupted_run_of_an_instance_leaves_no_list(tmp_path, monkeypatch, instance):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(image_grid, "save_png", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run_generator.main(
+            [
+                "generate-images",
+                f"--network={instance[0]}",
+                f"--result-dir={tmp_path}",
+                "--seeds=0",
+            ]
+        )
+    assert not list((tmp_path / "00000-generate-images").iterdir())
 
 
 def test_an_interrupted_run_keeps_its_fingerprints(tmp_path, monkeypatch):

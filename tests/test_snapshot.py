@@ -34,6 +34,7 @@ NETWORK_KWARGS = {
         "modulated_min_log2": 3,
         "modulated_max_log2": 3,
     },
+    "PlainGenerator": {**COMMON, **CODES, "architecture": "orig"},
     "Discriminator": {**COMMON, "architecture": "skip", "mbstd_group_size": 2},
     "Decoder": {**COMMON, **CODES, "architecture": "orig"},
 }
@@ -84,7 +85,35 @@ def test_round_trip(tmp_path):
 
 def test_every_class_of_the_table_round_trips(tmp_path):
     assert set(NETWORK_KWARGS) == set(NETWORKS)
-    assert set(snapshot._SLOTS.values()) == set(NETWORKS)
+    slots = {name: slot for slot, names in snapshot._SLOTS.items() for name in names}
+    assert set(slots) == set(NETWORKS)
+    for name, slot in slots.items():
+        network = build(name, NETWORK_KWARGS[name] | {"seed": 3})
+        save_snapshot(tmp_path / f"{name}.pkl", **{slot: network})
+        read = load_networks(tmp_path / f"{name}.pkl")
+        assert_equal_networks(getattr(read, slot), network)
+        # The same file from data alone.
+        networks, _ = snapshot.read_snapshot(tmp_path / f"{name}.pkl")
+        assert networks[slot].class_name == name
+        snapshot.save_networks(tmp_path / "again.pkl", {slot: snapshot.network_data(network)})
+        assert (tmp_path / "again.pkl").read_bytes() == (tmp_path / f"{name}.pkl").read_bytes()
+
+
+def test_an_instance_is_a_generator_without_fingerprints(tmp_path):
+    path = tmp_path / "instance.pkl"
+    save_snapshot(path, Gs=build("PlainGenerator", NETWORK_KWARGS["PlainGenerator"]))
+    for read in (load_networks(path), load_networks(path, only="generator")):
+        assert read.generator is read.Gs
+        with pytest.raises(UserError, match=r"instance\.pkl is an instance: .* name the snapshot"):
+            _ = read.fingerprinted
+    with pytest.raises(UserError, match=r"instance\.pkl holds no decoder"):
+        _ = load_networks(path, only="decoder").decoder
+    save_snapshot(path, Gs=networks()["Gs"])
+    read = load_networks(path)
+    assert read.fingerprinted is read.generator
+    save_snapshot(path, E=networks()["E"])
+    with pytest.raises(UserError, match="holds no generator"):
+        _ = load_networks(path).fingerprinted
 
 
 def test_the_file_is_plain_data(saved):
@@ -206,6 +235,14 @@ def change_class(content):
     content["networks"]["E"]["class"] = "Discriminator"
 
 
+def change_to_an_average_discriminator(content):
+    content["networks"]["Gs"]["class"] = "Discriminator"
+
+
+def change_to_a_plain_generator(content):
+    content["networks"]["G"]["class"] = "PlainGenerator"
+
+
 def change_class_name(content):
     content["networks"]["E"]["class"] = "os.system\n"
 
@@ -271,6 +308,14 @@ def change_fingerprint_size(content):
 CHANGES = {
     "newer version": (change_version, "was written by a newer version of this project (format 2"),
     "class of another slot": (change_class, "E is a Discriminator, expected a Decoder"),
+    "class of no generator": (
+        change_to_an_average_discriminator,
+        "Gs is a Discriminator, expected a Generator or a PlainGenerator",
+    ),
+    "instance as what is trained": (
+        change_to_a_plain_generator,
+        "G is a PlainGenerator, expected a Generator",
+    ),
     "unknown class": (change_class_name, r"E is a 'os.system\n', expected a Decoder"),
     "unknown slot": (change_slot, "holds an unknown network F; known: E, G, D, Gs"),
     "no kwargs": (change_to_no_kwargs, "E lacks class, kwargs or variables"),

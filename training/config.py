@@ -167,31 +167,45 @@ def _published_presets() -> dict[str, Preset]:
     return presets
 
 
+# Small models for a CPU; docs/training.md says how these settings were found.
+_TINY = Preset(
+    fmap_base=256,
+    fmap_max=64,
+    latent_size=16,
+    dlatent_size=64,
+    mapping="linear",
+    clip_decoder_input=True,
+    watermark_size=32,
+    modulated_range="16-128",
+    total_kimg=100.0,
+    loss=LossConfig(decouple=1.0, latent=1.0, bits=10.0, gamma=10.0),
+    schedule=ScheduleConfig(
+        g_lr=0.004,
+        e_lr=0.004,
+        d_lr=0.004,
+        decay_kimg=35.0,
+        final_lr=0.1,
+        ema_kimg=2.0,
+        g_reg_interval=0,
+    ),
+    ticks=TickConfig(kimg=4.0, image_ticks=5, snapshot_ticks=10),
+    decoder={"fmap_max": 128},
+)
+
 PRESETS: dict[str, Preset] = {
     **_published_presets(),
-    # Small models for a CPU; docs/training.md says how these settings were found.
-    "config-tiny": Preset(
-        fmap_base=256,
-        fmap_max=64,
-        latent_size=16,
-        dlatent_size=64,
-        mapping="linear",
-        clip_decoder_input=True,
-        watermark_size=32,
-        modulated_range="16-128",
-        total_kimg=100.0,
-        loss=LossConfig(decouple=1.0, latent=1.0, bits=10.0, gamma=10.0),
-        schedule=ScheduleConfig(
-            g_lr=0.004,
-            e_lr=0.004,
-            d_lr=0.004,
-            decay_kimg=35.0,
-            final_lr=0.1,
-            ema_kimg=2.0,
-            g_reg_interval=0,
-        ),
-        ticks=TickConfig(kimg=4.0, image_ticks=5, snapshot_ticks=10),
-        decoder={"fmap_max": 128},
+    "config-tiny": _TINY,
+    # As many bits as telling thousands of licensees apart takes: each bit needs room in the styles,
+    # in the layers that they modulate and in the decoder's last hidden layer.
+    "config-tiny-128": replace(
+        _TINY,
+        dlatent_size=128,
+        watermark_size=128,
+        modulated_range="8-128",
+        total_kimg=260.0,
+        loss=replace(_TINY.loss, latent=4.0, bits=40.0),
+        schedule=replace(_TINY.schedule, decay_kimg=50.0),
+        decoder={"fmap_max": 256},
     ),
 }
 

@@ -12,6 +12,7 @@ from training.devices import Devices
 from training.networks.decoder import Decoder
 from training.networks.generator import Generator
 from training.networks.layers import Network
+from training.networks.plain_generator import PlainGenerator
 
 
 def make_function(
@@ -158,12 +159,14 @@ def sample_by_seed(
 
 
 def make_generator(
-    generator: Generator,
+    generator: Generator | PlainGenerator,
     minibatch: int | None = None,
     execution: Execution = PLAIN,
     devices: Devices | None = None,
 ) -> Callable[[GeneratorInputs], np.ndarray]:
     """Wraps a generator network: generate(inputs of N images) -> uint8 [N,H,W,C], any N.
+
+    A `PlainGenerator` carries its own fingerprint and leaves those of the inputs alone.
 
     What XLA compiles always makes at least `minibatch` images, so that a smaller last batch needs
     no program of its own. `devices`: see `make_function`.
@@ -176,7 +179,9 @@ def make_generator(
     ]
 
     def images_of(latents: tf.Tensor, fingerprints: tf.Tensor, noise: list[tf.Tensor]) -> tf.Tensor:
-        return to_uint8(generator(latents, fingerprints, noise=noise))  # [N,H,W,C]
+        if isinstance(generator, PlainGenerator):
+            return to_uint8(generator(latents, noise=noise))  # [N,H,W,C]
+        return to_uint8(generator(latents, fingerprints, noise=noise))
 
     run = make_function(images_of, generator, execution, signature, devices)
 

@@ -230,7 +230,8 @@ def make_devices(num_gpus: int) -> Devices:
             TensorFlow, others are not. 0: the CPU.
 
     Raises:
-        UserError: TF_CONFIG is malformed, or the workers cannot be joined.
+        UserError: TF_CONFIG is malformed, the workers cannot be joined, or they have different
+            numbers of GPUs.
         RuntimeError: TensorFlow has run something before, and there are several workers.
     """
     task = find_task()
@@ -251,7 +252,35 @@ def make_devices(num_gpus: int) -> Devices:
             f"worker {task.index} of {task.num_workers} ({task.addresses[task.index]}) cannot join "
             f"the others ({reason}); check the addresses in {VARIABLE}, and that its port is free"
         ) from error
+    check_equal_devices(task)
     return Devices(strategy, task)
+
+
+def check_equal_devices(task: Task, kind: str = "GPU") -> None:
+    """Refuses workers with different numbers of devices, with which sums would wait forever.
+
+    Args:
+        task: this process; the workers have been joined.
+        kind: of the devices that are counted, "GPU" or "CPU".
+
+    Raises:
+        UserError: the numbers differ; every worker raises it.
+    """
+    # Once joined, every worker knows the devices of all.
+    specs = [tf.DeviceSpec.from_string(d.name) for d in tf.config.list_logical_devices(kind)]
+    counts = [sum(f"{spec.job}:{spec.task}" == name for spec in specs) for name in task.names]
+    most, fewest = max(counts), min(counts)
+    if most == fewest:
+        return
+    if fewest == 0:
+        cure = "look at the latter why it sees none (nvidia-smi, CUDA_VISIBLE_DEVICES)"
+    else:
+        cure = f"start all of them with --num-gpus={fewest}"
+    one, other = (
+        f"worker {index} of {task.num_workers} ({task.addresses[index]}) has {counts[index]}"
+        for index in (counts.index(most), counts.index(fewest))
+    )
+    raise UserError(f"workers need equally many {kind}s, but {one} and {other}; {cure}")
 
 
 @contextlib.contextmanager

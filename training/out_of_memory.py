@@ -15,20 +15,21 @@ _DISK = "no space left"
 
 
 @contextlib.contextmanager
-def suggesting(config: TrainConfig) -> Iterator[None]:
+def suggesting(config: TrainConfig, num_replicas: int = 1) -> Iterator[None]:
     """Within this block, a failed allocation becomes a UserError that says which flag to lower.
 
     It does not see the operating system killing a process that uses too much.
 
     Args:
         config: of the run that the block belongs to.
+        num_replicas: devices that share the minibatch, over all workers.
     """
     try:
         yield
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        raise UserError(advice(config)) from error
+        raise UserError(advice(config, num_replicas)) from error
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -41,10 +42,15 @@ def is_out_of_memory(error: BaseException) -> bool:
     return any(sign in text for sign in _SIGNS)
 
 
-def advice(config: TrainConfig) -> str:
-    """The error's text: which flags to give the next time."""
+def advice(config: TrainConfig, num_replicas: int = 1) -> str:
+    """The error's text: which flags to give the next time.
+
+    Args:
+        config: of the run that ran out of memory.
+        num_replicas: devices that share the minibatch, over all workers.
+    """
     now = config.minibatch_gpu
-    if (smaller := smaller_slice(config.minibatch, now)) is not None:
+    if (smaller := smaller_slice(config.minibatch // num_replicas, now)) is not None:
         return (
             f"out of memory with {now} images at a time; try again with "
             f"--minibatch={config.minibatch} --minibatch-gpu={smaller}, which computes the same "
@@ -63,13 +69,17 @@ def advice(config: TrainConfig) -> str:
     )
 
 
-def smaller_slice(minibatch: int, minibatch_gpu: int) -> int | None:
+def smaller_slice(share: int, minibatch_gpu: int) -> int | None:
     """The largest valid --minibatch-gpu of at most half the present one; None below 1.
 
-    Valid are divisors of the minibatch that are at most 4 or a multiple of 4, the groups of the
+    Valid are divisors of a device's share that are at most 4 or a multiple of 4, the groups of the
     minibatch standard deviation.
+
+    Args:
+        share: images that one device computes per iteration.
+        minibatch_gpu: images at a time now.
     """
     for size in range(minibatch_gpu // 2, 0, -1):
-        if minibatch % size == 0 and (size <= 4 or size % 4 == 0):
+        if share % size == 0 and (size <= 4 or size % 4 == 0):
             return size
     return None

@@ -2,14 +2,17 @@
 
 A snapshot is a pickle of plain data only (docs/architecture.md):
 {"format": "gan-fingerprints", "version": 1, "position": {...}, "networks": {slot: {"class": name,
-"kwargs": {...}, "variables": {name: float32 array}}}}, slots "E", "G", "D", "Gs". Published
-snapshots of the TensorFlow 1 implementation are read as well. Nothing in a file is executed.
+"kwargs": {...}, "variables": {name: float32 array}}}}, slots "E", "G", "D", "Gs". An instance, a
+generator with one fingerprint in its weights, is a snapshot with a PlainGenerator as its only
+network. Published snapshots of the TensorFlow 1 implementation are read as well. Nothing in a file
+is executed.
 """
 
 import inspect
 import math
 import os
 import pickle
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -26,13 +29,19 @@ from training.networks.decoder import Decoder
 from training.networks.discriminator import Discriminator
 from training.networks.generator import Generator
 from training.networks.layers import Network, feature_maps
+from training.networks.plain_generator import PlainGenerator
 from training.networks.table import NETWORKS, build
 
 FORMAT = "gan-fingerprints"
 VERSION = 1
 # Protocol 4 stores arrays as bytes that `safe_pickle` can view in place.
 _PROTOCOL = 4
-_SLOTS = {"E": "Decoder", "G": "Generator", "D": "Discriminator", "Gs": "Generator"}
+_SLOTS = {
+    "E": ("Decoder",),
+    "G": ("Generator",),
+    "D": ("Discriminator",),
+    "Gs": ("Generator", "PlainGenerator"),
+}
 _SHARED_KWARGS = ("resolution", "num_channels", "latent_size", "fingerprint_size")
 _MAX_RESOLUTION = 16384  # pixels
 _MAX_LAYERS = 256
@@ -46,13 +55,13 @@ class Networks:
     E: Decoder | None = None
     G: Generator | None = None
     D: Discriminator | None = None
-    Gs: Generator | None = None
+    Gs: Generator | PlainGenerator | None = None
     position: dict[str, Any] = field(default_factory=dict)  # where training was; "kimg" and more
     where: str = ""  # the file as the user named it
 
     @property
-    def generator(self) -> Generator:
-        """Gs, the average, or else G.
+    def generator(self) -> Generator | PlainGenerator:
+        """Gs, the average, or else G; a `PlainGenerator` where the file is an instance.
 
         Raises:
             UserError: the file holds neither.
@@ -60,6 +69,21 @@ class Networks:
         generator = self.G if self.Gs is None else self.Gs
         if generator is None:
             raise UserError(f"{self.where} holds no generator; name a snapshot that does")
+        return generator
+
+    @property
+    def fingerprinted(self) -> Generator:
+        """The generator, for those who give it fingerprints.
+
+        Raises:
+            UserError: the file holds none, or an instance.
+        """
+        generator = self.generator
+        if isinstance(generator, PlainGenerator):
+            raise UserError(
+                f"{self.where} is an instance: its one fingerprint is part of its weights; name "
+                "the snapshot that it was made from"
+            )
         return generator
 
     @property
@@ -80,7 +104,7 @@ def save_snapshot(
     E: Decoder | None = None,
     G: Generator | None = None,
     D: Discriminator | None = None,
-    Gs: Generator | None = None,
+    Gs: Generator | PlainGenerator | None = None,
     position: dict[str, Any] | None = None,
 ) -> None:
     """Writes networks to `path`, completely or not at all.
@@ -94,26 +118,50 @@ def save_snapshot(
         UserError: no space, no permission or no such folder; the file does not change.
         ValueError: `position` holds something else.
     """
-    networks = {"E": E, "G": G, "D": D, "Gs": Gs}
+    slots: dict[str, Network | None] = {"E": E, "G": G, "D": D, "Gs": Gs}
+    networks = {slot: network_data(n) for slot, n in slots.items() if n is not None}
+    save_networks(path, networks, position)
+
+
+def save_networks(
+    path: str | os.PathLike[str],
+    networks: Mapping[str, NetworkData],
+    position: dict[str, Any] | None = None,
+) -> None:
+    """`save_snapshot` for networks that are data already: no variable is made.
+
+    Args:
+        path: file name, by custom `*.pkl`.
+        networks: by slot; their variables are float32 arrays.
+        position: as in `save_snapshot`.
+
+    Raises:
+        UserError, ValueError: as `save_snapshot`.
+    """
     content = {
         "format": FORMAT,
         "version": VERSION,
         "position": _plain(position or {}),
         "networks": {
             slot: {
-                "class": _class_name(network),
-                "kwargs": _plain(network.kwargs),
-                "variables": {
-                    name: np.asarray(variable.numpy(), np.float32)
-                    for name, variable in network.named_variables().items()
-                },
+                "class": data.class_name,
+                "kwargs": _plain(data.kwargs),
+                "variables": data.variables,
             }
-            for slot, network in networks.items()
-            if network is not None
+            for slot, data in networks.items()
         },
     }
     with open_atomic(path) as file:
         pickle.dump(content, file, protocol=_PROTOCOL)
+
+
+def network_data(network: Network) -> NetworkData:
+    """Class, keyword arguments and values of a network: what a snapshot holds of it."""
+    variables = {
+        name: np.asarray(variable.numpy(), np.float32)
+        for name, variable in network.named_variables().items()
+    }
+    return NetworkData(_class_name(network), network.kwargs, variables)
 
 
 def load_networks(
@@ -170,10 +218,10 @@ def read_snapshot(
     if not isinstance(position, dict) or not networks:
         raise UserError(f"{where} is a snapshot without networks or position; get the file again")
     for slot, data in networks.items():
-        if _SLOTS[slot] != data.class_name:
+        if data.class_name not in _SLOTS[slot]:
             raise UserError(
                 f"{where}: {slot} is a {safe_pickle.printable(data.class_name)}, expected a "
-                f"{_SLOTS[slot]}"
+                f"{' or a '.join(_SLOTS[slot])}"
             )
     return networks, position
 
@@ -189,7 +237,7 @@ def build_network(data: NetworkData, where: str) -> Network:
         UserError: unknown class or keyword, impossible values, or variables that do not fit.
     """
     try:
-        _check_kwargs(data, where)
+        check_kwargs(data, where)
         network = build(data.class_name, data.kwargs)
     except (TypeError, ValueError, ArithmeticError) as error:
         raise UserError(f"{where} cannot be built: {error}") from error
@@ -278,8 +326,12 @@ def _check_agreement(networks: dict[str, Network], where: str) -> None:
             raise UserError(f"{where}: its networks differ in {name} ({shown})")
 
 
-def _check_kwargs(data: NetworkData, where: str) -> None:
-    """Checks keyword arguments before anything is built from them."""
+def check_kwargs(data: NetworkData, where: str) -> None:
+    """Checks class and keyword arguments before anything is built from them.
+
+    Raises:
+        UserError: unknown ones, impossible values, or too few variables for such a network.
+    """
     cls = NETWORKS.get(data.class_name)
     if cls is None:
         raise UserError(
@@ -339,9 +391,10 @@ def _least_values(class_name: str, kwargs: dict[str, Any]) -> float:
 
     stages = range(1, int(kwargs["resolution"]).bit_length() - 1)
     least = sum(9 * nf(stage) ** 2 for stage in stages)
+    if class_name in ("Generator", "PlainGenerator"):
+        least += kwargs["latent_size"] * 16 * nf(1) + kwargs["resolution"] ** 2
     if class_name == "Generator":
         wide, styles = kwargs["mapping_fmaps"], kwargs["dlatent_size"]
-        least += kwargs["latent_size"] * 16 * nf(1) + kwargs["resolution"] ** 2
         if kwargs["mapping_layers"] == 1:
             least += kwargs["fingerprint_size"] * styles
         else:
@@ -349,7 +402,7 @@ def _least_values(class_name: str, kwargs: dict[str, Any]) -> float:
             least += (kwargs["mapping_layers"] - 2) * wide**2
         low, high = kwargs["modulated_min_log2"], kwargs["modulated_max_log2"]
         least += sum(styles * nf(stage) for stage in stages if low <= stage + 1 <= high)
-    else:
+    if class_name in ("Discriminator", "Decoder"):
         outputs = kwargs.get("latent_size", 0) + kwargs.get("fingerprint_size", 0)
         least += 16 * nf(1) * nf(0) + nf(0) * max(outputs, 1)
     return least

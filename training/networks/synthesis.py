@@ -1,7 +1,7 @@
 """Synthesis: latent and styles -> image."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -34,7 +34,8 @@ class Synthesis(tf.Module):
     """StyleGAN2's synthesis network with the latent in place of the learned constant.
 
     The latent enters through a dense layer at 4x4; the styles carry the fingerprint (paper,
-    section 3.2 and figure 2).
+    section 3.2 and figure 2). With `dlatent_size` None no layer is modulated, and there are no
+    styles.
     """
 
     def __init__(
@@ -44,14 +45,14 @@ class Synthesis(tf.Module):
         resolution: int,
         num_channels: int,
         latent_size: int,
-        dlatent_size: int,
+        dlatent_size: int | None,
         fmap_base: int,
         fmap_decay: float,
         fmap_min: int,
         fmap_max: int,
         architecture: str,
-        modulated_min_log2: int,
-        modulated_max_log2: int,
+        modulated_min_log2: int = 0,
+        modulated_max_log2: int = 0,
     ) -> None:
         super().__init__()
         self._shared = variables
@@ -116,15 +117,35 @@ class Synthesis(tf.Module):
         """The noise maps kept in the network, [1,h,w,1] each."""
         return [tf.transpose(noise, [0, 2, 3, 1]) for noise in self.noise]
 
+    def modulated_layers(self) -> Iterator[tuple[int, ModulatedConv]]:
+        """The layers that a style modulates, each with its slot."""
+        for block in self._blocks:
+            slot = 2 * block.log2 - 4  # of Conv1
+            layers = ((slot - 1, block.conv0_up), (slot, block.conv1), (slot + 1, block.to_rgb))
+            for number, layer in layers:
+                if layer is not None and layer.affine is not None:
+                    yield number, layer
+
     def __call__(
-        self, latents: tf.Tensor, styles: tf.Tensor, noise: Sequence[tf.Tensor] | None = None
+        self,
+        latents: tf.Tensor,
+        styles: tf.Tensor | None,
+        noise: Sequence[tf.Tensor] | None = None,
     ) -> tf.Tensor:
-        """[N,Z], [N,L,D], noise maps [N or 1,h,w,1] (None: the stored ones) -> [N,H,W,C]."""
+        """[N,Z], [N,L,D], noise maps [N or 1,h,w,1] (None: the stored ones) -> [N,H,W,C].
+
+        `styles` may be None where nothing is modulated.
+        """
         check_shape(latents, [None, self.latent_size], "latents")
-        check_shape(styles, [None, self.num_slots, self.dlatent_size], "styles")
+        if self.dlatent_size is not None:
+            check_shape(styles, [None, self.num_slots, self.dlatent_size], "styles")
         noise = self.stored_noise() if noise is None else noise
         if len(noise) != len(self.noise_sizes):
             raise ValueError(f"noise: expected {len(self.noise_sizes)} maps, got {len(noise)}")
+
+        def style(slot: int) -> tf.Tensor | None:
+            return None if styles is None else styles[:, slot]
+
         x = self.latent(latents)
         x = tf.reshape(x, [-1, self.latent_channels, 4, 4])  # published weights: channels first
         x = tf.transpose(x, [0, 2, 3, 1])  # [N,4,4,C]
@@ -133,12 +154,12 @@ class Synthesis(tf.Module):
             slot = 2 * block.log2 - 4  # of Conv1
             shortcut = x
             if block.conv0_up is not None:
-                x = block.conv0_up(x, styles[:, slot - 1], noise[slot - 1])
-            x = block.conv1(x, styles[:, slot], noise[slot])
+                x = block.conv0_up(x, style(slot - 1), noise[slot - 1])
+            x = block.conv1(x, style(slot), noise[slot])
             if block.skip is not None:
                 x = (x + block.skip(shortcut)) * (1 / math.sqrt(2))
             if block.to_rgb is not None:
-                rgb = block.to_rgb(x, styles[:, slot + 1])
+                rgb = block.to_rgb(x, style(slot + 1))
                 if image is not None:
                     rgb += upsample_2d(image, RESAMPLE_FILTER, impl=self._shared.impl)
                 image = rgb

@@ -6,11 +6,13 @@ from training.networks.decoder import Decoder
 from training.networks.discriminator import Discriminator
 from training.networks.generator import Generator
 from training.networks.layers import Network
+from training.networks.plain_generator import PlainGenerator
 
 NETWORKS: dict[str, type[Network]] = {
     "Generator": Generator,
     "Discriminator": Discriminator,
     "Decoder": Decoder,
+    "PlainGenerator": PlainGenerator,
 }
 
 
