@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.dataset:
         dataset = open_dataset(args.data_dir, args.dataset, skip_bad_records=args.skip_bad_records)
     context = make_context(
-        generator=networks.generator,
+        generator=networks.fingerprinted,
         decoder=networks.E,
         dataset=dataset,
         minibatch=args.minibatch,

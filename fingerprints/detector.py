@@ -72,7 +72,14 @@ class Detector:
         calibration: None if the model is not calibrated.
     """
 
-    def __init__(self, registry: Registry, model: Model, licensee: str | None = None) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        model: Model,
+        licensee: str | None = None,
+        *,
+        faiss: bool = False,
+    ) -> None:
         """Brings the packed index up to date and reads the calibration.
 
         Args:
@@ -80,9 +87,11 @@ class Detector:
             model: of that registry.
             licensee: compare with this licensee's fingerprints only. That answers "is it X's?" and
                 must have been asked before looking at the image.
+            faiss: search with FAISS (`PackedIndex.with_faiss`).
 
         Raises:
-            UserError: there is no fingerprint to compare with.
+            UserError: there is no fingerprint to compare with, the calibration is that of another
+                decoder, or FAISS is not installed.
         """
         self._registry = registry
         self.model = model
@@ -94,8 +103,15 @@ class Detector:
             raise UserError(
                 f"the registry has no fingerprint of the model {model.model_hash[:12]}; issue one"
             )
+        if faiss:
+            self.index = self.index.with_faiss()
         data = registry.load_calibration(model)
         self.calibration = None if data is None else Calibration.from_bytes(data)
+        if self.calibration and self.calibration.decoder_hash != model.decoder_hash:
+            raise UserError(
+                f"the calibration of the model {model.model_hash[:12]} is that of another decoder; "
+                "calibrate again"
+            )
         self._nulls: dict[int, ForeignNull] = {}  # by the number of images in a pool
 
     def judge(self, logits: np.ndarray, fpr: float = FPR) -> Finding:

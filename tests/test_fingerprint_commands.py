@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 from PIL import Image
 
@@ -14,8 +15,11 @@ import run_fingerprints
 import run_generator
 from dnnlib.errors import UserError
 from fingerprints.bits import parse_fingerprint
+from fingerprints.calibration import Calibration
 from fingerprints.detection import match_pvalue
+from fingerprints.detector import Detector
 from fingerprints.registry import Registry
+from fingerprints.search import PackedIndex
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = ROOT / "models" / "emoji-32.pkl"  # 32 bits
@@ -186,6 +190,26 @@ def test_attribute_ranks_candidates(capsys, place):
     assert summary["summary"]["images_per_second"] > 0
 
 
+def test_faiss_finds_the_same(capsys, place, monkeypatch):
+    arguments = ["attribute", *flags(place), pictures(place, "bell")]
+    plain = run_json(capsys, *arguments)[:-1]
+    used = []
+    search = PackedIndex.with_faiss
+    monkeypatch.setattr(PackedIndex, "with_faiss", lambda self: used.append(1) or search(self))
+    assert run_json(capsys, *arguments, "--faiss")[:-1] == plain
+    assert used == [1]
+
+
+def test_a_calibration_of_another_decoder_is_refused(place, tmp_path):
+    with Registry.create(str(tmp_path / "other.db")) as registry:
+        model = registry.add_model("ab" * 32, "cd" * 32, NUM_BITS, "other")
+        registry.reserve(model, [("acme", "")], min_distance=1)
+        wrong = Calibration.from_logits("ef" * 32, np.zeros([30, NUM_BITS]))
+        registry.save_calibration(model, wrong.to_bytes(), 30)
+        with pytest.raises(UserError, match="is that of another decoder; calibrate again"):
+            Detector(registry, model)
+
+
 def test_bad_files_do_not_stop_the_batch(capsys, place, tmp_path):
     (tmp_path / "empty.png").write_bytes(b"")
     with pytest.raises(UserError, match="1 of 2 images could not be read"):
@@ -214,6 +238,28 @@ def test_manifests_are_checked(capsys, place, tmp_path):
     with pytest.raises(UserError, match="1 of 1 manifests are not valid"):
         run(capsys, "verify-manifest", key, f"--instance={swapped}", manifests[0])
     assert "BAD" in capsys.readouterr().out
+
+
+def test_other_formats(capsys, place, tmp_path):
+    """The same fingerprint in a SavedModel and in ONNX; the manifests are those of these files."""
+    results = [
+        json.loads(line)
+        for line in run(
+            capsys, *issue_arguments(place, "--licensee=acme", "--format=onnx,savedmodel",
+                                     f"--result-dir={tmp_path}", "--json")
+        ).splitlines()
+    ]  # fmt: skip
+    assert [Path(r["file"]).name for r in results] == ["acme.onnx", "acme.savedmodel"]
+    key = f"--public-key={place / 'signing.key.pub'}"
+    checked = run_json(capsys, "verify-manifest", key, *(r["manifest"] for r in results))
+    assert [c["file_format"] for c in checked] == ["onnx", "savedmodel"]
+    session = onnxruntime.InferenceSession(results[0]["file"])
+    latents = np.random.default_rng(0).standard_normal([4, 16], np.float32)
+    (pixels,) = session.run(["pixels"], {"latents": latents})
+    for number, image in enumerate(pixels):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+    *verdicts, _ = run_json(capsys, "verify", *flags(place), tmp_path / "*.png")
+    assert [v["licensee"] for v in verdicts] == ["acme"] * 4
 
 
 def test_issuing_again_gives_the_same_file(capsys, place):
@@ -251,6 +297,7 @@ def test_calibration_and_the_rest_of_life(capsys, place, foreign):
     table = list(csv.DictReader(run(capsys, "export", registry, "--include-bits").splitlines()))
     assert len(table) == 3
     assert len(table[0]["fingerprint"]) == NUM_BITS // 4
+    assert len(json.loads(run(capsys, "export", registry, "--json"))) == 3
     run(capsys, "export", registry, "--format=json", f"--out={place / 'export.json'}")
     assert "fingerprint" not in json.loads((place / "export.json").read_text())[0]
 

@@ -17,6 +17,7 @@ from metrics.sampling import make_context
 from tests import made_up_inception
 from training.networks.decoder import Decoder
 from training.networks.generator import Generator
+from training.networks.plain_generator import PlainGenerator
 from training.snapshot import save_snapshot
 
 REFERENCE = Path(__file__).parent / "data" / "reference"
@@ -190,6 +191,7 @@ def test_bit_accuracy_needs_no_data(
         (["--metrics=fud1k", "--network=missing.pkl"], "unknown metric 'fud1k'"),
         (["--metrics=none", f"--network={NETWORK}"], "nothing to do"),
         (["--metrics=swd1k", "--network=missing.pkl"], "missing.pkl"),
+        (["--metrics=watermark_accuracy_1k", "--network=INSTANCE"], "is an instance: its one"),
         (["--metrics=swd1k", f"--network={NETWORK}"], "needs real images"),
         (["--metrics=swd1k", f"--network={NETWORK}", DATA[0], "--dataset=gone"], "gone"),
         (
@@ -203,6 +205,9 @@ def test_bit_accuracy_needs_no_data(
     ],
 )
 def test_errors_come_before_any_work(tmp_path: Path, flags: list[str], message: str) -> None:
+    instance = tmp_path / "instance.pkl"
+    save_snapshot(instance, Gs=PlainGenerator(resolution=4, fmap_base=16, seed=0))
+    flags = [flag.replace("INSTANCE", str(instance)) for flag in flags]
     with pytest.raises(UserError, match=message):
         run_metrics.main([*flags, f"--result-dir={tmp_path / 'results'}"])
     assert not (tmp_path / "results").exists()

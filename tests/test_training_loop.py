@@ -38,6 +38,7 @@ from training.config import (
 from training.dataset import open_dataset
 from training.dataset_writer import DatasetWriter
 from training.networks.generator import Generator
+from training.networks.plain_generator import PlainGenerator
 from training.run import Run
 from training.snapshot import load_networks, save_snapshot
 
@@ -455,6 +456,12 @@ def test_resume_from_another_architecture(
     assert str(error.value).startswith(f"--resume-pkl={snapshot}: ")
     assert "\n" not in str(error.value)
     assert not result_dir.exists()
+
+
+def test_resume_from_an_instance(data_dir: Path, tmp_path: Path) -> None:
+    save_snapshot(tmp_path / "a.pkl", Gs=PlainGenerator(resolution=8, fmap_base=16, seed=0))
+    with pytest.raises(UserError, match="a.pkl is an instance: its one fingerprint is part"):
+        run_training.main(arguments(data_dir, f"--resume-pkl={tmp_path / 'a.pkl'}", "--dry-run"))
 
 
 def test_resume_from_a_published_snapshot_that_fits_no_preset() -> None:

@@ -151,9 +151,10 @@ class Run:
     def _resume(self, name: str) -> None:
         """Starts from the weights of a snapshot, and from its position if it says one."""
         found = load_networks(name)
+        average = found.fingerprinted
         pairs = {
-            "G": (self.networks.G, found.G or found.Gs),
-            "Gs": (self.networks.Gs, found.Gs or found.G),
+            "G": (self.networks.G, found.G or average),
+            "Gs": (self.networks.Gs, average),
             "D": (self.networks.D, found.D),
             "E": (self.networks.E, found.E),
         }

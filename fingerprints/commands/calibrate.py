@@ -58,7 +58,7 @@ def calibrate(args: argparse.Namespace) -> None:
     from fingerprints.calibration import MIN_INDEPENDENT, Calibration
     from training.snapshot import load_networks, read_snapshot
 
-    model_hash, decoder_hash = hashes_of(read_snapshot(args.network)[0])
+    model_hash, decoder_hash = hashes_of(read_snapshot(args.network)[0], args.network)
     network = load_networks(args.network, only="decoder").decoder
     registry = open_registry(args, create=True)
     assert decoder_hash is not None

@@ -201,6 +201,10 @@ def issue(args: argparse.Namespace) -> None:
     elif args.payload_key is None:
         raise UserError("--payload needs --payload-key; make one with keygen --kind=payload")
     signing_key = load_signing_key(args.key)
+    if "onnx" in args.format:
+        from training.export import import_onnx
+
+        import_onnx()  # what is missing shall be said before anything is reserved
     folder = Path(args.result_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -210,7 +214,7 @@ def issue(args: argparse.Namespace) -> None:
     from fingerprints.baking import Baker, hashes_of
     from training.snapshot import load_networks, read_snapshot
 
-    model_hash, decoder_hash = hashes_of(read_snapshot(args.network)[0])
+    model_hash, decoder_hash = hashes_of(read_snapshot(args.network)[0], args.network)
     if model_hash is None or decoder_hash is None:
         raise UserError(
             f"--network={args.network} must hold a generator and its decoder, which reads the "
@@ -286,7 +290,7 @@ class _Writer:
         self._baker = baker
         self._folder = folder
         self._formats = formats
-        self._onnx: Any = None
+        self._exporters: dict[str, Any] = {}
 
     def write(self, order: _Order) -> Iterator[tuple[str, Path, str]]:
         """Yields format, path and hash of every file."""
@@ -301,17 +305,18 @@ class _Writer:
     def _write_one(self, name: str, data: "NetworkData", path: Path) -> None:
         from dnnlib.atomic import remove_folder
         from fingerprints.baking import write_instance
-        from training import export
+        from training.export import OnnxExporter, SavedModelExporter
 
         if name == "pkl":
             write_instance(path, data)
-        elif name == "onnx":
-            if self._onnx is None:
-                self._onnx = export.OnnxExporter(data)
-            self._onnx.write(data, path)
-        else:
+            return
+        if name not in self._exporters:
+            self._exporters[name] = {"onnx": OnnxExporter, "savedmodel": SavedModelExporter}[name](
+                data
+            )
+        if name == "savedmodel":
             remove_folder(path)  # of an earlier call; a folder cannot be replaced in one step
-            export.export_saved_model(data, path)
+        self._exporters[name].write(data, path)
 
 
 def _finish(

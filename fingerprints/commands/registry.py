@@ -39,7 +39,9 @@ def add(commands: "Commands[cli.ArgumentParser]") -> None:
         commands, "export", "write the registry's contents as CSV or JSON", export,
         "Without --include-bits the fingerprints themselves stay out.",
     )  # fmt: skip
-    parser.add_argument("--format", choices=("csv", "json"), default="csv", help="(default: csv)")
+    parser.add_argument(
+        "--format", choices=("csv", "json"), help="(default: csv, or json with --json)"
+    )
     parser.add_argument("--out", metavar="FILE", help="(default: standard output)")
     parser.add_argument(
         "--include-bits", action="store_true", help="the fingerprints as well, in hex"
@@ -59,8 +61,7 @@ def _add(
     parser = commands.add_parser(name, help=help_text, description=description or help_text)
     parser.set_defaults(function=function, needs_tensorflow=False)
     add_registry(parser)
-    if name != "export":
-        add_json(parser)
+    add_json(parser)
     parser.add_verbose()
     return parser
 
@@ -128,7 +129,7 @@ def export(args: argparse.Namespace) -> None:
     from fingerprints.registry_export import export_text
 
     rows = _rows(args, include_bits=args.include_bits)
-    text = export_text(rows, args.format)
+    text = export_text(rows, args.format or ("json" if args.json else "csv"))
     if args.out is None:
         sys.stdout.write(text)
         return

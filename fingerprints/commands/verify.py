@@ -70,6 +70,11 @@ def add(commands: "Commands[cli.ArgumentParser]") -> None:
             help="images of one argument (a folder, a pattern) come from one source and get one "
             "verdict together",
         )
+        parser.add_argument(
+            "--faiss",
+            action="store_true",
+            help="search with FAISS, on all cores, for many millions of fingerprints",
+        )
         if name == "verify":
             parser.add_argument(
                 "--licensee",
@@ -119,7 +124,7 @@ def _run(args: argparse.Namespace, top: int) -> None:
     from training.snapshot import load_networks, read_snapshot
 
     level = per_image_level(args.fpr, args.fwer, num_sources)
-    model_hash, decoder_hash = hashes_of(read_snapshot(args.network)[0])
+    model_hash, decoder_hash = hashes_of(read_snapshot(args.network)[0], args.network)
     network = load_networks(args.network, only="decoder").decoder
     assert decoder_hash is not None
     if args.payload_key is not None:
@@ -163,7 +168,7 @@ def _judge_by_registry(
 
     registry = open_registry(args)
     model = registry.find_model(decoder_hash)
-    detector = Detector(registry, model, args.licensee)
+    detector = Detector(registry, model, args.licensee, faiss=args.faiss)
     if detector.calibration is None:
         print(
             "not calibrated: p is exact for fingerprints drawn at random, but says nothing of "

@@ -264,8 +264,13 @@ class ModulatedConv(tf.Module):
         self.noise_strength = variables.zeros(f"{scope}/noise_strength", []) if noise else None
         self.bias = variables.zeros(f"{scope}/bias", [fan_out])
 
-    def __call__(self, x: tf.Tensor, style: tf.Tensor, noise: tf.Tensor | None = None) -> tf.Tensor:
-        """[N,H,W,I], style [N,D], noise [N or 1,H',W',1] -> [N,H',W',O]."""
+    def __call__(
+        self, x: tf.Tensor, style: tf.Tensor | None, noise: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """[N,H,W,I], style [N,D], noise [N or 1,H',W',1] -> [N,H',W',O].
+
+        `style` may be None where the layer is a plain convolution.
+        """
         w = self.weight * self.scale  # [k,k,I,O]
         if self.affine is not None:
             s = self.affine(style) + 1  # [N,I]
