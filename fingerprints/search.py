@@ -7,7 +7,8 @@ of the decided bits chooses candidates, the likelihood of the logits decides amo
 
 import os
 import struct
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,10 +20,12 @@ from fingerprints.bits import pack_bits, unpack_bits
 from fingerprints.detection import decide_bits
 
 MAX_BITS = 4096
-_HEADER = struct.Struct("<8sIIQ")  # magic, version, number of bits, number of fingerprints
+# Magic, version, number of bits, CRC-32 of all that follows, number of fingerprints.
+_HEADER = struct.Struct("<8sHHIQ")
 _MAGIC = b"GANFPIDX"
-_VERSION = 1
+_VERSION = 2
 _BLOCK = 32_768  # fingerprints at a time, so that buffers stay in the processor's cache
+_PIECE = 2**20  # bytes read or compared at a time: enough to be fast, little beside the index
 _NUM_CANDIDATES = 256  # that the likelihood decides among
 
 
@@ -75,10 +78,10 @@ class PackedIndex:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> "PackedIndex":
-        """Maps a file of `write_index`.
+        """Maps a file of `write_index`; all of it is read once, for its checksum.
 
         Raises:
-            UserError: it cannot be read, or is not such a file.
+            UserError: it cannot be read, is not such a file, or has changed since it was written.
         """
         where = os.fspath(path)
         try:
@@ -87,17 +90,19 @@ class PackedIndex:
                 size = os.fstat(file.fileno()).st_size
                 if len(header) < _HEADER.size or not header.startswith(_MAGIC):
                     raise UserError(f"{where} is no index of fingerprints; delete it")
-                _, version, num_bits, count = _HEADER.unpack(header)
+                _, version, num_bits, checksum, count = _HEADER.unpack(header)
                 num_words = -(-num_bits // 64)
                 if version != _VERSION or not 1 <= num_bits <= MAX_BITS:
                     raise UserError(f"{where} is an index of another version; delete it")
-                if size != _HEADER.size + 8 * count * (1 + num_words):
+                is_whole = size == _HEADER.size + 8 * count * (1 + num_words)
+                if not is_whole or checksum != _checksum(iter(lambda: file.read(_PIECE), b"")):
                     raise UserError(f"{where} is damaged; delete it")
                 if count == 0:
                     return cls.from_arrays(
                         np.zeros(0, np.int64), np.zeros([0, num_words], "<u8"), num_bits
                     )
-                values = np.memmap(file, "<u8", "r", offset=_HEADER.size)
+                # As a plain array: slices of np.memmap cost more, and the file stays mapped.
+                values = np.asarray(np.memmap(file, "<u8", "r", offset=_HEADER.size))
         except OSError as error:
             raise UserError(f"cannot read {where}: {error.strerror}; delete it") from error
         ids, columns = values[:count].view("<i8"), values[count:].reshape(num_words, count)
@@ -105,6 +110,8 @@ class PackedIndex:
 
     def with_faiss(self) -> "PackedIndex":
         """The same index with FAISS as the prefilter; it holds a copy of the bits in memory.
+
+        Of fingerprints as near as the last candidate FAISS takes any, not all.
 
         Raises:
             UserError: FAISS is not installed.
@@ -152,34 +159,26 @@ class PackedIndex:
 
     def distances(self, word: np.ndarray) -> np.ndarray:
         """Hamming distances to packed bits uint64 [W], in bits: uint8 or uint16 [N]."""
-        num_all = len(self)
-        found = np.empty(num_all, np.uint8 if self.num_bits < 256 else np.uint16)
-        different = np.empty(_BLOCK, np.uint64)
-        counted = np.empty(_BLOCK, np.uint8)
-        for start in range(0, num_all, _BLOCK):
-            stop = min(start + _BLOCK, num_all)
-            out = found[start:stop]
-            x, c = different[: stop - start], counted[: stop - start]
-            for index, column in enumerate(self._columns):
-                np.bitwise_xor(column[start:stop], word[index], out=x)
-                np.bitwise_count(x, out=c)
-                if index == 0:
-                    out[:] = c
-                else:
-                    np.add(out, c, out=out)
+        found = np.empty(len(self), self._count_type)
+        scratch = _Scratch.make()
+        for block in _blocks(len(self), _BLOCK):
+            scratch.count(self._columns[:, block], word, out=found[block])
         return found
 
     def nearest(self, word: np.ndarray, k: int) -> np.ndarray:
         """Rows of all fingerprints that are not farther than the k-th nearest, ascending."""
         found = self.distances(word)
+        blocks = list(_blocks(len(self), _PIECE))  # so that nothing of length N is made but `found`
         low, high = int(found.min()), self.num_bits
         while low < high:  # the smallest radius with k of them
             radius = (low + high) // 2
-            if np.count_nonzero(found <= radius) >= k:
+            if sum(np.count_nonzero(found[block] <= radius) for block in blocks) >= k:
                 high = radius
             else:
                 low = radius + 1
-        return np.flatnonzero(found <= low)
+        return np.concatenate(
+            [block.start + np.flatnonzero(found[block] <= low) for block in blocks]
+        )
 
     def max_matches(self, bits: np.ndarray) -> np.ndarray:
         """Most matching bits with any fingerprint: bits [M,B] of 0 and 1 -> int64 [M].
@@ -190,9 +189,53 @@ class PackedIndex:
         if len(self) == 0 or bits.ndim != 2 or bits.shape[1] != self.num_bits:
             raise ValueError(f"no matches of {bits.shape} with {len(self)} of {self.num_bits} bits")
         words = pack_bits(np.asarray(bits, np.uint8))
-        return np.array(
-            [self.num_bits - int(self.distances(word).min()) for word in words], np.int64
-        )
+        least = np.full(len(bits), self.num_bits, np.int64)
+        scratch = _Scratch.make()
+        found = np.empty(min(_BLOCK, len(self)), self._count_type)
+        for block in _blocks(len(self), _BLOCK):
+            columns = self._columns[:, block]
+            out = found[: columns.shape[1]]
+            for image, word in enumerate(words):  # all images while the block is in the cache
+                scratch.count(columns, word, out)
+                least[image] = min(least[image], out.min())
+        return self.num_bits - least
+
+    @property
+    def _count_type(self) -> type[np.unsignedinteger]:
+        return np.uint8 if self.num_bits < 256 else np.uint16
+
+
+@dataclass(frozen=True)
+class _Scratch:
+    """Buffers for the distances of a block."""
+
+    different: np.ndarray  # uint64 [_BLOCK]
+    counted: np.ndarray  # uint8 [_BLOCK]
+
+    @classmethod
+    def make(cls) -> "_Scratch":
+        return cls(np.empty(_BLOCK, np.uint64), np.empty(_BLOCK, np.uint8))
+
+    def count(self, columns: np.ndarray, word: np.ndarray, out: np.ndarray) -> None:
+        """Hamming distances of columns [W,n] to a word [W], into out [n]."""
+        different, counted = self.different[: len(out)], self.counted[: len(out)]
+        out.fill(0)
+        for column, part in zip(columns, word, strict=True):
+            np.bitwise_xor(column, part, out=different)
+            np.bitwise_count(different, out=counted)
+            np.add(out, counted, out=out)
+
+
+def _blocks(length: int, size: int) -> Iterator[slice]:
+    for start in range(0, length, size):
+        yield slice(start, min(start + size, length))
+
+
+def _checksum(pieces: Iterable[bytes]) -> int:
+    value = 0
+    for piece in pieces:
+        value = zlib.crc32(piece, value)
+    return value
 
 
 class _Faiss:
@@ -232,14 +275,17 @@ def write_index(
     Raises:
         UserError: it cannot be written.
     """
-    num_words = -(-num_bits // 64)
     kept = [(np.asarray(ids, "<i8"), np.asarray(words, "<u8")) for ids, words in blocks]
     count = sum(len(ids) for ids, _ in kept)
+
+    def pieces() -> Iterator[bytes]:
+        for ids, _ in kept:
+            yield ids.tobytes()
+        for column in range(-(-num_bits // 64)):
+            for _, words in kept:
+                yield words[:, column].tobytes()
+
     with open_atomic(path) as file:
         os.fchmod(file.fileno(), 0o600)
-        file.write(_HEADER.pack(_MAGIC, _VERSION, num_bits, count))
-        for ids, _ in kept:
-            file.write(ids.tobytes())
-        for column in range(num_words):
-            for _, words in kept:
-                file.write(words[:, column].tobytes())
+        file.write(_HEADER.pack(_MAGIC, _VERSION, num_bits, _checksum(pieces()), count))
+        file.writelines(pieces())

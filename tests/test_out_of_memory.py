@@ -75,9 +75,9 @@ def test_slices_are_those_of_a_device() -> None:
 
 def test_advice_where_slices_end() -> None:
     small = {"minibatch": 8, "minibatch_gpu": 1}
-    assert "(--config=config-e)" in advice(config_of("config-f", **small))
-    assert "(--config=config-tiny)" in advice(config_of("config-e-Gskip-Dresnet", **small))
-    tiny = advice(config_of("config-tiny", **small))
+    assert "(--config=config-e)" in advice(config_of("config-f", **small), 1)
+    assert "(--config=config-tiny)" in advice(config_of("config-e-Gskip-Dresnet", **small), 1)
+    tiny = advice(config_of("config-tiny", **small), 1)
     assert "--config" not in tiny
     assert "use a data set of a lower resolution" in tiny
 
@@ -102,7 +102,7 @@ def test_failed_allocations(error: Exception) -> None:
     assert is_out_of_memory(error)
     with (
         pytest.raises(UserError, match=r"--minibatch=8 --minibatch-gpu=4,") as found,
-        suggesting(config_of()),
+        suggesting(config_of(), 1),
     ):
         raise error
     assert found.value.__cause__ is error
@@ -121,7 +121,7 @@ def test_failed_allocations(error: Exception) -> None:
     ids=["disk", "tensorflow", "ours", "user", "interrupt"],
 )
 def test_other_errors_pass(error: BaseException) -> None:
-    with pytest.raises(type(error)) as found, suggesting(config_of()):
+    with pytest.raises(type(error)) as found, suggesting(config_of(), 1):
         raise error
     assert found.value is error
 

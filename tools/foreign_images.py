@@ -61,7 +61,7 @@ are measured here, not passed on:
   npm pack emoji-datasource-twitter@16.0.0    Twemoji, CC-BY 4.0
   npm pack @lobehub/fluent-emoji-3d@1.1.0     Fluent Emoji, MIT
   npm pack famfamfam-silk@1.0.0               CC-BY 2.5
-  npm pack famfamfam-flags@1.0.0              free for any use
+  npm pack famfamfam-flags@1.0.0              MIT, says the package
   npm pack cryptocurrency-icons@0.18.1        CC0
   pip install --no-deps --target=python scikit-image==0.26.0 scikit-learn==1.9.1 matplotlib==3.11.2
                                               public domain, CC0 or CC-BY, as said in the packages

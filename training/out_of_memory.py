@@ -15,7 +15,7 @@ _DISK = "no space left"
 
 
 @contextlib.contextmanager
-def suggesting(config: TrainConfig, num_replicas: int = 1) -> Iterator[None]:
+def suggesting(config: TrainConfig, num_replicas: int) -> Iterator[None]:
     """Within this block, a failed allocation becomes a UserError that says which flag to lower.
 
     It does not see the operating system killing a process that uses too much.
@@ -42,7 +42,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return any(sign in text for sign in _SIGNS)
 
 
-def advice(config: TrainConfig, num_replicas: int = 1) -> str:
+def advice(config: TrainConfig, num_replicas: int) -> str:
     """The error's text: which flags to give the next time.
 
     Args:
@@ -57,7 +57,7 @@ def advice(config: TrainConfig, num_replicas: int = 1) -> str:
             "minibatch in smaller slices"
         )
     smaller_config = "config-tiny" if config.config.startswith("config-e") else "config-e"
-    if config.config == "config-tiny":
+    if config.config.startswith("config-tiny"):
         cure = "use a data set of a lower resolution"
     else:
         cure = (

@@ -46,7 +46,7 @@ def train(run: Run, run_dir: Path) -> None:
         keeper = Keeper(run, log, run_dir, start)
         if not keeper.resumed:
             run.grids.save_reals(run.dataset, run_dir)
-            with suggesting(config):
+            with suggesting(config, devices.num_replicas):
                 run.grids.save(run_dir, "init")
         with run.dataset.batches(
             config.minibatch,
@@ -61,7 +61,7 @@ def train(run: Run, run_dir: Path) -> None:
                     continue
                 if run.is_done:
                     break
-                with suggesting(config):
+                with suggesting(config, devices.num_replicas):
                     keeper.statistics.add(run.train_iteration(batches))
                 log.progress(run.kimg, keeper.statistics)
                 if keeper.tick.is_due(run.num_images):
