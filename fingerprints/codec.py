@@ -6,6 +6,7 @@ key. Whether an image carries a payload at all is decided by a p-value, never by
 is always the nearest one.
 """
 
+import functools
 import hashlib
 import zlib
 from dataclasses import dataclass
@@ -18,8 +19,28 @@ from fingerprints.detection import decide_bits, match_pvalue
 
 VERSION = 1
 _VERSION_BITS = 4
-# Length n, message bits k, correctable errors t, checksum bits.
-_CODES = ((31, 16, 3, 8), (63, 36, 5, 16), (127, 50, 13, 16), (255, 91, 25, 16))
+_KEY_BYTES = 32
+
+
+@dataclass(frozen=True)
+class _Parameters:
+    """Of a primitive, narrow-sense BCH code."""
+
+    length: int  # n = 2**m - 1
+    message_bits: int  # k
+    num_correctable: int  # t
+    crc_bits: int
+    polynomial: int  # primitive, of degree m, as bits; it settles which words there are
+
+
+# About a tenth of the bits may be wrong. From 255 bits on a number of 64 bits fits.
+_CODES = (
+    _Parameters(31, 16, 3, 8, 0b100101),
+    _Parameters(63, 36, 5, 16, 0b1000011),
+    _Parameters(127, 50, 13, 16, 0b10001001),
+    _Parameters(255, 91, 25, 16, 0b100011101),
+    _Parameters(511, 85, 63, 16, 0b1000010001),
+)
 
 
 @dataclass(frozen=True)
@@ -43,16 +64,23 @@ class PayloadCode:
 
     Raises:
         UserError: there are too few bits, or galois is not installed.
+        ValueError: the key has another length.
     """
 
     def __init__(self, num_bits: int, key: bytes, model_hash: str) -> None:
-        fitting = [code for code in _CODES if code[0] <= num_bits]
+        if len(key) != _KEY_BYTES:  # one length: then key and hash cannot run into each other
+            raise ValueError(f"expected a key of {_KEY_BYTES} bytes, got {len(key)}")
+        fitting = [code for code in _CODES if code.length <= num_bits]
         if not fitting:
-            raise UserError(f"payload mode needs at least {_CODES[0][0]} bits, not {num_bits}")
+            raise UserError(f"payload mode needs at least {_CODES[0].length} bits, not {num_bits}")
+        chosen = fitting[-1]
         self.num_bits = num_bits
-        self._length, self._message_bits, self.num_correctable, self._crc_bits = fitting[-1]
-        self.payload_bits = self._message_bits - _VERSION_BITS - self._crc_bits
-        self._code = _make_code(self._length, self._message_bits)
+        self.num_correctable = chosen.num_correctable
+        self.payload_bits = chosen.message_bits - _VERSION_BITS - chosen.crc_bits
+        self._length = chosen.length
+        self._message_bits = chosen.message_bits
+        self._crc_bits = chosen.crc_bits
+        self._code = _make_code(chosen)
         stream = hashlib.shake_256(b"fingerprint mask" + key + model_hash.encode())
         octets = np.frombuffer(stream.digest(-(-num_bits // 8)), np.uint8)
         self._mask = np.unpackbits(octets, count=num_bits)
@@ -76,7 +104,7 @@ class PayloadCode:
         return padded ^ self._mask
 
     def decode(self, logits: np.ndarray) -> PayloadResult:
-        """Reads the logits [B] of an image.
+        """Reads the logits [B] of an image, or decided bits [B] of 0 and 1.
 
         The p-value counts all bits against the word of the payload that was found, and corrects for
         the number of all possible payloads. Take it for present where that is at most the rate that
@@ -107,14 +135,22 @@ class PayloadCode:
         return zlib.crc32(head.to_bytes(16, "big")) & (2**self._crc_bits - 1)
 
 
-def _make_code(length: int, message_bits: int) -> Any:
+@functools.cache
+def _make_code(chosen: _Parameters) -> Any:
+    """The code; the first word that is decoded takes seconds, since galois compiles for it."""
     try:
         import galois
     except ImportError as error:
         raise UserError(
             "payload mode needs galois; run: pip install -r requirements/payload.txt"
         ) from error
-    return galois.BCH(length, message_bits)
+    # What makes the code needs few operations: compiling them first would take far longer.
+    field = galois.GF(
+        chosen.length + 1, irreducible_poly=chosen.polynomial, compile="python-calculate"
+    )
+    code = galois.BCH(chosen.length, chosen.message_bits, alpha=2, c=1, extension_field=field)
+    field.compile("auto")
+    return code
 
 
 def _to_bits(number: int, num_bits: int) -> np.ndarray:

@@ -59,8 +59,12 @@ def test_likelihood_decides_among_equally_near(monkeypatch):
     logits = np.array([5.0, 5.0, 5.0, 5.0, 0.1, 0.1])  # decided: all ones
     assert [c.id for c in index.search(logits)] == [1, 2]
     assert [c.id for c in index.search(logits[::-1])] == [2, 1]
-    # Equal scores: who was registered first.
+    # Equal scores: more matches (a logit of 0 counts as bit 0), then who was registered first.
     assert [c.id for c in index.search(np.ones(6))] == [1, 2]
+    bits = np.array([[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0]], np.uint8)
+    index = PackedIndex.from_arrays(np.array([1, 2]), pack_bits(bits), 6)
+    found = index.search(np.array([1.0, 1.0, 1.0, 1.0, 0.0, 0.0]))
+    assert [(c.id, c.matches, c.score) for c in found] == [(2, 6, 4.0), (1, 4, 4.0)]
 
 
 def test_as_many_as_there_are():
@@ -70,6 +74,22 @@ def test_as_many_as_there_are():
     assert empty.search(np.ones(16)) == []
     with pytest.raises(ValueError, match="no matches"):
         empty.max_matches(np.ones([1, 16], np.uint8))
+
+
+@pytest.mark.parametrize("num_bits", [1, 10, 63, 65, 255, 256, 512])
+def test_candidates_are_all_that_are_as_near_as_the_last(monkeypatch, num_bits):
+    """Whatever the sizes of blocks and of pieces."""
+    monkeypatch.setattr(search, "_BLOCK", 64)
+    monkeypatch.setattr(search, "_PIECE", 100)
+    bits, index = make(997, num_bits)
+    query = np.random.default_rng(5).integers(0, 2, num_bits, dtype=np.uint8)
+    distances = np.sum(bits != query, axis=1)
+    for k in (1, 5, 256, 997):
+        expected = np.flatnonzero(distances <= np.sort(distances)[k - 1])
+        found = index.nearest(pack_bits(query[None])[0], k)
+        np.testing.assert_array_equal(found, expected)
+    best = [np.max(np.sum(bits == row, axis=1)) for row in (query, 1 - query)]
+    np.testing.assert_array_equal(index.max_matches(np.stack([query, 1 - query])), best)
 
 
 def test_file_round_trip(tmp_path):
@@ -96,7 +116,10 @@ def test_file_round_trip(tmp_path):
         (lambda data: b"", "is no index of fingerprints"),
         (lambda data: b"x" * 100, "is no index of fingerprints"),
         (lambda data: data[:8] + b"\x09" + data[9:], "is an index of another version"),
-        (lambda data: data[:12] + b"\0\0\0\0" + data[16:], "is an index of another version"),
+        (lambda data: data[:10] + b"\0\0" + data[12:], "is an index of another version"),
+        (lambda data: data[:12] + b"\0\0\0\0" + data[16:], "is damaged; delete it"),
+        (lambda data: data[:-1] + bytes([data[-1] ^ 4]), "is damaged; delete it"),
+        (lambda data: data[:24] + bytes([data[24] ^ 1]) + data[25:], "is damaged; delete it"),
     ],
 )
 def test_damaged_files(tmp_path, damage, complaint):

@@ -142,7 +142,8 @@ def audit(args: argparse.Namespace) -> None:
     """The command `audit`."""
     result = open_registry(args).audit([] if args.head is None else [args.head])
     values = {"problems": result.problems, "events": result.num_events, "head": result.head}
-    text = "\n".join([*result.problems, f"{result.num_events} events, head {result.head}"])
+    count = f"{result.num_events} events, head {result.head}"
+    text = "\n".join([*result.problems, count] if result.problems else [f"all agree: {count}"])
     emit(args, values, text)
     if result.problems:
         raise UserError(f"--registry={args.registry}: {len(result.problems)} problems, see above")
