@@ -4,6 +4,7 @@ For services: make a `Detector` once, give it the logits of images (`training.de
 turns uint8 images into logits), get findings.
 """
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -217,14 +218,17 @@ def open_index(registry: Registry, model: Model) -> PackedIndex:
     prefix = f"{registry.id}-{model.model_hash[:16]}"
     # Fingerprints are only ever added, so their number tells whether a file is up to date.
     path = folder / f"{prefix}-{count}.idx"
-    if not path.is_file():
-        try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            os.chmod(folder, 0o700)
-        except OSError as error:
-            raise write_error(folder, error) from error
-        write_index(path, registry.packed(model), model.num_bits)
-        _remove_older(folder, prefix, path)
+    if path.is_file():
+        # One that is damaged or of an earlier version is like any cached file: written anew.
+        with contextlib.suppress(UserError):
+            return PackedIndex.open(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.chmod(folder, 0o700)
+    except OSError as error:
+        raise write_error(folder, error) from error
+    write_index(path, registry.packed(model), model.num_bits)
+    _remove_older(folder, prefix, path)
     return PackedIndex.open(path)
 
 

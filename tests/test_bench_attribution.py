@@ -31,3 +31,32 @@ def test_words_have_no_bits_too_many() -> None:
     bits = np.unpackbits(words.view(np.uint8).reshape(1000, 8), axis=1)
     assert not bits[:, 32:].any()
     assert bits[:, :32].mean() == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "peaks", "exact", "independent", "missed"),
+    [
+        (0.01, (4.0, 4.0), 0.999, 0.985, []),
+        (0.011, (1.0, 1.0), 1.0, 1.0, ["at most 10 ms/image"]),
+        (0.001, (1.0, 4.1), 1.0, 1.0, ["at most 4 GiB for the large index, written and searched"]),
+        (0.001, (4.1, 1.0), 1.0, 1.0, ["at most 4 GiB for the large index, written and searched"]),
+        (0.001, (1.0, 1.0), 0.998, 1.0, ["first at 26 wrong bits: 0.999 at least"]),
+        (0.001, (1.0, 1.0), 1.0, 0.984, ["first at independent errors of 0.2: 0.985 at least"]),
+    ],
+)
+def test_goals(
+    seconds: float,
+    peaks: tuple[float, float],
+    exact: float,
+    independent: float,
+    missed: list[str],
+) -> None:
+    measured = {
+        "seconds": {"numpy": seconds, "faiss": 1.0},
+        "recall": {"exact": exact, "independent": independent},
+    }
+    large = {"write": {"peak_gib": peaks[0]}, "search": {"peak_gib": peaks[1]}}
+    lines = bench_attribution.judge({"bits": {"128": measured}, "large": large}).splitlines()
+    assert len(lines) == 4
+    assert [line[2:-8] for line in lines if line.endswith(": MISSED")] == missed
+    assert sum(line.endswith(": met") for line in lines) == 4 - len(missed)

@@ -10,6 +10,7 @@ from fingerprints.calibration import Calibration
 from fingerprints.detector import Detector, open_index
 from fingerprints.records import Model
 from fingerprints.registry import Registry
+from fingerprints.search import PackedIndex
 
 NUM_BITS = 64
 HASHES = ("ab" * 32, "cd" * 32)  # of the model and of its decoder
@@ -83,6 +84,15 @@ def test_index_follows_the_registry(tmp_path, cache):
     assert old.ids.tolist() == [entry.id for entry in registry.fingerprints()]
     assert cache.stat().st_mode & 0o777 == 0o700
     assert second.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_damaged_index_is_written_anew(tmp_path, cache):
+    registry, model = make(tmp_path, "acme", "bell")
+    open_index(registry, model)
+    (path,) = cache.iterdir()
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    assert open_index(registry, model).ids.tolist() == [e.id for e in registry.fingerprints()]
+    assert len(PackedIndex.open(path)) == 2
 
 
 def test_encrypted_bits_stay_in_memory(tmp_path, cache):

@@ -10,7 +10,7 @@ from fingerprints import search
 from fingerprints.bits import pack_bits
 from fingerprints.search import PackedIndex, write_index
 
-SIZES = [(1, 1), (5, 8), (300, 32), (70_000, 64), (1000, 100), (1000, 128), (500, 300)]
+SIZES = [(1, 1), (5, 8), (300, 32), (70_000, 64), (1000, 100), (1000, 128), (500, 256), (500, 300)]
 
 
 def make(num: int, num_bits: int, seed: int = 0) -> tuple[np.ndarray, PackedIndex]:

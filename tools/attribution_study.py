@@ -228,7 +228,7 @@ def foreign_table(tallies: dict[str, Tally]) -> list[str]:
             total.most_matches = max(total.most_matches, found.most_matches)
         ours = found.num_images - found.kinds["not-ours"]
         n = len(found.sources)
-        bound = f"{3 / n:.1e}" if ours == 0 else "does not apply"
+        bound = f"{min(1.0, 3 / n):.1e}" if ours == 0 else "does not apply"
         rows.append(
             f"| {source} | {found.num_images} | {n} | {found.most_matches} | {ours} | {bound} |"
         )
