@@ -23,7 +23,7 @@ INSTALL = $(VENV_PYTHON) -m pip --disable-pip-version-check install $$([ -t 2 ] 
 setup: .venv/.installed$(if $(GPU),-gpu)
 
 .venv/.installed: requirements.lock | .venv/bin/pip
-	@echo "Installing the packages of requirements.lock (about 800 MB, once) ..."
+	@echo "Installing the packages of requirements.lock (about 900 MB, once) ..."
 	@$(INSTALL) -r requirements.lock
 	@touch $@
 

@@ -122,7 +122,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         devices=devices,
     )
     check_metrics(names, context)
-    context = dataclasses.replace(context, inception=check_inception(names, args.inception))
+    inception = check_inception(names, args.inception, devices=devices)
+    context = dataclasses.replace(context, inception=inception)
 
     stem = network_stem(args.network)
     run_dir = create_run_dir(args.result_dir, f"metrics-{stem}")

@@ -16,6 +16,7 @@ import tensorflow as tf
 from dnnlib.download import cached_path, default_cache_dir, open_url_or_path
 from dnnlib.errors import UserError
 from metrics.registry import forms_without_inception, needs_inception
+from training.devices import Devices
 
 URL = "https://download.tensorflow.org/models/image/imagenet/inception-2015-12-05.tgz"
 VARIABLE = "GAN_FINGERPRINTS_INCEPTION"
@@ -32,6 +33,8 @@ class InceptionExtractor:
 
     Args:
         path: the .pb file, or the .tgz that holds it.
+        devices: those of this process share every batch; None: one device. Of several workers each
+            computes all features on its first one: some may have kept those of the real images.
 
     Raises:
         UserError: the file is not such a graph: names, types or widths differ.
@@ -39,14 +42,16 @@ class InceptionExtractor:
 
     num_features = NUM_FEATURES
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, devices: Devices | None = None) -> None:
         self.path = path
         data = _read(path)
         self.sha256 = hashlib.sha256(data).hexdigest()
         graph = _parse(path, data)
         _check_resize(path, graph)
 
-        @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32)])
+        signature = [tf.TensorSpec([None, None, None, 3], tf.float32)]
+
+        @tf.function(input_signature=signature)
         def features_of(images: tf.Tensor) -> tf.Tensor:
             (pooled,) = tf.graph_util.import_graph_def(
                 graph,
@@ -58,6 +63,9 @@ class InceptionExtractor:
 
         self._features_of = features_of
         self._try()
+        self._run = features_of
+        if devices is not None and devices.num_workers == 1:
+            self._run = devices.spread(features_of, signature)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """uint8 images [N,H,W,C], RGB or grey -> float32 [N,2048]; grey is repeated.
@@ -68,7 +76,7 @@ class InceptionExtractor:
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
             raise ValueError(f"expected uint8 [N,H,W,1 or 3], got {images.dtype} {images.shape}")
         rgb = np.repeat(images, 3, axis=3) if images.shape[3] == 1 else images
-        pooled = self._features_of(rgb.astype(np.float32)).numpy()
+        pooled = self._run(tf.constant(rgb, tf.float32)).numpy()
         return pooled.reshape(len(images), NUM_FEATURES)
 
     def _try(self) -> None:
@@ -91,6 +99,7 @@ def check_inception(
     names: Sequence[str],
     inception: str | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
+    devices: Devices | None = None,
 ) -> InceptionExtractor | None:
     """Finds, loads and tries the Inception graph, if one of the metrics needs it.
 
@@ -100,6 +109,7 @@ def check_inception(
             environment variable GAN_FINGERPRINTS_INCEPTION counts, then the cache folder
             (either file name), and at last it is downloaded into that folder.
         cache_dir: by default that of all downloads.
+        devices: see `InceptionExtractor`.
 
     Returns:
         The network, or None if no metric needs it.
@@ -117,12 +127,12 @@ def check_inception(
                 path = open_url_or_path(name, folder)
             except UserError as error:
                 raise UserError(f"{source}={name}: {error}; {_cure(wanting, folder)}") from error
-            return InceptionExtractor(path)
+            return InceptionExtractor(path, devices)
     for path in (folder / MEMBER, folder / URL.rpartition("/")[2], cached_path(URL, folder)):
         if path.is_file():
-            return InceptionExtractor(path)
+            return InceptionExtractor(path, devices)
     try:
-        return InceptionExtractor(open_url_or_path(URL, folder))
+        return InceptionExtractor(open_url_or_path(URL, folder), devices)
     except UserError as error:
         reason = str(error).partition(";")[0]
         raise UserError(f"{reason}; {_cure(wanting, folder)}") from error

@@ -9,13 +9,16 @@ to OUT-KIND-OPS.npz; of several workers only the chief writes.
 import hashlib
 import sys
 import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from dnnlib.tflib.execution import Execution
+from metrics.feature_extractors import InceptionExtractor
 from metrics.sampling import make_context
+from tests.made_up_inception import graph_bytes
 from tests.test_steps import PHASES, make_reals, make_steps
 from training.decoding import make_decoder, make_generator, sample_by_seed
 from training.devices import Devices, make_devices, mirrored_devices
@@ -108,6 +111,9 @@ def from_snapshot(steps: Steps, execution: Execution, devices: Devices) -> dict[
         save_snapshot(path, Gs=steps.average, E=steps.decoder)
         with devices.strategy.scope():
             networks = load_networks(path)
+        graph = Path(folder) / "inception.pb"
+        graph.write_bytes(graph_bytes())
+        extract = InceptionExtractor(graph, devices)
     generator, decoder = networks.generator, networks.decoder
     generate = make_generator(generator, None, execution, devices)
     (inputs,) = sample_by_seed(
@@ -118,7 +124,11 @@ def from_snapshot(steps: Steps, execution: Execution, devices: Devices) -> dict[
     )
     images = generate(inputs)
     decode = make_decoder(decoder, 3, execution, devices)
-    return {"seeds/uint8": images, "seeds/logits": decode(images)}
+    return {
+        "seeds/uint8": images,
+        "seeds/logits": decode(images),
+        "seeds/features": extract(images),
+    }
 
 
 def replicas_of(variable: Any) -> int:

@@ -187,7 +187,8 @@ class Run:
         )
         check_metrics(config.metrics, context)
         # Last, since it may download a file.
-        return replace(context, inception=check_inception(config.metrics, config.inception))
+        inception = check_inception(config.metrics, config.inception, devices=self.devices)
+        return replace(context, inception=inception)
 
 
 _FLAGS = {
