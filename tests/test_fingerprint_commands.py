@@ -308,6 +308,26 @@ def test_calibration_and_the_rest_of_life(capsys, place, foreign):
         run(capsys, "audit", registry, "--head=" + "0" * 63 + "1")
 
 
+def test_own_pictures_in_a_calibration_are_noticed(capsys, place, foreign):
+    """In a registry of its own, since the calibration stays."""
+    registry = place / "mixed.db"
+    arguments = [f"--network={MODEL}", f"--registry={registry}"]
+    run(capsys, "issue", f"--key={place / 'signing.key'}", f"--result-dir={place / 'mixed'}",
+        "--licensee=dora", *arguments)  # fmt: skip
+    run_generator.main([
+        "generate-images", f"--network={place / 'mixed' / 'dora.pkl'}", "--seeds=0-1",
+        f"--result-dir={place / 'dora'}",
+    ])  # fmt: skip
+    capsys.readouterr()
+    own = pictures(place, "dora")
+    run_fingerprints.main(["calibrate", *arguments, str(foreign), str(own)])
+    error = capsys.readouterr().err
+    assert "warning: 2 of these images match a registered fingerprint" in error
+    assert str(own / "seed0000.png") in error
+    run_fingerprints.main(["calibrate", *arguments, str(foreign)])
+    assert "warning" not in capsys.readouterr().err
+
+
 def test_payload_needs_no_registry(capsys, place, tmp_path):
     run(capsys, "keygen", "--kind=payload", tmp_path / "payload.key")
     key = f"--payload-key={tmp_path / 'payload.key'}"

@@ -1,8 +1,10 @@
 """`calibrate`: how a decoder answers to images that its model did not make."""
 
 import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,9 +19,15 @@ from fingerprints.commands.common import (
     add_registry,
     emit,
     image_paths,
+    load_decoder,
     open_registry,
 )
 from fingerprints.images import source_of
+
+if TYPE_CHECKING:
+    from fingerprints.calibration import Calibration
+    from fingerprints.records import Model
+    from fingerprints.registry import Registry
 
 DESCRIPTION = """\
 Reads foreign images, which the model did not make, and keeps the decoder's answers in the
@@ -54,14 +62,10 @@ def calibrate(args: argparse.Namespace) -> None:
     """The command `calibrate`."""
     paths = image_paths(args)
 
-    from fingerprints.baking import hashes_of
     from fingerprints.calibration import MIN_INDEPENDENT, Calibration
-    from training.snapshot import load_networks, read_snapshot
 
-    model_hash, decoder_hash = hashes_of(read_snapshot(args.network)[0], args.network)
-    network = load_networks(args.network, only="decoder").decoder
+    network, model_hash, decoder_hash = load_decoder(args.network)
     registry = open_registry(args, create=True)
-    assert decoder_hash is not None
     if model_hash is None:
         model = registry.find_model(decoder_hash)  # a decoder alone says less than the snapshot
     else:
@@ -69,10 +73,9 @@ def calibrate(args: argparse.Namespace) -> None:
         model = registry.add_model(model_hash, decoder_hash, network.fingerprint_size, name)
 
     reader = Reader(args, network, len(paths))
-    rows, sources = [], []
-    for path, logits in reader.read(paths):
-        rows.append(logits)
-        sources.append(source_of(path))
+    found = list(reader.read(paths))
+    rows = [logits for _, logits in found]
+    sources = [source_of(path) for path, _ in found]
     numbers = {source: number for number, source in enumerate(dict.fromkeys(sources))}
     if len(numbers) < MIN_INDEPENDENT:
         raise UserError(
@@ -83,12 +86,14 @@ def calibrate(args: argparse.Namespace) -> None:
         decoder_hash, np.stack(rows), np.array([numbers[source] for source in sources])
     )
     registry.save_calibration(model, calibration.to_bytes(), len(rows))
-    values, text = _report(calibration, registry, model)
+    values, text = _report(calibration, registry, model, [path for path, _ in found])
     emit(args, values, text)
     reader.finish(len(paths))
 
 
-def _report(calibration: Any, registry: Any, model: Any) -> tuple[dict[str, Any], str]:
+def _report(
+    calibration: "Calibration", registry: "Registry", model: "Model", paths: Sequence[Path]
+) -> tuple[dict[str, Any], str]:
     """What the calibration says of the fingerprints that are registered."""
     from fingerprints.detection import match_pvalue, matches_needed
     from fingerprints.detector import open_index
@@ -111,6 +116,13 @@ def _report(calibration: Any, registry: Any, model: Any) -> tuple[dict[str, Any]
             f"most matches with any of {len(index)} fingerprints: {best.max()} of {model.num_bits}"
         )
         if needed is not None:
+            if ours := [str(path) for path, m in zip(paths, best, strict=True) if m >= needed]:
+                print(
+                    f"warning: {len(ours)} of these images match a registered fingerprint as only "
+                    f"the model's own should; are they foreign? ({ours[0]}"
+                    f"{', ...' if len(ours) > 1 else ''}) Take them out and calibrate again",
+                    file=sys.stderr,
+                )
             values["calibrated_pvalue"] = null.match_pvalue(needed)
             values["exact_pvalue"] = match_pvalue(needed, model.num_bits, len(index))
             lines.append(

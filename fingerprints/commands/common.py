@@ -65,6 +65,29 @@ def add_network(parser: cli.ArgumentParser, what: str = "snapshot with the decod
     )
 
 
+def load_decoder(name: str) -> tuple["Decoder", str | None, str]:
+    """The decoder of a snapshot.
+
+    Returns:
+        The network, the hash of the model (None if there is no generator beside it), and that of
+        the decoder.
+
+    Raises:
+        UserError: there is no such file, or no decoder in it.
+    """
+    from fingerprints.baking import hashes_of
+    from training.networks.decoder import Decoder
+    from training.snapshot import build_network, read_snapshot
+
+    networks, _ = read_snapshot(name)
+    model_hash, decoder_hash = hashes_of(networks, name)
+    if decoder_hash is None:
+        raise UserError(f"{name} holds no decoder; name a snapshot that does")
+    decoder = build_network(networks["E"], f"{name}: E")
+    assert isinstance(decoder, Decoder)
+    return decoder, model_hash, decoder_hash
+
+
 def add_images(parser: cli.ArgumentParser) -> None:
     """Adds the images and how they are read and decoded."""
     parser.add_argument(

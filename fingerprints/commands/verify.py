@@ -21,6 +21,7 @@ from fingerprints.commands.common import (
     add_registry,
     emit,
     image_arguments,
+    load_decoder,
     open_registry,
 )
 from fingerprints.commands.planning import add_fpr
@@ -119,14 +120,10 @@ def _run(args: argparse.Namespace, top: int) -> None:
     paths = [path for _, members in groups for path in members]
     num_sources = len(groups) if args.pool else len(paths)
 
-    from fingerprints.baking import hashes_of
     from fingerprints.verdict import per_image_level
-    from training.snapshot import load_networks, read_snapshot
 
     level = per_image_level(args.fpr, args.fwer, num_sources)
-    model_hash, decoder_hash = hashes_of(read_snapshot(args.network)[0], args.network)
-    network = load_networks(args.network, only="decoder").decoder
-    assert decoder_hash is not None
+    network, model_hash, decoder_hash = load_decoder(args.network)
     if args.payload_key is not None:
         judge = _judge_payload(args, network.fingerprint_size, model_hash, level)
     else:
