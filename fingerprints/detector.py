@@ -62,6 +62,7 @@ class Finding:
             "confidence_pvalue": verdict.confidence_pvalue,
             "route": verdict.route,
             "level": verdict.level,
+            "wrong_name_rate": verdict.wrong_name_rate,
         }
 
 

@@ -17,6 +17,7 @@ from fingerprints.manifest import FILE_NAME, read_manifest
 # Formats by content, whatever a file is called. None of their readers starts other programs, as
 # Pillow's EPS reader does.
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "TGA", "JPEG2000")
+_GRID = "grid.png"  # what generate-images --grid writes beside the images of an instance
 MAX_PIXELS = 100_000_000  # larger ones are refused before they are decoded
 
 
@@ -69,6 +70,9 @@ def _images_in(folder: Path) -> list[Path]:
     suffixes = {s for s, kind in Image.registered_extensions().items() if kind in FORMATS}
     images = sorted(p for p in folder.iterdir() if p.suffix.lower() in suffixes and p.is_file())
     if not (folder / FILE_NAME).is_file():
+        if folder / _GRID in images and len(images) > 1:
+            print(f"{folder}: left out {_GRID}, an overview of the others", file=sys.stderr)
+            images.remove(folder / _GRID)
         return images
     listed = [folder / entry.file for entry in read_manifest(folder / FILE_NAME)]
     known = frozenset(listed)

@@ -113,6 +113,8 @@ def test_pictures_are_attributed_to_their_instance(capsys, place):
         assert not result["calibrated"]
     assert summary["summary"]["verdicts"] == {"licensee": 12}
     assert summary["summary"]["expected_false"] == pytest.approx(12e-6)
+    # Two others; at level 1e-6 and N = 3 it takes 30 matches: 529 of 2**32 words are as near.
+    assert summary["summary"]["wrong_name_rate"] == pytest.approx(2 * 529 / 2**32)
 
 
 def test_text_names_the_licensee(capsys, place):
@@ -121,7 +123,10 @@ def test_text_names_the_licensee(capsys, place):
     ).splitlines()
     assert line.split("  ")[1] == "licensee acme"
     assert "match 3" in line
-    assert summary.startswith("verdicts: 1 licensee; of 1 foreign ones at most 1.0e-06 would be")
+    assert summary.startswith(
+        "verdicts: 1 licensee; false ones to expect if all are foreign: 1.0e-06 at most; risk of "
+        "a wrong name, per image of ours: 2.5e-07 at most; "
+    )
 
 
 def test_without_calibration_the_output_says_so(capsys, place):
@@ -306,6 +311,25 @@ def test_calibration_and_the_rest_of_life(capsys, place, foreign):
     assert run_json(capsys, "audit", registry, f"--head={audit['head']}")[0]["problems"] == []
     with pytest.raises(UserError, match="1 problems"):
         run(capsys, "audit", registry, "--head=" + "0" * 63 + "1")
+
+
+def test_issue_leaves_out_what_foreign_images_favour(capsys, place, foreign, monkeypatch):
+    registry = [f"--network={MODEL}", f"--registry={place / 'favour.db'}"]
+    run(capsys, "calibrate", *registry, foreign)
+    asked = []
+
+    def favoured(self, bits):
+        asked.append((self.num_independent, bits.shape[1]))
+        return bits[:, 0] == 1
+
+    monkeypatch.setattr(Calibration, "favoured", favoured)
+    with open(place / "many.csv", "w", newline="") as file:
+        csv.writer(file).writerows([["licensee"], *([f"l{number}"] for number in range(12))])
+    run(capsys, "issue", *registry, f"--key={place / 'signing.key'}",
+        f"--csv={place / 'many.csv'}", f"--result-dir={place / 'many'}")  # fmt: skip
+    with Registry.open(str(place / "favour.db")) as found:
+        assert [entry.bits[0] for entry in found.fingerprints()] == [0] * 12
+    assert asked[0] == (len(list(foreign.iterdir())), NUM_BITS)
 
 
 def test_own_pictures_in_a_calibration_are_noticed(capsys, place, foreign):

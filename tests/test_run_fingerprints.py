@@ -178,6 +178,16 @@ def test_patterns_are_expanded(generated):
     assert [path.name for path in paths] == ["seed0001.png", "seed0003.png", "grid.png"]
 
 
+def test_an_overview_is_left_out(capsys, generated, tmp_path):
+    """Of pictures of an instance, which have no manifest beside them."""
+    for name in ("seed0000.png", "grid.png"):
+        shutil.copy(generated / name, tmp_path)
+    assert find_images([str(tmp_path)]) == [tmp_path / "seed0000.png"]
+    assert "left out grid.png" in capsys.readouterr().err
+    (tmp_path / "seed0000.png").unlink()
+    assert find_images([str(tmp_path)]) == [tmp_path / "grid.png"]  # a picture of its own
+
+
 def test_a_list_names_images(capsys, generated, tmp_path):
     (tmp_path / "list.txt").write_text(f"{generated / 'seed0002.png'}\n\n")
     results, _ = decode_json(capsys, generated / "seed0000.png", f"--list={tmp_path / 'list.txt'}")

@@ -132,12 +132,16 @@ def _run(args: argparse.Namespace, top: int) -> None:
 
     start = time.monotonic()
     counts: Counter[str] = Counter()
+    wrong_name_rate: float | None = None  # payload mode names nobody
     for name, rows in _sources(args, reader, groups, paths):
         values, text = judge(rows)
         counts[values["verdict"]] += 1
+        wrong_name_rate = values.get("wrong_name_rate")
         pooled = {"images": len(rows)} if args.pool else {}
         emit(args, {"file": name, **pooled, **values}, f"{name}  {text}")
-    _print_summary(args, counts, len(paths) - reader.num_bad, level, time.monotonic() - start)
+    num_images = len(paths) - reader.num_bad
+    seconds = time.monotonic() - start
+    _print_summary(args, counts, num_images, level, wrong_name_rate, seconds)
     reader.finish(len(paths))
 
 
@@ -237,7 +241,12 @@ def _judge_payload(
 
 
 def _print_summary(
-    args: argparse.Namespace, counts: Counter[str], num_images: int, level: float, seconds: float
+    args: argparse.Namespace,
+    counts: Counter[str],
+    num_images: int,
+    level: float,
+    wrong_name_rate: float | None,
+    seconds: float,
 ) -> None:
     from fingerprints.verdict import expected_false
 
@@ -249,12 +258,11 @@ def _print_summary(
         "verdicts": dict(counts),
         "level": level,
         "expected_false": num_false,
+        "wrong_name_rate": wrong_name_rate,
         "images_per_second": round(rate, 2),
     }
     listed = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items())) or "none"
-    emit(
-        args,
-        {"summary": summary},
-        f"verdicts: {listed}; of {num_verdicts} foreign ones at most {num_false:.1e} would be "
-        f"called ours on average (level {level:.1e} each); {rate:.1f} images/s",
-    )
+    text = f"verdicts: {listed}; false ones to expect if all are foreign: {num_false:.1e} at most"
+    if wrong_name_rate is not None:
+        text += f"; risk of a wrong name, per image of ours: {wrong_name_rate:.1e} at most"
+    emit(args, {"summary": summary}, f"{text}; {rate:.1f} images/s")
