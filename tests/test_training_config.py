@@ -23,6 +23,7 @@ from training.config import (
     setup_training_config,
 )
 from training.networks.table import NETWORKS
+from training.setup import make_networks
 
 ARCHITECTURES = ("skip", "resnet", "orig")
 # Name -> fmap_base, gamma, architecture of G, architecture of D and E.
@@ -365,3 +366,18 @@ def test_description() -> None:
     config = setup(num_gpus=2, dataset="celeba")
     assert config.description == "celeba-2gpu-config-e-Gskip-Dresnet-128bits"
     assert setup(num_gpus=0, dataset="../a b").description.startswith(".._a_b-1gpu-")
+
+
+@pytest.mark.parametrize("name", ["config-tiny", "config-tiny-128"])
+def test_small_presets_have_room_for_their_bits(name: str) -> None:
+    """In the styles, in the layers that they modulate, and in the decoder's last hidden layer."""
+    config = setup(config=name)
+    assert config.G["dlatent_size"] >= config.num_bits
+    assert min(config.E["fmap_base"], config.E["fmap_max"]) > config.num_bits + 16
+    networks = make_networks(config)
+    modulated = sum(
+        variable.shape[1]
+        for variable_name, variable in networks.G.named_variables().items()
+        if variable_name.endswith("/mod_weight")
+    )
+    assert modulated > 1.5 * config.num_bits
