@@ -26,6 +26,12 @@ def test_study(tmp_path, monkeypatch, capsys):
     kinds = json.loads((tmp_path / "out" / "study.json").read_text())
     assert kinds["PNG"] == {"right": 6}
     assert kinds["latents"] == {"right": 10}
+    assert kinds["none"] == {"right": 6}
+    assert all("wrong" not in found for found in kinds.values())
+    assert sum(kinds["mirrored"].values()) == 6
+    assert kinds["mirrored"].get("right", 0) < 6
+    assert sum(kinds["2 colluders"].values()) == 10
+    assert "3 colluders" not in kinds  # there are two beside the first
     assert (kinds["a"], kinds["b"]) == ({"not-ours": 30}, {"not-ours": 15})
     text = (tmp_path / "out" / "study.md").read_text()
     assert text in capsys.readouterr().out

@@ -3,23 +3,25 @@
 1. Foreign images, one folder per source: half of the pictures of each source calibrate, the other
    half are judged.
 2. Licensees get instances; every instance makes pictures, saved as PNG and as JPEG, quality 95.
-3. One instance makes many pictures from latents of its own: none may be named as somebody else's.
+3. The PNG files of some of them are edited in various ways, and averaged over colluding licensees.
+4. One instance makes many pictures from latents of its own: none may be named as somebody else's.
 
 The commands of run_fingerprints.py do the issuing and calibrating; verdicts come from
 `fingerprints.detector`, as those of `verify` do. Tables go to stdout and to DIR/study.md.
 """
 
 import csv
+import io
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 from tqdm import tqdm
 
 from dnnlib import cli
@@ -38,6 +40,68 @@ SAVED_AS: dict[str, dict[str, Any]] = {
         "quality": 95,
         "subsampling": 0,
     },
+}
+
+
+EDITED = 600  # pictures that are edited
+COLLUDERS = (2, 3, 4)
+_LANCZOS = Image.Resampling.LANCZOS
+Edit = Callable[[Image.Image], Image.Image]
+
+
+def _saved(file_format: str, quality: int) -> Edit:
+    """Saving with loss and reading back."""
+
+    def edit(picture: Image.Image) -> Image.Image:
+        buffer = io.BytesIO()
+        picture.save(buffer, file_format, quality=quality)
+        return Image.open(buffer).convert("RGB")
+
+    return edit
+
+
+def _scaled(factor: float) -> Edit:
+    """Scaling and scaling back."""
+
+    def edit(picture: Image.Image) -> Image.Image:
+        side = round(picture.width * factor)
+        return picture.resize((side, side), _LANCZOS).resize(picture.size, _LANCZOS)
+
+    return edit
+
+
+def _noisy(deviation: float) -> Edit:
+    """Gaussian noise, in steps of 8 bits, another one in every picture."""
+    rng = np.random.default_rng(0)
+
+    def edit(picture: Image.Image) -> Image.Image:
+        pixels = np.asarray(picture, np.float64)
+        noisy = np.rint(pixels + rng.normal(0, deviation, pixels.shape))
+        return Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
+
+    return edit
+
+
+def _cut(picture: Image.Image) -> Image.Image:
+    margin = picture.width // 32
+    box = (margin, margin, picture.width - margin, picture.height - margin)
+    return picture.crop(box).resize(picture.size, _LANCZOS)
+
+
+EDITS: dict[str, Edit] = {
+    "none": lambda picture: picture,
+    "JPEG, quality 90": _saved("jpeg", 90),
+    "JPEG, quality 75": _saved("jpeg", 75),
+    "WebP, quality 90": _saved("webp", 90),
+    "scaled to twice the size and back": _scaled(2),
+    "scaled to three quarters and back": _scaled(0.75),
+    "1/32 cut off on each side, scaled": _cut,
+    "noise, deviation 5 of 255": _noisy(5),
+    "noise, deviation 15 of 255": _noisy(15),
+    "Gaussian blur, radius 0.5 pixels": lambda p: p.filter(ImageFilter.GaussianBlur(0.5)),
+    "brightness times 1.1": lambda p: p.point(lambda v: min(255, round(v * 1.1))),
+    "mirrored": lambda p: p.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+    "grey": lambda p: p.convert("L").convert("RGB"),
 }
 
 
@@ -112,13 +176,31 @@ class Study:
         registry = Registry.open(str(self.out / "registry.db"))
         return Detector(registry, registry.models()[0])
 
+    def edited(self, paths: Sequence[Path], edit: Edit) -> Iterator[tuple[Path, np.ndarray]]:
+        """Edits image files and decodes them: path and logits [B] of each."""
+        for start in range(0, len(paths), 64):
+            part = paths[start : start + 64]
+            images = [np.asarray(edit(Image.open(path).convert("RGB"))) for path in part]
+            yield from zip(part, self._decode(np.stack(images)), strict=True)
+
+    def averaged(self, groups: Sequence[Sequence[Path]]) -> Iterator[tuple[Path, np.ndarray]]:
+        """Averages the pixels of each group and decodes that: its first path and logits [B]."""
+        for start in range(0, len(groups), 64):
+            part = groups[start : start + 64]
+            pixels = [np.mean([np.asarray(Image.open(p)) for p in group], axis=0) for group in part]
+            images = np.rint(np.stack(pixels)).astype(np.uint8)
+            yield from zip((group[0] for group in part), self._decode(images), strict=True)
+
     def tally(
-        self, detector: "Detector", paths: Sequence[Path], owner: Callable[[Path], str | None]
+        self,
+        detector: "Detector",
+        decoded: Iterable[tuple[Path, np.ndarray]],
+        owner: Callable[[Path], str | None],
     ) -> Tally:
         """Judges images whose owner is known; None: foreign."""
         found = Tally()
         bits_of = {}
-        for path, logits in self.logits_of(paths):
+        for path, logits in decoded:
             finding = detector.judge(logits, self.fpr)
             truth = owner(path)
             named = None if finding.fingerprint is None else finding.fingerprint.licensee
@@ -157,8 +239,13 @@ def split_foreign(folder: Path) -> tuple[list[Path], dict[str, list[Path]]]:
     return calibrating, judged
 
 
-def make_pictures(study: Study, licensees: Sequence[str], num_images: int) -> dict[str, list[Path]]:
-    """Every instance makes pictures, each saved in every way; returns the files by way."""
+def make_pictures(
+    study: Study, licensees: Sequence[str], num_images: int, *, same_seeds: bool = False
+) -> dict[str, list[Path]]:
+    """Every instance makes pictures, each saved in every way; returns the files by way.
+
+    Seeds differ from instance to instance unless `same_seeds`.
+    """
     from training.decoding import make_generator, sample_by_seed
     from training.networks.plain_generator import PlainGenerator
     from training.snapshot import load_networks, read_snapshot
@@ -172,18 +259,19 @@ def make_pictures(study: Study, licensees: Sequence[str], num_images: int) -> di
             found = load_networks(path).generator
             assert isinstance(found, PlainGenerator)
             generator = found
-            generate = make_generator(generator, num_images)
+            generate = make_generator(generator, min(num_images, 64))
         else:  # the same function for all: only the weights differ
             for name, value in read_snapshot(path)[0]["Gs"].variables.items():
                 generator.named_variables()[name].assign(value)
-        seeds = range(number * num_images, (number + 1) * num_images)
+        first = 0 if same_seeds else number * num_images
+        seeds = range(first, first + num_images)
         (folder / licensee).mkdir(parents=True)
         for inputs in sample_by_seed(
             seeds,
             latent_size=generator.latent_size,
             fingerprint_size=generator.fingerprint_size,
             noise_shapes=generator.noise_shapes,
-            minibatch=num_images,
+            minibatch=min(num_images, 64),
         ):
             for seed, image in zip(inputs.seeds, generate(inputs), strict=True):
                 picture = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
@@ -195,10 +283,10 @@ def make_pictures(study: Study, licensees: Sequence[str], num_images: int) -> di
     return files
 
 
-def own_table(tallies: dict[str, Tally]) -> list[str]:
+def own_table(tallies: dict[str, Tally], title: str = "saved as") -> list[str]:
     """Lines of the table of the instances' pictures."""
     rows = [
-        "| saved as | images | bit accuracy | right licensee | ours, unattributed | not-ours "
+        f"| {title} | images | bit accuracy | right licensee | ours, unattributed | not-ours "
         "| **wrong licensee** |",
         "|---|--:|--:|--:|--:|--:|--:|",
     ]
@@ -209,6 +297,44 @@ def own_table(tallies: dict[str, Tally]) -> list[str]:
             f"| {found.kinds['right']} ({found.kinds['right'] / n:.2%}) "
             f"| {found.kinds['unattributed']} | {found.kinds['not-ours']} "
             f"| **{found.kinds['wrong']}** |"
+        )
+    return rows
+
+
+def collude(study: Study, detector: "Detector", folder: Path, number: int) -> Tally:
+    """Judges averages of the pictures that `number` licensees make of the same latents.
+
+    "right" is one of them, "wrong" somebody else.
+    """
+    members = sorted(path.name for path in folder.iterdir())[:number]
+    names = sorted(path.name for path in (folder / members[0]).glob("seed*.png"))
+    groups = [[folder / member / name for member in members] for name in names]
+    found = Tally()
+    for _, logits in study.averaged(groups):
+        finding = detector.judge(logits, study.fpr)
+        kind = finding.verdict.kind
+        if finding.fingerprint is not None:
+            kind = "right" if finding.fingerprint.licensee in members else "wrong"
+        found.kinds[kind] += 1
+        found.num_images += 1
+        found.num_match += finding.verdict.matches
+        found.num_bits += len(logits)
+    return found
+
+
+def collusion_table(tallies: dict[int, Tally]) -> list[str]:
+    """Lines of the table of averaged pictures."""
+    rows = [
+        "| colluders | images | bits of the nearest fingerprint | one of them named "
+        "| ours, unattributed | not-ours | **somebody else named** |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for number, found in tallies.items():
+        kinds = found.kinds
+        rows.append(
+            f"| {number} | {found.num_images} | {found.num_match / found.num_bits:.4f} "
+            f"| {kinds['right']} | {kinds['unattributed']} | {kinds['not-ours']} "
+            f"| **{kinds['wrong']}** |"
         )
     return rows
 
@@ -265,16 +391,32 @@ def main(argv: Sequence[str] | None = None) -> None:
     files = make_pictures(study, licensees, args.images)
     detector = study.detector()
 
-    own = {
-        way: study.tally(detector, paths, lambda path: path.parent.name)
-        for way, paths in files.items()
+    def owner(path: Path) -> str:
+        return path.parent.name
+
+    def judge(paths: Sequence[Path]) -> Tally:
+        return study.tally(detector, study.logits_of(paths), owner)
+
+    own = {way: judge(paths) for way, paths in files.items()}
+    edits = {
+        name: study.tally(detector, study.edited(files["PNG"][:EDITED], edit), owner)
+        for name, edit in EDITS.items()
     }
     foreign = {
-        source: study.tally(detector, paths, lambda path: None) for source, paths in judged.items()
+        source: study.tally(detector, study.logits_of(paths), lambda path: None)
+        for source, paths in judged.items()
     }
     shutil.rmtree(out / "images")
-    many = make_pictures(study, licensees[:1], args.latents)["PNG"]
-    alone = study.tally(detector, many, lambda path: path.parent.name)
+    together = licensees[1 : 1 + max(COLLUDERS)]
+    make_pictures(study, together, min(args.latents, 300), same_seeds=True)
+    collusion = {
+        number: collude(study, detector, out / "images", number)
+        for number in COLLUDERS
+        if number <= len(together)
+    }
+    shutil.rmtree(out / "images")
+    alone = judge(make_pictures(study, licensees[:1], args.latents)["PNG"])
+    shutil.rmtree(out / "images")
 
     null = detector.calibration
     lines = [
@@ -286,6 +428,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"One instance, {args.latents} latents, saved as PNG:",
         "",
         *own_table({"PNG": alone}),
+        "",
+        "PNG files, edited:",
+        "",
+        *own_table(edits, "edit"),
+        "",
+        "Pictures of several instances and the same latents, averaged:",
+        "",
+        *collusion_table(collusion),
     ]
     if foreign:
         lines += [
@@ -299,8 +449,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     with open_atomic(out / "study.md", "w", encoding="utf-8") as file:
         file.write(text + "\n")
     kinds = {
-        name: dict(found.kinds) for name, found in {**own, "latents": alone, **foreign}.items()
-    }
+        name: dict(found.kinds)
+        for name, found in {
+            **own, **edits, **{f"{k} colluders": found for k, found in collusion.items()},
+            "latents": alone, **foreign,
+        }.items()
+    }  # fmt: skip
     with open_atomic(out / "study.json", "w", encoding="utf-8") as file:
         json.dump(kinds, file, indent=2)
 
