@@ -149,7 +149,8 @@ def _read(path: str | os.PathLike[str], *, is_private: bool) -> bytes:
             f"cannot read the key {os.fspath(path)}: {error.strerror}; check the path, or make a "
             "key with keygen"
         ) from error
-    if is_private and mode & 0o077:
+    is_public = data.startswith(b"-----BEGIN PUBLIC KEY")  # the wrong file, and no secret
+    if is_private and mode & 0o077 and not is_public:
         raise UserError(
             f"{os.fspath(path)} is a private key that others may read (mode {mode:04o}); "
             f"run: chmod 600 {os.fspath(path)}"
