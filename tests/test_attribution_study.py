@@ -5,6 +5,8 @@ import zipfile
 from collections import Counter
 from pathlib import Path
 
+from PIL import Image
+
 from tools import attribution_study
 from tools.attribution_study import Tally
 
@@ -33,6 +35,7 @@ def test_study(tmp_path, monkeypatch, capsys):
     assert sum(kinds["2 colluders"].values()) == 10
     assert "3 colluders" not in kinds  # there are two beside the first
     assert (kinds["a"], kinds["b"]) == ({"not-ours": 30}, {"not-ours": 15})
+    assert Image.open(tmp_path / "out" / "matches.png").size == (720, 288)
     text = (tmp_path / "out" / "study.md").read_text()
     assert text in capsys.readouterr().out
     assert "calibrated with 45 images" in text
@@ -52,8 +55,8 @@ def test_crops_of_one_picture_stay_together(tmp_path):
 
 def test_tables_count_pictures_not_crops():
     sources = {f"photo{number}" for number in range(30)}
-    clean = Tally(120, sources, Counter({"not-ours": 120}), most_matches=80)
-    bad = Tally(10, {"x"}, Counter({"not-ours": 9, "wrong": 1}), most_matches=99)
+    clean = Tally(120, sources, Counter({"not-ours": 120}), matches=Counter([70, 80]))
+    bad = Tally(10, {"x"}, Counter({"not-ours": 9, "wrong": 1}), matches=Counter([99]))
     rows = attribution_study.foreign_table({"clean": clean, "bad": bad})
     assert rows[2] == "| clean | 120 | 30 | 80 | 0 | 1.0e-01 |"
     assert rows[3] == "| bad | 10 | 1 | 99 | 1 | does not apply |"

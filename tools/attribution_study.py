@@ -7,7 +7,8 @@
 4. One instance makes many pictures from latents of its own: none may be named as somebody else's.
 
 The commands of run_fingerprints.py do the issuing and calibrating; verdicts come from
-`fingerprints.detector`, as those of `verify` do. Tables go to stdout and to DIR/study.md.
+`fingerprints.detector`, as those of `verify` do. Tables go to stdout and to DIR/study.md, matches of
+all images are drawn in DIR/matches.png.
 """
 
 import csv
@@ -114,7 +115,12 @@ class Tally:
     kinds: Counter[str] = field(default_factory=Counter)  # right, wrong, unattributed, not-ours
     num_match: int = 0
     num_bits: int = 0
-    most_matches: int = 0
+    matches: Counter[int] = field(default_factory=Counter)  # with the nearest fingerprint
+
+    @property
+    def most_matches(self) -> int:
+        """Of any image, with its nearest fingerprint."""
+        return max(self.matches, default=0)
 
 
 def build_parser() -> cli.ArgumentParser:
@@ -210,7 +216,7 @@ class Study:
             found.kinds[kind] += 1
             found.num_images += 1
             found.sources.add(source_of(path))
-            found.most_matches = max(found.most_matches, finding.verdict.matches)
+            found.matches[finding.verdict.matches] += 1
             if truth is not None:
                 if truth not in bits_of:
                     bits_of[truth] = detector.bits_of(truth)
@@ -351,7 +357,7 @@ def foreign_table(tallies: dict[str, Tally]) -> list[str]:
             total.num_images += found.num_images
             total.sources |= found.sources
             total.kinds += found.kinds
-            total.most_matches = max(total.most_matches, found.most_matches)
+            total.matches += found.matches
         ours = found.num_images - found.kinds["not-ours"]
         n = len(found.sources)
         bound = f"{min(1.0, 3 / n):.1e}" if ours == 0 else "does not apply"
@@ -361,11 +367,40 @@ def foreign_table(tallies: dict[str, Tally]) -> list[str]:
     return rows
 
 
+def draw(tallies: dict[str, Tally], num_bits: int, needed: int) -> Any:
+    """Shares of images by their matches with the nearest fingerprint; a matplotlib figure.
+
+    Args:
+        tallies: by what the legend says.
+        num_bits: B.
+        needed: matches from which on an image is called ours.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, panel = pyplot.subplots(figsize=(8, 3.2), constrained_layout=True)
+    for name, found in tallies.items():
+        matches = range(num_bits + 1)
+        shares = [100 * found.matches[m] / max(found.num_images, 1) for m in matches]
+        panel.bar(matches, shares, width=1.0, alpha=0.6, label=f"{name} ({found.num_images:,})")
+    panel.axvline(needed - 0.5, color="black", linestyle="--", linewidth=1)
+    panel.text(needed - 1, panel.get_ylim()[1] * 0.97, f"{needed} needed ", ha="right", va="top")
+    panel.set_xlim(num_bits // 2, num_bits + 1)
+    panel.set_xlabel(f"matching bits of {num_bits}, with the nearest fingerprint of the registry")
+    panel.set_ylabel("% of images")
+    panel.legend(fontsize=8, loc="upper left")
+    panel.grid(alpha=0.3)
+    return figure
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command."""
     args = build_parser().parse_args(argv)
     cli.quiet_tensorflow(args.verbose)
     import run_fingerprints
+    from fingerprints.detection import matches_needed
 
     out = Path(args.out)
     if out.exists():
@@ -448,6 +483,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(text)
     with open_atomic(out / "study.md", "w", encoding="utf-8") as file:
         file.write(text + "\n")
+    # After calibration each of the two ways to "ours" has half of the rate.
+    level = detector.judge(np.zeros(detector.model.num_bits), args.fpr).verdict.level
+    drawn = dict(own)
+    if foreign:
+        everything = Tally()
+        for found in foreign.values():
+            everything.num_images += found.num_images
+            everything.matches += found.matches
+        drawn = {"foreign images": everything, **drawn}
+    needed = matches_needed(detector.model.num_bits, len(detector.index), level)
+    if needed is not None:
+        with open_atomic(out / "matches.png") as file:
+            draw(drawn, detector.model.num_bits, needed).savefig(file, format="png", dpi=90)
     kinds = {
         name: dict(found.kinds)
         for name, found in {
