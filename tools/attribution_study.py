@@ -7,8 +7,8 @@
 4. One instance makes many pictures from latents of its own: none may be named as somebody else's.
 
 The commands of run_fingerprints.py do the issuing and calibrating; verdicts come from
-`fingerprints.detector`, as those of `verify` do. Tables go to stdout and to DIR/study.md; DIR/matches.png
-shows how many bits match.
+`fingerprints.detector`, as those of `verify` do. Tables go to stdout and to DIR/study.md, and
+DIR/matches.png shows how many bits match.
 """
 
 import csv
