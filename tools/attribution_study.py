@@ -382,15 +382,16 @@ def draw(tallies: dict[str, Tally], num_bits: int, needed: int) -> Any:
 
     figure, panel = pyplot.subplots(figsize=(8, 3.2), constrained_layout=True)
     for name, found in tallies.items():
-        matches = range(num_bits + 1)
-        shares = [100 * found.matches[m] / max(found.num_images, 1) for m in matches]
-        panel.bar(matches, shares, width=1.0, alpha=0.6, label=f"{name} ({found.num_images:,})")
+        counts = [found.matches[matches] for matches in range(num_bits + 1)]
+        shares = 100 * np.array(counts) / max(found.num_images, 1)
+        edges = np.arange(num_bits + 2) - 0.5
+        panel.stairs(shares, edges, linewidth=1.5, label=f"{name} ({found.num_images:,})")
     panel.axvline(needed - 0.5, color="black", linestyle="--", linewidth=1)
     panel.text(needed - 1, panel.get_ylim()[1] * 0.97, f"{needed} needed ", ha="right", va="top")
     panel.set_xlim(num_bits // 2, num_bits + 1)
     panel.set_xlabel(f"matching bits of {num_bits}, with the nearest fingerprint of the registry")
     panel.set_ylabel("% of images")
-    panel.legend(fontsize=8, loc="upper left")
+    panel.legend(fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(tallies))
     panel.grid(alpha=0.3)
     return figure
 
