@@ -51,9 +51,8 @@ class Plan:
         return [
             *lines,
             f"largest number of licensees at this fpr: {_short(self.max_licensees)}",
-            f"smallest distance between fingerprints: {distance} (a distance of "
-            f"{max(1, self.num_bits // 4)} has room for {_short(self.max_licensees_at_quarter)} "
-            "licensees)",
+            f"smallest distance between fingerprints: {distance} "
+            f"({max(1, self.num_bits // 4)} bits for {_short(self.max_licensees_at_quarter)} at most)",
         ]
 
 

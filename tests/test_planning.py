@@ -121,7 +121,7 @@ def test_lines_name_every_number():
         "matches needed: 98 of 128 (76.6%), attained fpr 6.5e-07",
         "bit accuracy needed to find 0.99 of the images: 0.8405 (independent bit errors)",
         "largest number of licensees at this fpr: 3.4e+32",
-        "smallest distance between fingerprints: 32 bits (a distance of 32 has room for 2.4e+8 licensees)",
+        "smallest distance between fingerprints: 32 bits (32 bits for 2.4e+8 at most)",
     ]
 
 
@@ -130,7 +130,7 @@ def test_lines_say_what_is_impossible():
         "4 bits, 17 licensees, fpr 0.1 per image",
         "impossible: even 4 of 4 matches are too few",
         "largest number of licensees at this fpr: 1",
-        "smallest distance between fingerprints: none fits (a distance of 1 has room for 8 licensees)",
+        "smallest distance between fingerprints: none fits (1 bits for 8 at most)",
     ]
 
 
