@@ -48,11 +48,11 @@ class Plan:
         else:
             lines.append(f"impossible: even {self.num_bits} of {self.num_bits} matches are too few")
         distance = "none fits" if self.min_distance is None else f"{self.min_distance} bits"
+        quarter, room = max(1, self.num_bits // 4), _short(self.max_licensees_at_quarter)
         return [
             *lines,
             f"largest number of licensees at this fpr: {_short(self.max_licensees)}",
-            f"smallest distance between fingerprints: {distance} "
-            f"({max(1, self.num_bits // 4)} bits for {_short(self.max_licensees_at_quarter)} at most)",
+            f"smallest distance between fingerprints: {distance} ({quarter} bits for {room} at most)",
         ]
 
 
