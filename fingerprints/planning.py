@@ -52,7 +52,8 @@ class Plan:
         return [
             *lines,
             f"largest number of licensees at this fpr: {_short(self.max_licensees)}",
-            f"smallest distance between fingerprints: {distance} ({quarter} bits for {room} at most)",
+            f"smallest distance between fingerprints: {distance} "
+            f"({quarter} bits for {room} at most)",
         ]
 
 
