@@ -107,13 +107,7 @@ class Detector:
             )
         if faiss:
             self.index = self.index.with_faiss()
-        data = registry.load_calibration(model)
-        self.calibration = None if data is None else Calibration.from_bytes(data)
-        if self.calibration and self.calibration.decoder_hash != model.decoder_hash:
-            raise UserError(
-                f"the calibration of the model {model.model_hash[:12]} is that of another decoder; "
-                "calibrate again"
-            )
+        self.calibration = load_calibration(registry, model)
         self._nulls: dict[int, ForeignNull] = {}  # by the number of images in a pool
 
     def judge(self, logits: np.ndarray, fpr: float = FPR) -> Finding:
@@ -174,6 +168,24 @@ class Detector:
         if pool not in self._nulls:
             self._nulls[pool] = self.calibration.null_for(self.index, pool)
         return self._nulls[pool]
+
+
+def load_calibration(registry: Registry, model: Model) -> Calibration | None:
+    """The calibration of a model; None if there is none.
+
+    Raises:
+        UserError: it is damaged, or that of another decoder.
+    """
+    data = registry.load_calibration(model)
+    if data is None:
+        return None
+    calibration = Calibration.from_bytes(data)
+    if calibration.decoder_hash != model.decoder_hash:
+        raise UserError(
+            f"the calibration of the model {model.model_hash[:12]} is that of another decoder; "
+            "calibrate again"
+        )
+    return calibration
 
 
 def _index_of(registry: Registry, model: Model, licensee: str) -> PackedIndex:

@@ -1,5 +1,6 @@
 """What the registry knows, as plain objects, and the queries that read them."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,8 @@ from fingerprints.bits import unpack_bits
 from fingerprints.encryption import CannotDecrypt, Cipher
 from fingerprints.event_log import Event
 
+# Ids become parts of file names.
+LICENSEE_ID = re.compile("[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}")
 BLOCK = 65_536  # rows read at a time
 
 

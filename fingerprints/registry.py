@@ -5,7 +5,6 @@ ever changed or removed. `fingerprints/audit.py` checks that rows and log agree.
 """
 
 import hashlib
-import re
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from fingerprints.encryption import AesSiv, CannotDecrypt, Cipher, Plain
 from fingerprints.event_log import GENESIS, Event, next_event, utc_now
 from fingerprints.records import (
     BLOCK,
+    LICENSEE_ID,
     Counts,
     Fingerprint,
     Instance,
@@ -616,8 +616,7 @@ def _check_licensees(licensees: Sequence[tuple[str, str]]) -> dict[str, str]:
     """Names by id."""
     names: dict[str, str] = {}
     for licensee, name in licensees:
-        # Ids become parts of file names.
-        if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}", licensee):
+        if not LICENSEE_ID.fullmatch(licensee):
             raise UserError(
                 f"licensee id {licensee!r}: expected 1 to 100 letters, digits and . _ @ + -, a "
                 "letter or digit first; the name may be any text"

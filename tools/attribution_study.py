@@ -31,7 +31,7 @@ from dnnlib.errors import UserError
 from fingerprints.images import find_images, read_image, source_of
 
 if TYPE_CHECKING:
-    from fingerprints.detector import Detector
+    from fingerprints.detector import Detector, Finding
 
 SAVED_AS: dict[str, dict[str, Any]] = {
     "PNG": {"suffix": ".png"},
@@ -209,11 +209,7 @@ class Study:
         for path, logits in decoded:
             finding = detector.judge(logits, self.fpr)
             truth = owner(path)
-            named = None if finding.fingerprint is None else finding.fingerprint.licensee
-            kind = finding.verdict.kind
-            if named is not None:
-                kind = "right" if named == truth else "wrong"
-            found.kinds[kind] += 1
+            found.kinds[kind_of(finding, [] if truth is None else [truth])] += 1
             found.num_images += 1
             found.sources.add(source_of(path))
             found.matches[finding.verdict.matches] += 1
@@ -223,6 +219,13 @@ class Study:
                 found.num_match += int(np.sum((logits > 0) == bits_of[truth]))
                 found.num_bits += len(logits)
         return found
+
+
+def kind_of(finding: "Finding", owners: Sequence[str]) -> str:
+    """`right` or `wrong` where a licensee is named, else the kind of the verdict."""
+    if finding.fingerprint is None:
+        return finding.verdict.kind
+    return "right" if finding.fingerprint.licensee in owners else "wrong"
 
 
 def split_foreign(folder: Path) -> tuple[list[Path], dict[str, list[Path]]]:
@@ -318,10 +321,7 @@ def collude(study: Study, detector: "Detector", folder: Path, number: int) -> Ta
     found = Tally()
     for _, logits in study.averaged(groups):
         finding = detector.judge(logits, study.fpr)
-        kind = finding.verdict.kind
-        if finding.fingerprint is not None:
-            kind = "right" if finding.fingerprint.licensee in members else "wrong"
-        found.kinds[kind] += 1
+        found.kinds[kind_of(finding, members)] += 1
         found.num_images += 1
         found.num_match += finding.verdict.matches
         found.num_bits += len(logits)

@@ -2,9 +2,8 @@
 
 import argparse
 import csv
-import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -171,7 +170,9 @@ def check_licensee(text: str | None, where: str) -> str:
     Raises:
         UserError: it cannot be one.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}", text or ""):
+    from fingerprints.records import LICENSEE_ID
+
+    if not LICENSEE_ID.fullmatch(text or ""):
         raise UserError(
             f"{where}: {text!r} cannot be a licensee's id; use up to 100 letters, digits and "
             "._@+-, beginning with a letter or digit (the name may be anything)"
@@ -248,19 +249,16 @@ def _reserve(
     licensees: Sequence[tuple[str, str]],
 ) -> list[_Order]:
     """Reserves a fingerprint for each licensee, or finds the one that is there."""
-    from fingerprints.calibration import Calibration
+    from fingerprints.detector import load_calibration
     from fingerprints.planning import default_min_distance
 
-    data = registry.load_calibration(model)
-    is_favoured: Callable[[np.ndarray], np.ndarray] | None = None
-    if data is None:
+    calibration = load_calibration(registry, model)
+    if calibration is None:
         print(
             "not calibrated: fingerprints are drawn without regard to what foreign images show "
             "(see the command calibrate)",
             file=sys.stderr,
         )
-    else:
-        is_favoured = Calibration.from_bytes(data).favoured
     min_distance = args.min_distance
     if min_distance is None:
         expected = registry.counts(model).fingerprints + len(licensees)
@@ -269,7 +267,7 @@ def _reserve(
         model,
         licensees,
         min_distance=min_distance,
-        is_favoured=is_favoured,
+        is_favoured=None if calibration is None else calibration.favoured,
         replace_revoked=args.replace_revoked,
     )
     return [_Order(entry.licensee, entry.bits, entry) for entry in found]
@@ -294,22 +292,20 @@ class _Writer:
 
     def write(self, order: _Order) -> Iterator[tuple[str, Path, str]]:
         """Yields format, path and hash of every file."""
-        from fingerprints.instance_manifest import hash_tree
-
         data = self._baker.bake(order.bits)
         for name in self._formats:
             path = self._folder / f"{order.licensee}{FORMATS[name]}"
-            self._write_one(name, data, path)
-            yield name, path, hash_tree(path)
+            yield name, path, self._write_one(name, data, path)
 
-    def _write_one(self, name: str, data: "NetworkData", path: Path) -> None:
+    def _write_one(self, name: str, data: "NetworkData", path: Path) -> str:
+        """Writes one file; returns its hash."""
         from dnnlib.atomic import remove_folder
         from fingerprints.baking import write_instance
+        from fingerprints.instance_manifest import hash_tree
         from training.export import OnnxExporter, SavedModelExporter
 
         if name == "pkl":
-            write_instance(path, data)
-            return
+            return write_instance(path, data)
         if name not in self._exporters:
             self._exporters[name] = {"onnx": OnnxExporter, "savedmodel": SavedModelExporter}[name](
                 data
@@ -317,6 +313,7 @@ class _Writer:
         if name == "savedmodel":
             remove_folder(path)  # of an earlier call; a folder cannot be replaced in one step
         self._exporters[name].write(data, path)
+        return hash_tree(path)
 
 
 def _finish(
