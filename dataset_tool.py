@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from dnnlib import cli
 from dnnlib.errors import UserError
+from dnnlib.tflib.start import quiet_tensorflow
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-    from training.dataset import Dataset
-    from training.image_folder import ImageFolder
+    from training.data.dataset import Dataset
+    from training.data.image_folder import ImageFolder
 
 SHUFFLE_SEED = 123  # part of the published order
 CROP = 64  # pixels from the centre of a CelebA crop to its edges
@@ -114,7 +115,7 @@ def _add_level_flag(p: argparse.ArgumentParser) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs one command; `compare` ends the process with status 1 if the data sets differ."""
     args = build_parser().parse_args(argv)
-    cli.quiet_tensorflow(args.verbose)
+    quiet_tensorflow(args.verbose)
     if args.command == "create_celeba":
         create_celeba(args)
     elif args.command == "create_from_images":
@@ -134,7 +135,7 @@ def create_celeba(args: argparse.Namespace) -> None:
     """The first --num_images by name, then permuted."""
     import numpy as np
 
-    from training.image_folder import ImageFolder
+    from training.data.image_folder import ImageFolder
 
     left, top = args.cx - CROP, args.cy - CROP
     box = (left, top, left + 2 * CROP, top + 2 * CROP)
@@ -162,8 +163,8 @@ def create_celeba(args: argparse.Namespace) -> None:
 
 def create_from_images(args: argparse.Namespace) -> None:
     """All names shuffled, then cut to --num_images, then permuted once more."""
-    from training.dataset_writer import is_valid_resolution
-    from training.image_folder import ImageFolder, fit_square
+    from training.data.image_folder import ImageFolder, fit_square
+    from training.data.writer import is_valid_resolution
 
     resolution: int | None = args.resolution
     if resolution is not None and not is_valid_resolution(resolution):
@@ -232,8 +233,8 @@ def _write(
     from tqdm import tqdm
 
     from dnnlib.format import format_bytes
-    from training.dataset_writer import DatasetWriter
-    from training.image_folder import UnreadableImageError
+    from training.data.image_folder import UnreadableImageError
+    from training.data.writer import DatasetWriter
 
     kept: list[int] = []
     num_bad = 0
@@ -318,7 +319,7 @@ def read_attributes(path: Path, names: list[str]) -> "np.ndarray":
 
 
 def _open(tfrecord_dir: str, resolution: int | None) -> "Dataset":
-    from training.dataset import open_dataset
+    from training.data.dataset import open_dataset
 
     path = Path(os.path.abspath(tfrecord_dir))
     return open_dataset(path.parent, path.name, resolution)

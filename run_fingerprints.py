@@ -4,7 +4,10 @@ import argparse
 from collections.abc import Sequence
 
 from dnnlib import cli
-from fingerprints.commands import calibrate, decode, issue, planning, registry, verify
+from dnnlib.tflib.start import quiet_tensorflow
+from gan_fingerprints.commands import calibrate, decode, issue, verify
+from gan_fingerprints.commands import plan as planning
+from gan_fingerprints.commands import registry_contents as registry
 
 # In the order of a fingerprint's life, which is that of `--help`.
 GROUPS = (planning, issue, registry, decode, calibrate, verify)
@@ -23,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command line `argv` (without the program's name); None means sys.argv."""
     args = build_parser().parse_args(argv)
     if args.needs_tensorflow:
-        cli.quiet_tensorflow(args.verbose)
+        quiet_tensorflow(args.verbose)
     args.function(args)
 
 

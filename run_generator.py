@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from dnnlib import cli
 from dnnlib.errors import UserError
+from dnnlib.tflib.start import add_execution, quiet_tensorflow
 
 EXAMPLE = """example:
   python3 run_generator.py generate-images --network=network-final.pkl --seeds=0-15 \\
@@ -79,7 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
     images.add_argument(
         "--truncation-psi", type=float, metavar="X", help="accepted, but without effect"
     )
-    cli.add_execution(images)
+    add_execution(images)
     images.add_verbose()
     return parser
 
@@ -89,16 +90,16 @@ def generate_images(args: argparse.Namespace) -> None:
     import numpy as np
     from tqdm import tqdm
 
+    from dnnlib.image_grid import grid_size, save_grid, save_png
     from dnnlib.run_dir import create_run_dir
-    from dnnlib.tflib.device import resolve_num_gpus
-    from dnnlib.tflib.execution import resolve_execution
+    from dnnlib.tflib.devices import local_devices
+    from dnnlib.tflib.machine import resolve_execution, resolve_num_gpus
     from fingerprints.bits import parse_fingerprint
-    from fingerprints.manifest import FILE_NAME, ManifestEntry, write_manifest
-    from training.decoding import make_generator, sample_by_seed
-    from training.devices import local_devices
-    from training.image_grid import grid_size, save_grid, save_png
+    from fingerprints.image_manifest import FILE_NAME, ManifestEntry, write_manifest
+    from training.models.functions import make_generator
+    from training.models.seeds import sample_by_seed
+    from training.models.snapshot import load_networks
     from training.networks.plain_generator import PlainGenerator
-    from training.snapshot import load_networks
 
     if args.truncation_psi is not None:
         print("--truncation-psi has no effect: these networks have no truncation", file=sys.stderr)
@@ -167,7 +168,7 @@ def generate_images(args: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command line `argv` (without the program's name); None means sys.argv."""
     args = build_parser().parse_args(argv)
-    cli.quiet_tensorflow(args.verbose)
+    quiet_tensorflow(args.verbose)
     args.function(args)
 
 

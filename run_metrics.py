@@ -8,7 +8,8 @@ from pathlib import Path
 
 from dnnlib import cli
 from dnnlib.errors import UserError
-from metrics.registry import help_text, parse_metrics
+from dnnlib.tflib.start import add_execution, quiet_tensorflow
+from metrics.table import help_text, parse_metrics
 
 EXAMPLES = """
 examples:
@@ -67,7 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="images at a time; other numbers draw other images",
     )
-    cli.add_execution(parser)
+    add_execution(parser)
     parser.add_verbose()
     return parser
 
@@ -90,17 +91,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not names:
         raise UserError("--metrics=none leaves nothing to do; name a metric (see --help)")
 
-    cli.quiet_tensorflow(args.verbose)
+    quiet_tensorflow(args.verbose)
     from dnnlib.run_dir import create_run_dir
-    from dnnlib.tflib.device import resolve_num_gpus
-    from dnnlib.tflib.execution import resolve_execution
+    from dnnlib.tflib.devices import local_devices
+    from dnnlib.tflib.machine import resolve_execution, resolve_num_gpus
     from metrics.evaluate import check_metrics, evaluate
     from metrics.feature_extractors import check_inception
     from metrics.report import append_line, report
     from metrics.sampling import make_context
-    from training.dataset import open_dataset
-    from training.devices import local_devices
-    from training.snapshot import load_networks
+    from training.data.dataset import open_dataset
+    from training.models.snapshot import load_networks
 
     plan = resolve_num_gpus(args.num_gpus)
     execution = resolve_execution(args.ops, args.precision)

@@ -9,6 +9,7 @@ from pathlib import Path
 from dnnlib import cli
 from dnnlib.config import to_dict
 from dnnlib.errors import UserError
+from dnnlib.tflib.start import add_execution, quiet_tensorflow
 from training.config import CheckpointConfig
 
 _EPILOG = """examples:
@@ -96,7 +97,7 @@ def build_parser() -> cli.ArgumentParser:
         help="train the decoder on what image files keep (default: as in the config)",
     )
     add("--inception", metavar="FILE", help="Inception graph for FID: path or URL")
-    cli.add_execution(parser)
+    add_execution(parser)
     add("--dry-run", action="store_true", help="check everything, print the settings, stop")
     parser.add_verbose()
     return parser
@@ -109,19 +110,19 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     find_preset(args.config)
     if args.workers > 1 and "TF_CONFIG" not in os.environ:  # which tells a worker that it is one
-        from training.workers import launch
+        from dnnlib.tflib.workers import launch
 
         command = [sys.executable, __file__, *(sys.argv[1:] if argv is None else argv)]
         sys.exit(launch(args.workers, command))
     if not 0 <= args.seed < 2**32:
         raise UserError(f"--seed={args.seed}: expected a number from 0 to {2**32 - 1}")
-    cli.quiet_tensorflow(args.verbose)
+    quiet_tensorflow(args.verbose)
 
-    from dnnlib.tflib.device import resolve_num_gpus
-    from metrics.registry import parse_metrics
-    from training.dataset import open_dataset
-    from training.devices import make_devices
-    from training.workers import find_task
+    from dnnlib.tflib.devices import make_devices
+    from dnnlib.tflib.machine import resolve_num_gpus
+    from dnnlib.tflib.workers import find_task
+    from metrics.table import parse_metrics
+    from training.data.dataset import open_dataset
 
     metrics = tuple(parse_metrics(args.metrics))
     dataset = open_dataset(args.data_dir, args.dataset, skip_bad_records=args.skip_bad_records)

@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks import report
 from dnnlib import cli
 from fingerprints.bits import pack_bits
-from fingerprints.search import PackedIndex, write_index
+from fingerprints.detection.search import PackedIndex, write_index
 
 BITS = (128, 64, 32)
 WRONG = {128: 26, 64: 13, 32: 6}  # bits that are read wrongly, about a fifth

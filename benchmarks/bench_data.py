@@ -22,6 +22,7 @@ import numpy as np
 from benchmarks import floor, report
 from benchmarks.settings import Setting
 from dnnlib import cli
+from dnnlib.tflib.start import quiet_tensorflow
 
 IMAGES = {128: 2048, 256: 512}  # 100 MB each
 MINIBATCH = 4  # small ones cost most per image
@@ -46,7 +47,7 @@ def build_parser() -> cli.ArgumentParser:
 
 def write_images(folder: Path, count: int, resolution: int) -> None:
     """A data set of colour gradients with noise, which no store can compress to nothing."""
-    from training.dataset_writer import DatasetWriter
+    from training.data.writer import DatasetWriter
 
     rng = np.random.default_rng(SEED)
     y, x = np.mgrid[0:resolution, 0:resolution, 0:1][:2] / resolution
@@ -66,8 +67,8 @@ def measure(resolution: int, count: int, rounds: int) -> dict[str, Any]:
         of `rounds`, each of them an epoch or a second, whatever is shorter); `peak_flops` (FLOP/s);
         `consumption` (images/s).
     """
-    cli.quiet_tensorflow(verbose=False)
-    from training.dataset import open_dataset
+    quiet_tensorflow(verbose=False)
+    from training.data.dataset import open_dataset
 
     peaks = []
     with tempfile.TemporaryDirectory() as folder:

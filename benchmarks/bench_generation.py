@@ -24,8 +24,9 @@ import numpy as np
 from benchmarks import floor, report
 from benchmarks.settings import SETTINGS, Setting
 from dnnlib import cli
-from dnnlib.download import CACHE_VARIABLE
+from dnnlib.cache import CACHE_VARIABLE
 from dnnlib.errors import UserError
+from dnnlib.tflib.start import quiet_tensorflow
 
 ROOT = Path(__file__).resolve().parent.parent
 ROUNDS = {"128x128": 3, "32x32": 7}
@@ -51,9 +52,9 @@ def build_parser() -> cli.ArgumentParser:
 
 def save_model(setting: Setting, path: Path) -> None:
     """A snapshot with random weights: average and decoder."""
-    cli.quiet_tensorflow(verbose=False)
+    quiet_tensorflow(verbose=False)
+    from training.models.snapshot import save_snapshot
     from training.setup import make_networks
-    from training.snapshot import save_snapshot
 
     networks = make_networks(setting.make_config())
     save_snapshot(path, E=networks.E, Gs=networks.Gs)
@@ -66,12 +67,13 @@ def measure(model: Path, rounds: int) -> dict[str, Any]:
         `peak_flops` (FLOP/s); `gflop_per_image` and, by minibatch, `images_per_second`,
         `floor` (images/s), `fraction` and `with_files` (images/s), all by command.
     """
-    cli.quiet_tensorflow(verbose=False)
-    from dnnlib.tflib.execution import resolve_execution
-    from fingerprints.images import read_image
-    from training.decoding import make_decoder, make_generator, sample_by_seed
-    from training.image_grid import save_png
-    from training.snapshot import load_networks
+    quiet_tensorflow(verbose=False)
+    from dnnlib.image_grid import save_png
+    from dnnlib.tflib.machine import resolve_execution
+    from fingerprints.image_files import read_image
+    from training.models.functions import make_decoder, make_generator
+    from training.models.seeds import sample_by_seed
+    from training.models.snapshot import load_networks
 
     found = load_networks(model)
     generator, decoder = found.generator, found.decoder

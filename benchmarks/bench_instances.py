@@ -20,6 +20,7 @@ import numpy as np
 from benchmarks import report
 from dnnlib import cli
 from dnnlib.errors import UserError
+from dnnlib.tflib.start import quiet_tensorflow
 
 ROOT = Path(__file__).resolve().parent.parent
 FORMATS = ("pkl", "SavedModel", "ONNX")
@@ -62,11 +63,11 @@ def measure_writing(model: str, kind: str, count: int) -> dict[str, float]:
         `growth_mib`: by how much the largest resident memory rose while those were written;
         `file_mib`: size of one.
     """
-    cli.quiet_tensorflow(verbose=False)
-    from fingerprints.baking import Baker, write_instance
-    from training import export
-    from training.legacy import NetworkData
-    from training.snapshot import load_networks
+    quiet_tensorflow(verbose=False)
+    from training.models import export
+    from training.models.baking import Baker, write_instance
+    from training.models.legacy import NetworkData
+    from training.models.snapshot import load_networks
 
     generator = load_networks(model, only="generator").fingerprinted
     rng = np.random.default_rng(0)
@@ -108,11 +109,12 @@ def measure_speed(model: str, rounds: int) -> dict[str, Any]:
     Returns:
         `execution`, `parent` and `instance` (images/s), `ratio` (of the two), `difference`.
     """
-    cli.quiet_tensorflow(verbose=False)
-    from dnnlib.tflib.execution import resolve_execution
-    from fingerprints.baking import Baker
-    from training.decoding import make_generator, sample_by_seed
-    from training.snapshot import build_network, load_networks
+    quiet_tensorflow(verbose=False)
+    from dnnlib.tflib.machine import resolve_execution
+    from training.models.baking import Baker
+    from training.models.functions import make_generator
+    from training.models.seeds import sample_by_seed
+    from training.models.snapshot import build_network, load_networks
 
     parent = load_networks(model, only="generator").fingerprinted
     bits = np.random.default_rng(0).integers(0, 2, parent.fingerprint_size, np.uint8)

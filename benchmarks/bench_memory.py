@@ -21,6 +21,7 @@ from benchmarks import report
 from benchmarks.bench_data import write_images
 from dnnlib import cli
 from dnnlib.errors import UserError
+from dnnlib.tflib.start import add_execution, quiet_tensorflow
 
 COMMAND = Path(__file__).resolve().parent.parent / "run_training.py"
 
@@ -39,7 +40,7 @@ def build_parser() -> cli.ArgumentParser:
         metavar="LIST",
         help="the --minibatch-gpu to compare (default: 512,32)",
     )
-    cli.add_execution(parser)
+    add_execution(parser)
     return parser
 
 
@@ -116,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _write_images(folder: Path, resolution: int) -> None:
-    cli.quiet_tensorflow(verbose=False)
+    quiet_tensorflow(verbose=False)
     write_images(folder, 256, resolution)
 
 

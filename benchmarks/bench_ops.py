@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks import report
 from dnnlib import cli
 from dnnlib.errors import UserError
+from dnnlib.tflib.start import quiet_tensorflow
 
 # Name -> operation, shape of the images, keywords.
 CASES: dict[str, tuple[str, list[int], dict[str, Any]]] = {
@@ -62,7 +63,7 @@ def measure(rounds: int, dtype: str) -> dict[str, Any]:
         `cases`: name -> `forward` and `both` -> implementation -> median seconds; `problem`: why
         there are no compiled operations, None where there are.
     """
-    cli.quiet_tensorflow(verbose=False)
+    quiet_tensorflow(verbose=False)
     problem = None
     implementations = list(IMPLEMENTATIONS)
     cases: dict[str, Any] = {}
@@ -96,7 +97,7 @@ def make_call(
     """A call of an operation on random images [N,H,W,C] that waits for its end."""
     import tensorflow as tf
 
-    from dnnlib.tflib.execution import resolve_execution
+    from dnnlib.tflib.machine import resolve_execution
     from dnnlib.tflib.ops.fused_bias_act import fused_bias_act
     from dnnlib.tflib.ops.resample_conv import RESAMPLE_FILTER
     from dnnlib.tflib.ops.upfirdn_2d import setup_filter, upfirdn_2d

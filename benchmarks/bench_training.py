@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks import floor, report
 from benchmarks.settings import SETTINGS, Setting
 from dnnlib import cli
+from dnnlib.tflib.start import add_execution, quiet_tensorflow
 
 ROUNDS = {"128x128": 3, "32x32": 15}
 
@@ -40,7 +41,7 @@ def build_parser() -> cli.ArgumentParser:
         help="with --config (default: 8)",
     )
     parser.add_argument("--rounds", type=cli.positive_int, metavar="N", help="steps of each phase")
-    cli.add_execution(parser)
+    add_execution(parser)
     return parser
 
 
@@ -58,10 +59,10 @@ def measure(setting: Setting, rounds: int, options: dict[str, Any]) -> dict[str,
         `images_per_second`; `peak_flops` (FLOP/s), `memory_gb`, `minibatch`, `execution`,
         `gflop_per_image` of each network.
     """
-    cli.quiet_tensorflow(verbose=False)
+    quiet_tensorflow(verbose=False)
     import tensorflow as tf
 
-    from dnnlib.tflib.execution import resolve_execution
+    from dnnlib.tflib.machine import resolve_execution
     from training.setup import make_networks, make_steps
 
     config = setting.make_config(**options)

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from dnnlib import cli
 from dnnlib.atomic import open_atomic, write_error
 from dnnlib.errors import UserError
+from dnnlib.tflib.start import quiet_tensorflow
 
 T = TypeVar("T")
 
@@ -69,7 +70,7 @@ def _gpus() -> list[str]:
 
 
 def _gpu_names() -> list[str]:
-    cli.quiet_tensorflow(verbose=False)
+    quiet_tensorflow(verbose=False)
     import tensorflow as tf
 
     details = [

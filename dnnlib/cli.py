@@ -1,20 +1,15 @@
-"""What all commands share: parser, types of arguments, one-line errors, quiet start-up.
-
-TensorFlow must not be imported by a command before its arguments are parsed, so that `--help`
-and argument errors answer at once.
-"""
+"""What all commands share: parser, types of arguments, one-line errors, late imports."""
 
 import argparse
-import logging
+import importlib
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from dnnlib.errors import Terminated, UserError
-from dnnlib.tflib.execution import OPS, OPS_HELP, PRECISION_HELP, PRECISIONS
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -57,14 +52,6 @@ def add_boolean(parser: argparse.ArgumentParser, flag: str, *, default: bool, he
         default=default,
         metavar="BOOL",
         help=f"{help} (default: {default})",
-    )
-
-
-def add_execution(parser: argparse.ArgumentParser) -> None:
-    """Adds `--ops` and `--precision`."""
-    parser.add_argument("--ops", choices=OPS, default="auto", metavar="PATH", help=OPS_HELP)
-    parser.add_argument(
-        "--precision", choices=PRECISIONS, default="fp32", metavar="NAME", help=PRECISION_HELP
     )
 
 
@@ -126,31 +113,21 @@ def number_list(text: str) -> list[int]:
     return numbers
 
 
-def quiet_tensorflow(verbose: bool) -> None:
-    """Imports TensorFlow for the first time; without its start-up messages unless `verbose`.
+def deferred(target: str) -> Callable[..., Any]:
+    """A function whose module is imported when it is called, not before.
 
-    Some of them are printed before TensorFlow reads its log level, straight to file descriptor 2,
-    so that is closed to them during the import. What XLA compiles from then on is kept for later
-    commands, see `dnnlib.tflib.xla_cache`.
+    The one way to TensorFlow, and to whatever else is slow to load, from a module of flags. The
+    layer test reads `target` as an import.
+
+    Args:
+        target: `package.module:function`.
     """
-    from dnnlib.tflib import xla_cache  # here, so that `--help` does not wait for it
+    module, _, name = target.partition(":")
 
-    xla_cache.enable()
-    if verbose:
-        return
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-    for name in ("tensorflow", "absl"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    try:
-        with open(os.devnull, "wb") as devnull:
-            os.dup2(devnull.fileno(), 2)
-        import tensorflow  # noqa: F401
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return getattr(importlib.import_module(module), name)(*args, **kwargs)
+
+    return call
 
 
 def run(main: Callable[[Sequence[str] | None], None]) -> NoReturn:

@@ -13,34 +13,21 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+import requests
 from tqdm import tqdm
 
 from dnnlib.atomic import write_error
+from dnnlib.cache import default_cache_dir
 from dnnlib.errors import UserError
 from dnnlib.format import format_bytes
 
-if TYPE_CHECKING:
-    import requests
-
-CACHE_VARIABLE = "GAN_FINGERPRINTS_CACHE"
 ATTEMPTS = 4
 RETRY_SECONDS = 0.5  # doubled after each failure
 TIMEOUT_SECONDS = (20, 60)  # to connect, between two pieces
 CHUNK_BYTES = 1 << 18
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
-
-
-def default_cache_dir() -> Path:
-    """$GAN_FINGERPRINTS_CACHE, else gan-fingerprints in $XDG_CACHE_HOME or ~/.cache."""
-    if chosen := os.environ.get(CACHE_VARIABLE):
-        return Path(chosen).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    # An XDG path that is not absolute is to be ignored, says its specification.
-    root = Path(base) if os.path.isabs(base) else Path.home() / ".cache"
-    return root / "gan-fingerprints"
 
 
 def is_url(name: str | os.PathLike[str]) -> bool:
@@ -186,8 +173,6 @@ class _Download:
 
     def transfer(self) -> None:
         """Gets what is missing of the file into `part`."""
-        import requests  # here, for commands that download nothing start faster without it
-
         headers = {"Accept-Encoding": "identity"}  # so that Content-Length counts what is stored
         have = self.part.stat().st_size if self.part.exists() else 0
         tag = self.tag.read_text() if self.tag.exists() else ""
@@ -208,7 +193,7 @@ class _Download:
         except requests.RequestException as error:
             raise self.failure(" ".join(str(error).split())) from error
 
-    def receive(self, response: "requests.Response", have: int) -> None:
+    def receive(self, response: requests.Response, have: int) -> None:
         for step in (*response.history, response):
             _check_url(step.url)
         status = response.status_code
@@ -258,7 +243,7 @@ class _Download:
             raise _BrokenOffError(f"{size} of {total} bytes came")
 
 
-def _version(response: "requests.Response") -> str:
+def _version(response: requests.Response) -> str:
     """What identifies this version of the file for If-Range; empty: it cannot be resumed."""
     etag = response.headers.get("ETag", "")
     # A weak tag promises the same meaning, not the same bytes.

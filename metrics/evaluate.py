@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dnnlib.errors import UserError
 from metrics.context import MetricContext, progress
 from metrics.metric import Accumulator, Metric, MetricResult
-from metrics.registry import needs_inception, parse_metric
+from metrics.table import needs_inception, parse_metric
 
 
 def check_metrics(names: Sequence[str], context: MetricContext) -> None:

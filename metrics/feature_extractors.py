@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from dnnlib.download import cached_path, default_cache_dir, open_url_or_path
+from dnnlib.cache import default_cache_dir
+from dnnlib.download import cached_path, open_url_or_path
 from dnnlib.errors import UserError
-from metrics.registry import forms_without_inception, needs_inception
-from training.devices import Devices
+from dnnlib.tflib.devices import Devices
+from metrics.table import forms_without_inception, needs_inception
 
 URL = "https://download.tensorflow.org/models/image/imagenet/inception-2015-12-05.tgz"
 VARIABLE = "GAN_FINGERPRINTS_INCEPTION"

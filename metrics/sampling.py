@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from dnnlib.download import default_cache_dir
+from dnnlib.cache import default_cache_dir
+from dnnlib.tflib.devices import Devices
 from dnnlib.tflib.execution import PLAIN, Execution
 from metrics.context import FeatureExtractor, GeneratedBatch, MetricContext, RealImages
-from training.decoding import fill_batch, make_function, to_uint8
-from training.devices import Devices
+from training.models.functions import fill_batch, make_function, to_uint8
 from training.networks.decoder import Decoder
 from training.networks.generator import Generator
 

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 
 from dnnlib import cli
 from dnnlib.errors import UserError
+from dnnlib.tflib.start import quiet_tensorflow
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from tests.deviation import Deviation
+    from tests.support.deviation import Deviation
 
 PATHS = ("auto", "cuda", "xla", "reference", "compiled")
 
@@ -44,11 +45,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Checks every file; SystemExit with status 1 when a tolerance is exceeded."""
     args = build_parser().parse_args(argv)
     files = {path: read_arrays(path) for path in args.files}
-    cli.quiet_tensorflow(args.verbose)
+    quiet_tensorflow(args.verbose)
 
     import tensorflow as tf
 
-    from dnnlib.tflib.execution import resolve_execution
+    from dnnlib.tflib.machine import resolve_execution
 
     if args.ops != "auto":
         resolve_execution(args.ops)
@@ -83,8 +84,8 @@ def check(arrays: dict[str, "np.ndarray"], where: str, ops: str) -> list["Deviat
 
     `ops` is one of PATHS, or `xla-eager`: the forms for XLA, but not compiled.
     """
-    from tests.reference_networks import check_networks
-    from tests.reference_ops import OPS, check_ops
+    from tests.support.reference_networks import check_networks
+    from tests.support.reference_ops import OPS, check_ops
 
     impl = {"cuda": "compiled", "xla-eager": "xla"}.get(ops, ops)
     xla = ops == "xla"

@@ -8,39 +8,37 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("dnnlib", "training", "fingerprints", "metrics")
+from tests.support.paths import ROOT
 
-# What is not named has the layer of its parent; docs/architecture.md says what the layers are.
+PACKAGES = ("dnnlib", "training", "fingerprints", "metrics", "gan_fingerprints", "tools")
+
+# A folder has one layer; docs/architecture.md says what the layers are.
 LAYERS = {
     "dnnlib": 0,
-    "training": 4,
-    "training.networks": 1,
-    "training.dataset": 1,
-    "training.dataset_writer": 1,
-    "training.devices": 1,
-    "training.image_folder": 1,
-    "training.legacy": 1,
-    "training.records": 1,
-    "training.snapshot": 1,
-    "training.workers": 1,
-    "training.decoding": 1,
-    "training.export": 1,
+    "training/networks": 1,
+    "training/data": 1,
+    "training/models": 1,
     "fingerprints": 2,
-    "fingerprints.commands": 5,
     "metrics": 3,
+    "training": 4,
+    "gan_fingerprints": 5,
     "tools": 5,
 }
-COMMAND_LAYER = 5
+COMMAND_LAYER = 5  # of the scripts at the top
 # Metrics are given functions and a data set; they open no model files.
+IMPORTERS = (
+    "dnnlib.cli",
+    "dnnlib.optional",
+    "dnnlib.tflib.start",
+)  # modules by name, all of them written in the code
 FORBIDDEN = {
-    "metrics": ("pickle", "dnnlib.safe_pickle", "training.snapshot"),
+    "metrics": ("pickle", "dnnlib.safe_pickle", "training.models.snapshot"),
 }
 
 
 def python_files() -> list[Path]:
     """The product's files: packages, commands, tools."""
-    folders = [p for name in (*PACKAGES, "tools") for p in sorted((ROOT / name).rglob("*.py"))]
+    folders = [p for name in PACKAGES for p in sorted((ROOT / name).rglob("*.py"))]
     return sorted(ROOT.glob("*.py")) + folders
 
 
@@ -50,20 +48,43 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-MODULES = {module_name(path): path for path in python_files()}
+FILES = {module_name(path): path for path in python_files()}
+MODULES = {module: path.read_text(encoding="utf-8") for module, path in FILES.items()}
+
+
+def folder(module: str) -> str:
+    """The folder that a module lies in; "" for the scripts at the top."""
+    path = FILES[module].parent.relative_to(ROOT)
+    return "" if path == Path() else path.as_posix()
 
 
 def layer(module: str) -> int | None:
     """Number of a module's layer; None for what is not ours."""
-    parts = module.split(".")
-    for end in range(len(parts), 0, -1):
-        if (name := ".".join(parts[:end])) in LAYERS:
-            return LAYERS[name]
-    return COMMAND_LAYER if parts[0] in MODULES else None
+    known = module
+    while known and known not in FILES:
+        known = known.rpartition(".")[0]
+    if not known:
+        return None
+    place = folder(known)
+    while place and place not in LAYERS:
+        place = place.rpartition("/")[0]
+    return LAYERS[place] if place else COMMAND_LAYER
+
+
+def deferred(node: ast.AST) -> str | None:
+    """The module that `cli.deferred("package.module:function")` imports later."""
+    if not (isinstance(node, ast.Call) and ast.unparse(node.func).endswith("deferred")):
+        return None
+    target = node.args[0]
+    assert isinstance(target, ast.Constant), "deferred() takes a text"
+    module, _, name = target.value.partition(":")
+    assert module in FILES, target.value
+    assert name in {n.name for n in ast.parse(MODULES[module]).body if hasattr(n, "name")}, name
+    return str(module)
 
 
 def imported(tree: ast.Module) -> Iterator[str]:
-    """Every module that a file imports, inside functions too."""
+    """Every module that a file imports, inside functions and deferred ones too."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -71,7 +92,9 @@ def imported(tree: ast.Module) -> Iterator[str]:
             assert node.level == 0, "relative import; write the full name"
             for alias in node.names:
                 full = f"{node.module}.{alias.name}"
-                yield full if full in MODULES else str(node.module)
+                yield full if full in FILES else str(node.module)
+        elif later := deferred(node):
+            yield later
 
 
 def import_violations(module: str, source: str) -> list[str]:
@@ -99,7 +122,8 @@ def call_violations(module: str, source: str) -> list[str]:
             found.append(f"{module} uses {text}: read through dnnlib.safe_pickle")
         if text.endswith("compat.v1") and module != "metrics.feature_extractors":
             found.append(f"{module} uses {text}: only the reader of frozen graphs may")
-        if text in ("eval", "exec", "__import__", "importlib.import_module"):
+        by_name = text == "importlib.import_module" and module not in IMPORTERS
+        if by_name or text in ("eval", "exec", "__import__"):
             found.append(f"{module} uses {text}: classes come from a table")
         if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
             is_false = isinstance(node.value, ast.Constant) and node.value.value is False
@@ -109,12 +133,77 @@ def call_violations(module: str, source: str) -> list[str]:
 
 
 def test_imports_point_down() -> None:
-    found = [v for m, path in MODULES.items() for v in import_violations(m, path.read_text())]
+    found = [v for module, source in MODULES.items() for v in import_violations(module, source)]
     assert not found, "\n".join(found)
 
 
+def circle(arrows: dict[str, set[str]]) -> list[str]:
+    """Some way that leads back to where it began; empty if there is none."""
+    done: set[str] = set()
+
+    def walk(node: str, way: list[str]) -> list[str]:
+        if node in way:
+            return [*way[way.index(node) :], node]
+        if node not in done:
+            done.add(node)
+            for other in sorted(arrows.get(node, ())):
+                if found := walk(other, [*way, node]):
+                    return found
+        return []
+
+    return next((found for node in sorted(arrows) if (found := walk(node, []))), [])
+
+
+def arrows_of_modules() -> dict[str, set[str]]:
+    """Module -> modules of ours that it imports."""
+    return {
+        module: {name for name in imported(ast.parse(source)) if name in FILES and name != module}
+        for module, source in MODULES.items()
+    }
+
+
+def test_no_module_imports_itself_in_the_end() -> None:
+    assert not circle(arrows_of_modules())
+
+
+def test_no_folder_imports_itself_in_the_end() -> None:
+    """Two rooms that need each other are one room."""
+    folders: dict[str, set[str]] = {}
+    for module, names in arrows_of_modules().items():
+        others = {folder(name) for name in names} - {folder(module)}
+        folders.setdefault(folder(module), set()).update(others)
+    assert not circle(folders)
+
+
+def test_a_planted_circle_is_found() -> None:
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    assert not circle({"a": {"b", "c"}, "b": {"c"}, "c": set()})
+
+
+def imports_inside(source: str) -> list[str]:
+    """Import statements within functions, as text."""
+    return [
+        ast.unparse(node)
+        for function in ast.walk(ast.parse(source))
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+
+
+def test_imports_stand_at_the_top() -> None:
+    """What is slow to load comes through `cli.deferred`, optional packages through `optional`."""
+    found = [f"{m}: {text}" for m, source in MODULES.items() for text in imports_inside(source)]
+    assert not found, "\n".join(found)
+
+
+def test_a_planted_import_inside_a_function_is_found() -> None:
+    assert imports_inside("def f():\n    import os\n") == ["import os"]
+    assert imports_inside("import os\n") == []
+
+
 def test_dangerous_calls_stand_in_one_place() -> None:
-    found = [v for m, path in MODULES.items() for v in call_violations(m, path.read_text())]
+    found = [v for module, source in MODULES.items() for v in call_violations(module, source)]
     assert not found, "\n".join(found)
 
 
@@ -122,12 +211,13 @@ def test_dangerous_calls_stand_in_one_place() -> None:
     ("module", "source"),
     [
         ("dnnlib.format", "from training.networks import layers"),
-        ("training.snapshot", "from training import loss"),
+        ("training.models.snapshot", "from training import loss"),
         ("training.networks.table", "import fingerprints.bits"),
-        ("fingerprints.bits", "def f():\n    from metrics.registry import help_text"),
-        ("metrics.registry", "import training.training_loop"),
-        ("metrics.registry", "from training import steps"),
-        ("metrics.evaluate", "from training.snapshot import load_networks"),
+        ("fingerprints.bits", "def f():\n    from metrics.table import help_text"),
+        ("fingerprints.bits", 'f = cli.deferred("metrics.table:help_text")'),
+        ("metrics.table", "import training.training_loop"),
+        ("metrics.table", "from training import steps"),
+        ("metrics.evaluate", "from training.models.snapshot import load_networks"),
         ("metrics.evaluate", "import pickle"),
         ("training.loss", "import run_metrics"),
     ],
@@ -139,8 +229,8 @@ def test_planted_import_is_found(module: str, source: str) -> None:
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("training.snapshot", "pickle.load(file)"),
-        ("training.snapshot", "class Reader(pickle.Unpickler): pass"),
+        ("training.models.snapshot", "pickle.load(file)"),
+        ("training.models.snapshot", "class Reader(pickle.Unpickler): pass"),
         ("dnnlib.safe_pickle", "pickle.loads(text)"),
         ("training.adam", "tf.compat.v1.train.AdamOptimizer()"),
         ("training.networks.table", "eval(class_name)"),
@@ -152,17 +242,14 @@ def test_planted_call_is_found(module: str, source: str) -> None:
     assert len(call_violations(module, source)) == 1
 
 
-def test_layer_table_names_what_exists() -> None:
-    missing = [name for name in LAYERS if name not in MODULES]
+def test_every_folder_has_a_layer() -> None:
+    missing = [name for name in LAYERS if not (ROOT / name / "__init__.py").is_file()]
     assert not missing, f"remove from LAYERS: {missing}"
+    assert all(layer(module) is not None for module in MODULES)
 
 
 def test_fingerprints_need_no_tensorflow() -> None:
-    modules = [
-        name
-        for name in MODULES
-        if name.startswith("fingerprints.") and name != "fingerprints.baking"
-    ]
+    modules = [name for name in MODULES if name.split(".")[0] == "fingerprints"]
     assert "fingerprints.bits" in modules
     # An entry of None makes an import fail, so this catches indirect imports as well.
     script = "import sys; sys.modules['tensorflow'] = None\n" + "".join(

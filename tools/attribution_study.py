@@ -7,8 +7,8 @@
 4. One instance makes many pictures from latents of its own: none may be named as somebody else's.
 
 The commands of run_fingerprints.py do the issuing and calibrating; verdicts come from
-`fingerprints.detector`, as those of `verify` do. Tables go to stdout and to DIR/study.md, and
-DIR/matches.png shows how many bits match.
+`fingerprints.detection.detector`, as those of `verify` do. Tables go to stdout and to
+DIR/study.md, and DIR/matches.png shows how many bits match.
 """
 
 import csv
@@ -28,10 +28,11 @@ from tqdm import tqdm
 from dnnlib import cli
 from dnnlib.atomic import open_atomic
 from dnnlib.errors import UserError
-from fingerprints.images import find_images, read_image, source_of
+from dnnlib.tflib.start import quiet_tensorflow
+from fingerprints.image_files import find_images, read_image, source_of
 
 if TYPE_CHECKING:
-    from fingerprints.detector import Detector, Finding
+    from fingerprints.detection.detector import Detector, Finding
 
 SAVED_AS: dict[str, dict[str, Any]] = {
     "PNG": {"suffix": ".png"},
@@ -147,9 +148,9 @@ class Study:
     """The network, the registry and the files of one study."""
 
     def __init__(self, network: str, out: Path, fpr: float) -> None:
-        from dnnlib.tflib.execution import resolve_execution
-        from training.decoding import make_decoder
-        from training.snapshot import load_networks
+        from dnnlib.tflib.machine import resolve_execution
+        from training.models.functions import make_decoder
+        from training.models.snapshot import load_networks
 
         self.network = network
         self.out = out
@@ -176,8 +177,8 @@ class Study:
 
     def detector(self) -> "Detector":
         """Of the study's one model."""
-        from fingerprints.detector import Detector
-        from fingerprints.registry import Registry
+        from fingerprints.detection.detector import Detector
+        from fingerprints.registry.facade import Registry
 
         registry = Registry.open(str(self.out / "registry.db"))
         return Detector(registry, registry.models()[0])
@@ -255,9 +256,10 @@ def make_pictures(
 
     Seeds differ from instance to instance unless `same_seeds`.
     """
-    from training.decoding import make_generator, sample_by_seed
+    from training.models.functions import make_generator
+    from training.models.seeds import sample_by_seed
+    from training.models.snapshot import load_networks, read_snapshot
     from training.networks.plain_generator import PlainGenerator
-    from training.snapshot import load_networks, read_snapshot
 
     files: dict[str, list[Path]] = {way: [] for way in SAVED_AS}
     folder = study.out / "images"
@@ -399,9 +401,9 @@ def draw(tallies: dict[str, Tally], num_bits: int, needed: int) -> Any:
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command."""
     args = build_parser().parse_args(argv)
-    cli.quiet_tensorflow(args.verbose)
+    quiet_tensorflow(args.verbose)
     import run_fingerprints
-    from fingerprints.detection import matches_needed
+    from fingerprints.detection.tails import matches_needed
 
     out = Path(args.out)
     if out.exists():

@@ -28,7 +28,7 @@ from tqdm import tqdm
 from dnnlib import cli
 from dnnlib.atomic import folder_atomic
 from dnnlib.errors import UserError
-from fingerprints.images import FORMATS, MAX_PIXELS
+from fingerprints.image_files import FORMATS, MAX_PIXELS
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 HELD_OUT = "held-out"  # the source that --hold-out makes

@@ -6,6 +6,7 @@ from typing import Any
 
 from dnnlib import cli
 from dnnlib.errors import UserError
+from dnnlib.tflib.start import quiet_tensorflow
 
 # Panel title -> statistics drawn in it.
 PANELS = {
@@ -72,7 +73,7 @@ def draw(runs: dict[str, dict[str, tuple[list[float], list[float]]]]) -> Any:
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command."""
     args = build_parser().parse_args(argv)
-    cli.quiet_tensorflow(args.verbose)
+    quiet_tensorflow(args.verbose)
     from dnnlib.atomic import open_atomic
 
     figure = draw({Path(name).name: read_scalars(Path(name)) for name in args.runs})

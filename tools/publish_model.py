@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from dnnlib import cli
 from dnnlib.format import format_bytes
+from dnnlib.tflib.start import quiet_tensorflow
 
 
 def build_parser() -> cli.ArgumentParser:
@@ -18,10 +19,10 @@ def build_parser() -> cli.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command."""
     args = build_parser().parse_args(argv)
-    cli.quiet_tensorflow(args.verbose)
+    quiet_tensorflow(args.verbose)
     from pathlib import Path
 
-    from training.snapshot import load_networks, save_snapshot
+    from training.models.snapshot import load_networks, save_snapshot
 
     found = load_networks(args.snapshot)
     save_snapshot(args.output, E=found.decoder, Gs=found.generator, position=found.position)

@@ -14,7 +14,7 @@ from dnnlib.atomic import is_incomplete
 from dnnlib.config import load_json, to_dict
 from dnnlib.errors import UserError
 from training.checkpoint import Position, list_checkpoints
-from training.snapshot import read_snapshot
+from training.models.snapshot import read_snapshot
 
 Values = dict[str, Any]  # by name; arrays, numbers, texts
 

@@ -25,6 +25,7 @@ from dnnlib import cli
 from dnnlib.errors import UserError
 from dnnlib.run_dir import create_run_dir
 from dnnlib.tflib.execution import OPS
+from dnnlib.tflib.start import quiet_tensorflow
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = (str(ROOT / "run_training.py"),)
@@ -71,7 +72,7 @@ def training_flags(data_dir: Path, ops: str) -> list[str]:
 
 def make_dataset(data_dir: Path) -> None:
     """Noise images."""
-    from training.dataset_writer import DatasetWriter
+    from training.data.writer import DatasetWriter
 
     shape = [IMAGES, RESOLUTION, RESOLUTION, 3]
     images = np.random.RandomState(0).randint(0, 256, shape, np.uint8)
@@ -391,7 +392,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     folder = create_run_dir(args.result_dir, f"seed{args.seed}-{args.ops}")
-    cli.quiet_tensorflow(verbose=False)
+    quiet_tensorflow(verbose=False)
     make_dataset(folder / "datasets")
     flags = training_flags(folder.resolve() / "datasets", args.ops)
     soak = Soak(folder.resolve(), flags, args.seed, deadline)

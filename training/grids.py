@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from dnnlib.image_grid import grid_size, save_grid
+from dnnlib.tflib.devices import Devices
 from dnnlib.tflib.execution import Execution
-from training.dataset import Dataset
-from training.decoding import fill_batch, make_function
-from training.devices import Devices
-from training.image_grid import grid_size, save_grid
+from training.data.dataset import Dataset
+from training.models.functions import fill_batch, make_function
 from training.networks.generator import Generator
 
 _BATCH = 32

@@ -17,7 +17,7 @@ from dnnlib.errors import UserError
 from dnnlib.run_dir import create_run_dir
 from dnnlib.run_lock import FILE_NAME as LOCK_FILE
 from dnnlib.run_lock import try_lock
-from dnnlib.tflib.device import cpu_identity
+from dnnlib.tflib.hardware import cpu_identity
 from training.checkpoint import Position, read_position
 from training.config import TrainConfig
 

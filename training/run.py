@@ -8,19 +8,19 @@ import numpy as np
 import tensorflow as tf
 
 from dnnlib.errors import UserError
-from dnnlib.tflib.execution import resolve_execution
+from dnnlib.tflib.devices import Devices
+from dnnlib.tflib.machine import resolve_execution
 from dnnlib.tflib.threads import pin_threads
 from metrics.context import MetricContext
 from metrics.evaluate import check_metrics
 from metrics.feature_extractors import check_inception
 from metrics.sampling import make_context
 from training.config import TrainConfig
-from training.dataset import Dataset
-from training.devices import Devices
+from training.data.dataset import Dataset
 from training.grids import Grids
+from training.models.snapshot import load_networks, save_snapshot
 from training.schedule import learning_rates
 from training.setup import make_networks, make_steps
-from training.snapshot import load_networks, save_snapshot
 
 
 class Run:

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from dnnlib.errors import UserError
+from dnnlib.tflib.devices import Devices
 from dnnlib.tflib.execution import Execution
 from training.config import TrainConfig
-from training.devices import Devices
 from training.networks.decoder import Decoder
 from training.networks.discriminator import Discriminator
 from training.networks.generator import Generator

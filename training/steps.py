@@ -14,9 +14,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from dnnlib.tflib.devices import Devices
 from training import loss
 from training.adam import Adam
-from training.devices import Devices
 from training.ema import WeightAverage
 from training.networks.decoder import Decoder
 from training.networks.discriminator import Discriminator

@@ -3,7 +3,8 @@
 import time
 
 from dnnlib.format import format_time
-from dnnlib.tflib.device import gpu_memory_gb, process_memory_gb
+from dnnlib.tflib.hardware import process_memory_gb
+from dnnlib.tflib.machine import gpu_memory_gb
 from training.config import TrainConfig
 from training.progress_log import ProgressLog, Statistics
 from training.schedule import learning_rates

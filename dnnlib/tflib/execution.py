@@ -1,4 +1,4 @@
-"""How a command computes: `--ops` and `--precision`, settled once and passed on."""
+"""How a command computes: `--ops` and `--precision`, settled once and passed on; no TensorFlow."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ class Execution:
     """What `--ops` and `--precision` come down to on this machine."""
 
     ops: str  # cuda, xla, reference or compiled
-    impl: str  # of the operations, see `dnnlib.tflib.ops.impl`
+    impl: str  # of the operations, see `dnnlib.tflib.impl`
     jit: bool  # whether XLA compiles what runs often
     precision: str  # one of PRECISIONS
 
@@ -61,23 +61,3 @@ def plan_execution(ops: str, precision: str, *, has_gpu: bool, has_kernels: bool
         # The forms for XLA on a CPU would replace what a GPU's own library does better.
         return Execution(ops, "reference" if has_gpu else "xla", True, precision)
     return Execution(ops, "reference", False, precision)
-
-
-def resolve_execution(ops: str = "auto", precision: str = "fp32") -> Execution:
-    """`plan_execution` for this machine. Builds our operations where they were asked for, and
-    sets TensorFlow's switch for TF32, which holds for the process.
-
-    Raises:
-        UserError: see `plan_execution`; operations asked for that cannot be compiled.
-    """
-    import tensorflow as tf
-
-    from dnnlib.tflib import custom_ops
-    from dnnlib.tflib.ops.impl import resolve_impl
-
-    has_gpu = custom_ops.sees_gpu()
-    has_kernels = has_gpu and ops == "auto" and custom_ops.usable_for_auto()
-    execution = plan_execution(ops, precision, has_gpu=has_gpu, has_kernels=has_kernels)
-    resolve_impl(execution.impl)
-    tf.config.experimental.enable_tensor_float_32_execution(precision == "tf32")
-    return execution

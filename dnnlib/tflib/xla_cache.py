@@ -18,8 +18,8 @@ import sys
 from pathlib import Path
 from typing import IO
 
-from dnnlib.download import default_cache_dir
-from dnnlib.tflib.device import cpu_identity
+from dnnlib.cache import default_cache_dir
+from dnnlib.tflib.hardware import cpu_identity
 
 VARIABLE = "GAN_FINGERPRINTS_XLA_CACHE"  # 0 switches it off
 LIMIT_BYTES = 512 << 20  # of all programs for one CPU and version; the oldest go first

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from dnnlib.tflib.impl import check_impl
 from dnnlib.tflib.ops.fused_bias_act import fused_bias_act
-from dnnlib.tflib.ops.impl import check_impl
 from dnnlib.tflib.ops.resample_conv import (
     RESAMPLE_FILTER,
     conv_2d,
@@ -28,7 +28,7 @@ class VariableFactory:
 
     Initial values come from NumPy, so that they depend on the seed alone; without one, weights
     are 0, for a network that takes all its values from a file. `impl` is what the
-    network's operations run on, see `dnnlib.tflib.ops.impl`, and `bf16` whether its convolutions
+    network's operations run on, see `dnnlib.tflib.impl`, and `bf16` whether its convolutions
     compute in bfloat16.
     """
 
@@ -84,7 +84,7 @@ class Network(tf.Module):
         """Chooses what the operations run on, in calls and traces to come.
 
         Args:
-            impl: see `dnnlib.tflib.ops.impl`.
+            impl: see `dnnlib.tflib.impl`.
             precision: see `dnnlib.tflib.execution`; `bf16` shortens what enters a convolution,
                 everything else stays single precision.
         """

@@ -11,7 +11,7 @@ from training.networks.synthesis import Synthesis
 class PlainGenerator(Network):
     """The synthesis network with plain convolutions: no mapping, no modulation, no fingerprint.
 
-    Its variables have the names and shapes of a `Generator`'s; `fingerprints.baking` makes their
+    Its variables have the names and shapes of a `Generator`'s; `training.models.baking` makes their
     values.
 
     Args:

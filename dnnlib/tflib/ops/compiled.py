@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from dnnlib.tflib import custom_ops
+from dnnlib.tflib import op_library
+from dnnlib.tflib.ops.activations import plain_bias_act
 from dnnlib.tflib.shapes import unknown_to_dynamic
 
 DTYPES = (tf.float32, tf.float16, tf.bfloat16)
@@ -38,7 +39,7 @@ def takes(impl: str, x: tf.Tensor, kernel: np.ndarray | None = None) -> bool:
 
 
 def _library() -> Any:
-    return custom_ops.get_library(cuda=custom_ops.sees_gpu())
+    return op_library.get_library(cuda=op_library.sees_gpu())
 
 
 def fused_bias_act(
@@ -77,12 +78,10 @@ def _plain_derivative(
     order: int, x: tf.Tensor, b: tf.Tensor, attributes: dict[str, Any]
 ) -> tf.Tensor:
     """Derivatives beyond those of the kernel, which no training needs, by TensorFlow."""
-    from dnnlib.tflib.ops.fused_bias_act import fused_bias_act as plain
-
     clamp = attributes["clamp"]
-    options = attributes | {"clamp": None if clamp < 0 else clamp, "impl": "reference"}
+    options = attributes | {"clamp": None if clamp < 0 else clamp}
     if order == 0:
-        return plain(x, None if b.shape == [0] else b, **options)
+        return plain_bias_act(x, None if b.shape == [0] else b, **options)
     with tf.GradientTape() as tape:
         tape.watch(x)
         y = _plain_derivative(order - 1, x, b, attributes)

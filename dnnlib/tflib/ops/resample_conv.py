@@ -32,7 +32,7 @@ def upsample_conv_2d(
         k: filter, normalised to sum `gain * factor**2`; None is a box.
         factor: enlargement.
         gain: factor of the result.
-        impl: see `dnnlib.tflib.ops.impl`.
+        impl: see `dnnlib.tflib.impl`.
 
     Returns:
         [N,H*2,W*2,O] for factor 2; the published pads make others `factor - 2` pixels smaller than
@@ -105,7 +105,7 @@ def conv_downsample_2d(
         k: filter, normalised to sum `gain`; None is a box.
         factor: reduction.
         gain: factor of the result.
-        impl: see `dnnlib.tflib.ops.impl`.
+        impl: see `dnnlib.tflib.impl`.
 
     Returns:
         [N,H/factor,W/factor,O].

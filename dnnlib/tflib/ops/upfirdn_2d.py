@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from dnnlib.tflib.ops.impl import resolve_impl
+from dnnlib.tflib.impl import resolve_impl
+from dnnlib.tflib.ops import compiled
 from dnnlib.tflib.shapes import unknown_to_dynamic
 
 Filter = Sequence[float] | np.ndarray
@@ -49,7 +50,7 @@ def upfirdn_2d(
         upx, upy: each pixel is followed by `up - 1` zeros.
         downx, downy: step between the pixels that are kept.
         padx0, padx1, pady0, pady1: zeros added left, right, top, bottom; negative values crop.
-        impl: "auto", "reference" or "compiled", see `dnnlib.tflib.ops.impl`; "auto" takes the plain
+        impl: "auto", "reference" or "compiled", see `dnnlib.tflib.impl`; "auto" takes the plain
             operations where the compiled one does not fit (float64, filters beyond 32x32).
 
     Returns:
@@ -73,12 +74,9 @@ def upfirdn_2d(
         size = x.shape[axis]
         if size is not None and size * up + pad < taps:
             raise ValueError(f"filter {kernel.shape} is larger than the padded image {x.shape}")
-    if resolved == "compiled":
-        from dnnlib.tflib.ops import compiled
-
-        if compiled.takes(impl, x, kernel):
-            pady, padx = (pady0, pady1), (padx0, padx1)
-            return compiled.upfirdn_2d(x, kernel, (upy, upx), (downy, downx), pady, padx)
+    if resolved == "compiled" and compiled.takes(impl, x, kernel):
+        pady, padx = (pady0, pady1), (padx0, padx1)
+        return compiled.upfirdn_2d(x, kernel, (upy, upx), (downy, downx), pady, padx)
     factors = separate(kernel)
     if factors is not None:
         column, row = factors

@@ -1,0 +1,1 @@
+"""From the decoder's logits to a verdict: tails, search, calibration."""

@@ -1,0 +1,158 @@
+"""Payload mode: a number inside the fingerprint, for those who keep no registry.
+
+A BCH code (Bose and Ray-Chaudhuri 1960, Hocquenghem 1959) carries version, payload and checksum.
+The code word is hidden by a mask from a secret key, so that the bits look uniform to whoever has no
+key. Whether an image carries a payload at all is decided by a p-value, never by the code: some word
+is always the nearest one.
+"""
+
+import functools
+import hashlib
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dnnlib.errors import UserError
+from fingerprints.detection.tails import decide_bits, match_pvalue
+
+VERSION = 1
+_VERSION_BITS = 4
+_KEY_BYTES = 32
+
+
+@dataclass(frozen=True)
+class _Parameters:
+    """Of a primitive, narrow-sense BCH code."""
+
+    length: int  # n = 2**m - 1
+    message_bits: int  # k
+    num_correctable: int  # t
+    crc_bits: int
+    polynomial: int  # primitive, of degree m, as bits; it settles which words there are
+
+
+# About a tenth of the bits may be wrong. From 255 bits on a number of 64 bits fits.
+_CODES = (
+    _Parameters(31, 16, 3, 8, 0b100101),
+    _Parameters(63, 36, 5, 16, 0b1000011),
+    _Parameters(127, 50, 13, 16, 0b10001001),
+    _Parameters(255, 91, 25, 16, 0b100011101),
+    _Parameters(511, 85, 63, 16, 0b1000010001),
+)
+
+
+@dataclass(frozen=True)
+class PayloadResult:
+    """What an image says in payload mode."""
+
+    payload: int | None  # None: no code word with this version and a right checksum is near
+    matches: int  # decided bits that agree with the nearest code word; 0 if there is none
+    num_bits: int
+    pvalue: float  # P[foreign bits match some payload's word as well]; 1 if there is none
+    num_corrected: int  # wrong bits of the code word
+
+
+class PayloadCode:
+    """The code of one model.
+
+    Args:
+        num_bits: B, at least 31; what the code leaves over is filled from the mask.
+        key: secret, 32 bytes (`keys.load_secret(path, "payload")`).
+        model_hash: so that the same key gives every model a mask of its own.
+
+    Raises:
+        UserError: there are too few bits, or galois is not installed.
+        ValueError: the key has another length.
+    """
+
+    def __init__(self, num_bits: int, key: bytes, model_hash: str) -> None:
+        if len(key) != _KEY_BYTES:  # one length: then key and hash cannot run into each other
+            raise ValueError(f"expected a key of {_KEY_BYTES} bytes, got {len(key)}")
+        fitting = [code for code in _CODES if code.length <= num_bits]
+        if not fitting:
+            raise UserError(f"payload mode needs at least {_CODES[0].length} bits, not {num_bits}")
+        chosen = fitting[-1]
+        self.num_bits = num_bits
+        self.num_correctable = chosen.num_correctable
+        self.payload_bits = chosen.message_bits - _VERSION_BITS - chosen.crc_bits
+        self._length = chosen.length
+        self._message_bits = chosen.message_bits
+        self._crc_bits = chosen.crc_bits
+        self._code = _make_code(chosen)
+        stream = hashlib.shake_256(b"fingerprint mask" + key + model_hash.encode())
+        octets = np.frombuffer(stream.digest(-(-num_bits // 8)), np.uint8)
+        self._mask = np.unpackbits(octets, count=num_bits)
+
+    def encode(self, payload: int) -> np.ndarray:
+        """The fingerprint that carries a number: uint8 [B].
+
+        Raises:
+            UserError: the number does not fit.
+        """
+        if not 0 <= payload < 2**self.payload_bits:
+            raise UserError(
+                f"payload {payload}: {self.num_bits} bits carry numbers from 0 to "
+                f"{2**self.payload_bits - 1}"
+            )
+        head = VERSION << self.payload_bits | payload
+        message = head << self._crc_bits | self._checksum(head)
+        word = np.asarray(self._code.encode(_to_bits(message, self._message_bits)), np.uint8)
+        padded = np.zeros(self.num_bits, np.uint8)
+        padded[: self._length] = word
+        return padded ^ self._mask
+
+    def decode(self, logits: np.ndarray) -> PayloadResult:
+        """Reads the logits [B] of an image, or decided bits [B] of 0 and 1.
+
+        The p-value counts all bits against the word of the payload that was found, and corrects for
+        the number of all possible payloads. Take it for present where that is at most the rate that
+        you state.
+
+        Raises:
+            ValueError: the number of bits differs.
+        """
+        if np.shape(logits) != (self.num_bits,):
+            raise ValueError(f"expected logits [{self.num_bits}], got {np.shape(logits)}")
+        bits = decide_bits(logits)
+        received = (bits ^ self._mask)[: self._length]
+        field = self._code.field
+        message, num_errors = self._code.decode(field(received), errors=True)
+        nothing = PayloadResult(None, 0, self.num_bits, 1.0, 0)
+        if num_errors < 0:  # no word within the correctable distance
+            return nothing
+        number = int("".join(map(str, np.asarray(message))), 2)
+        head, checksum = number >> self._crc_bits, number & (2**self._crc_bits - 1)
+        payload = head & (2**self.payload_bits - 1)
+        if head >> self.payload_bits != VERSION or checksum != self._checksum(head):
+            return nothing
+        matches = int(np.sum(bits == self.encode(payload)))
+        pvalue = match_pvalue(matches, self.num_bits, 2**self.payload_bits)
+        return PayloadResult(payload, matches, self.num_bits, pvalue, int(num_errors))
+
+    def _checksum(self, head: int) -> int:
+        return zlib.crc32(head.to_bytes(16, "big")) & (2**self._crc_bits - 1)
+
+
+@functools.cache
+def _make_code(chosen: _Parameters) -> Any:
+    """The code; the first word that is decoded takes seconds, since galois compiles for it."""
+    try:
+        import galois
+    except ImportError as error:
+        raise UserError(
+            "payload mode needs galois; run: pip install -r requirements/payload.txt"
+        ) from error
+    # What makes the code needs few operations: compiling them first would take far longer.
+    field = galois.GF(
+        chosen.length + 1, irreducible_poly=chosen.polynomial, compile="python-calculate"
+    )
+    code = galois.BCH(chosen.length, chosen.message_bits, alpha=2, c=1, extension_field=field)
+    field.compile("auto")
+    return code
+
+
+def _to_bits(number: int, num_bits: int) -> np.ndarray:
+    """The most significant bit first, uint8."""
+    return np.array([number >> shift & 1 for shift in reversed(range(num_bits))], np.uint8)

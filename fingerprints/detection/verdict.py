@@ -1,0 +1,216 @@
+"""From the logits of one image, or of several of one source, to a verdict at a stated rate.
+
+Two rates, which are not the same:
+
+- A foreign image is called ours with probability <= fpr, on average over the draw of fingerprints;
+  with a calibration also for the registry at hand, as far as the foreign images show it.
+- An image of ours is given a wrong name with probability <= (N - 1) * P[Binomial(B, 1/2) >= m]
+  <= fpr for the m matches that are needed: every other fingerprint was drawn without knowing our
+  image. The margin test and the search, which has to prefer the wrong name, only lower it. (What a
+  minimum distance takes away close to the true fingerprint, the others have more often elsewhere,
+  by a factor that `default_min_distance` keeps near 1 and always below 2.)
+"""
+
+import dataclasses
+from typing import Literal
+
+import numpy as np
+
+from fingerprints.bits import unpack_bits
+from fingerprints.detection.calibration import Calibration, Candidate, ForeignNull, Index
+from fingerprints.detection.tails import (
+    binomial_tail,
+    count_matches,
+    decide_bits,
+    match_pvalue,
+    matches_needed,
+)
+
+FPR = 1e-6  # P[a foreign image is called ours], per image
+MARGIN_LEVEL = 0.01  # a lead over the runner-up that chance has more rarely is significant
+
+Kind = Literal["not-ours", "unattributed", "licensee"]
+Route = Literal["fingerprint", "confidence"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """What one image, or one pool of images, was found to be. `decide` makes it."""
+
+    kind: Kind
+    route: Route | None  # what showed that it is ours; None if nothing did
+    candidate: int  # id of the closest fingerprint; a name only if kind is "licensee"
+    matches: int  # of `num_bits`, with the closest fingerprint
+    num_bits: int  # B
+    num_keys: int  # N, fingerprints ever registered
+    level: float  # at which each route was tested; together they keep the fpr
+    pvalue: float  # the larger of the next two
+    exact_pvalue: float  # binomial, exact on average over the draw of fingerprints
+    calibrated_pvalue: float | None  # for this registry; None without a calibration
+    extrapolated: bool  # the calibrated p-value behind `kind` is below 1 / foreign images
+    runner_up: int | None  # id of the second closest; None if there is but one fingerprint
+    margin: int | None  # matches ahead of the runner-up
+    margin_pvalue: float | None  # P[a coin per bit in which the two differ does as well]
+    confidence: float  # mean |logit|
+    confidence_pvalue: float | None  # None without a calibration of enough foreign images
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the model made the image, with or without a licensee's name."""
+        return self.kind != "not-ours"
+
+    @property
+    def wrong_name_rate(self) -> float:
+        """Upper bound of P[an image of ours is given a wrong name] at `level`; see the module."""
+        needed = matches_needed(self.num_bits, self.num_keys, self.level)
+        if needed is None:
+            return 0.0
+        return (self.num_keys - 1) * float(binomial_tail(needed, self.num_bits))
+
+
+def decide(
+    logits: np.ndarray,
+    index: Index,
+    *,
+    fpr: float = FPR,
+    null: ForeignNull | None = None,
+    margin_level: float = MARGIN_LEVEL,
+) -> Verdict:
+    """Decides whether an image is ours, and whose.
+
+    It is ours if the closest fingerprint matches in more bits than chance allows, or, after
+    calibration, if the decoder is surer of it than of foreign images; each way is tested at half
+    the `fpr`. Matches without a significant lead over the runner-up are ours, but unattributed; so
+    is confidence alone: any bits are a valid fingerprint, so bits that match none are no evidence.
+
+    Args:
+        logits: [B] of the decoder, or of `pool_logits`.
+        index: every fingerprint ever registered, revoked ones too.
+        fpr: P[a foreign image is called ours], in (0, 1); see the module for the other rate.
+        null: `Calibration.null_for` of this index and of the number of pooled images.
+        margin_level: a lead is significant if its p-value is at most this.
+
+    Raises:
+        ValueError: shapes do not fit, a logit is not finite, the index is empty, or the null is of
+            another index.
+    """
+    logits = np.asarray(logits, dtype=np.float64)
+    if logits.shape != (index.num_bits,):
+        raise ValueError(f"expected logits [{index.num_bits}], got {logits.shape}")
+    if not np.isfinite(logits).all():
+        raise ValueError("logits are not finite")
+    if len(index) == 0:
+        raise ValueError("no verdict without a registered fingerprint")
+    if not 0 < fpr < 1:
+        raise ValueError(f"fpr {fpr} is not within (0, 1)")
+    if null is not None and (null.num_bits, null.num_keys) != (index.num_bits, len(index)):
+        raise ValueError(
+            f"the null is of {null.num_keys} fingerprints of {null.num_bits} bits, the index of "
+            f"{len(index)} of {index.num_bits}"
+        )
+    candidates = index.search(logits, k=2)
+    best = candidates[0]
+    runner_up = candidates[1] if len(candidates) > 1 else None
+
+    sure = float(np.abs(logits).mean())
+    tail = None if null is None else null.confidence_tail
+    confidence_pvalue = None if tail is None else tail.pvalue(sure)
+    level = fpr if confidence_pvalue is None else fpr / 2
+
+    exact = match_pvalue(best.matches, index.num_bits, len(index))
+    calibrated = None if null is None else null.match_pvalue(best.matches)
+    pvalue = exact if calibrated is None else max(exact, calibrated)
+
+    margin = margin_pvalue = None
+    is_ahead = True
+    if runner_up is not None:
+        margin = best.matches - runner_up.matches
+        margin_pvalue = _margin_pvalue(decide_bits(logits), index, best, runner_up)
+        # A runner-up that passes as well, as any with more matches does, leaves two names.
+        other = match_pvalue(runner_up.matches, index.num_bits, len(index))
+        if null is not None:
+            other = max(other, null.match_pvalue(runner_up.matches))
+        is_ahead = margin_pvalue <= margin_level and other > level
+
+    kind: Kind = "not-ours"
+    route: Route | None = None
+    if pvalue <= level:
+        kind, route = "licensee" if is_ahead else "unattributed", "fingerprint"
+    elif confidence_pvalue is not None and confidence_pvalue <= level:
+        kind, route = "unattributed", "confidence"
+    behind = confidence_pvalue if route == "confidence" else calibrated
+    return Verdict(
+        kind=kind,
+        route=route,
+        candidate=best.id,
+        matches=best.matches,
+        num_bits=index.num_bits,
+        num_keys=len(index),
+        level=level,
+        pvalue=pvalue,
+        exact_pvalue=exact,
+        calibrated_pvalue=calibrated,
+        extrapolated=null is not None and behind is not None and null.is_extrapolated(behind),
+        runner_up=None if runner_up is None else runner_up.id,
+        margin=margin,
+        margin_pvalue=margin_pvalue,
+        confidence=sure,
+        confidence_pvalue=confidence_pvalue,
+    )
+
+
+def pool_logits(logits: np.ndarray, calibration: Calibration | None) -> np.ndarray:
+    """Makes one vector of several images of one source, for ONE decision on B bits.
+
+    The images' bits are no independent trials, as one source's images err in the same way. Their
+    sum decides every bit once, so B trials are tested; the null is calibrated at the same number
+    of images.
+
+    Args:
+        logits: [M,B] of the decoder, M >= 1.
+        calibration: of the decoder, to standardise every bit by its mean and deviation over foreign
+            images; None: the sum of logits as they are.
+
+    Returns:
+        float64 [B]; of a single image its logits as they are.
+
+    Raises:
+        ValueError: not at least one row of logits.
+    """
+    logits = np.asarray(logits, dtype=np.float64)
+    if logits.ndim != 2 or len(logits) == 0:
+        raise ValueError(f"expected logits [M,B], got {logits.shape}")
+    if len(logits) == 1:
+        return logits[0]
+    return (logits if calibration is None else calibration.standardise(logits)).sum(axis=0)
+
+
+def per_image_level(fpr: float, fwer: float | None, num_images: int) -> float:
+    """The rate at which each image of a batch is tested.
+
+    Args:
+        fpr: P[a foreign image is called ours], per image.
+        fwer: P[any foreign image of the batch is called ours]; None: each image keeps `fpr`. It is
+            divided by the number of images (Bonferroni), which holds however alike they are.
+        num_images: number of images, or of pools, that are decided.
+
+    Raises:
+        ValueError: a number is out of range.
+    """
+    rate = fpr if fwer is None else fwer
+    if not 0 < rate < 1 or num_images < 1:
+        raise ValueError(f"no level for rate {rate} and {num_images} images")
+    return fpr if fwer is None else fwer / num_images
+
+
+def expected_false(level: float, num_images: int) -> float:
+    """Expected number of foreign images called ours, at most, if all of a batch are foreign."""
+    return level * num_images
+
+
+def _margin_pvalue(bits: np.ndarray, index: Index, best: Candidate, runner_up: Candidate) -> float:
+    """P[a coin per bit in which two fingerprints differ agrees with the best one as often]."""
+    first, second = unpack_bits(np.asarray(index.words[[best.row, runner_up.row]]), index.num_bits)
+    differ = first != second
+    agreeing = int(count_matches(bits[differ], first[differ]))
+    return float(binomial_tail(agreeing, int(differ.sum())))

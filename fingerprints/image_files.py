@@ -1,0 +1,169 @@
+"""Image files for the decoder: finding them, and reading whatever users bring, safely."""
+
+import glob
+import re
+import struct
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from dnnlib.errors import UserError
+from fingerprints.image_manifest import FILE_NAME, read_manifest
+
+# Formats by content, whatever a file is called. None of their readers starts other programs, as
+# Pillow's EPS reader does.
+FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "TGA", "JPEG2000")
+_GRID = "grid.png"  # what generate-images --grid writes beside the images of an instance
+MAX_PIXELS = 100_000_000  # larger ones are refused before they are decoded
+
+
+def find_images(arguments: Sequence[str]) -> list[Path]:
+    """The files that files, patterns and folders stand for; none of them is opened.
+
+    Args:
+        arguments: image files, patterns such as `out/*.png`, or folders: the images that the
+            folder's fingerprints.jsonl lists, or every image of a folder that has none.
+
+    Raises:
+        UserError: there is no such file, or a pattern or folder gives none.
+    """
+    paths: list[Path] = []
+    for argument in arguments:
+        path = Path(argument)
+        if path.is_dir():
+            found = _images_in(path)
+        elif path.exists() or not glob.has_magic(argument):
+            found = [path]
+        else:
+            found = [Path(name) for name in sorted(glob.glob(argument, recursive=True))]
+        if not found:
+            raise UserError(f"{argument}: there are no images; name image files or their folder")
+        paths += found
+    for path in paths:
+        if not path.is_file():
+            raise UserError(f"{path}: no such file; name image files or their folder")
+    return paths
+
+
+def read_list(path: str) -> list[str]:
+    """Names of files, one a line, from a text file; `-` reads standard input.
+
+    Raises:
+        UserError: it cannot be read, or holds no name.
+    """
+    try:
+        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        raise UserError(f"cannot read the list {path}: {error}") from error
+    names = [line for line in text.splitlines() if line.strip()]
+    if not names:
+        raise UserError(f"the list {path} names no file; write one name a line")
+    return names
+
+
+def _images_in(folder: Path) -> list[Path]:
+    Image.init()
+    suffixes = {s for s, kind in Image.registered_extensions().items() if kind in FORMATS}
+    images = sorted(p for p in folder.iterdir() if p.suffix.lower() in suffixes and p.is_file())
+    if not (folder / FILE_NAME).is_file():
+        if folder / _GRID in images and len(images) > 1:
+            print(f"{folder}: left out {_GRID}, an overview of the others", file=sys.stderr)
+            images.remove(folder / _GRID)
+        return images
+    listed = [folder / entry.file for entry in read_manifest(folder / FILE_NAME)]
+    known = frozenset(listed)
+    others = [path.name for path in images if path not in known]
+    if others:
+        print(
+            f"{folder}: left out {len(others)} that {FILE_NAME} does not list ({others[0]}"
+            f"{', ...' if len(others) > 1 else ''})",
+            file=sys.stderr,
+        )
+    return listed
+
+
+def read_image(path: Path, resolution: int, num_channels: int, *, resize: bool) -> np.ndarray:
+    """Reads an image of any common format as uint8 [R,R,C] in the network's channels.
+
+    Grey, palette and CMYK images become RGB, colour images become grey for a network with one
+    channel, transparency is dropped, 16-bit grey is cut to 8 bits, EXIF rotation is applied. The
+    format is told by the content, not by the name.
+
+    Raises:
+        UserError: unreadable, damaged, of another size without `resize`, larger than MAX_PIXELS,
+            or with 32-bit pixels.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Of odd metadata, which does no harm, and of size, which `_check_size` looks at.
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=FORMATS) as file:
+                _check_size(path, file.size)
+                picture = _convert(path, file, num_channels)
+    except (
+        *(OSError, SyntaxError, ValueError, TypeError, OverflowError, MemoryError),
+        *(struct.error, Image.DecompressionBombError),
+    ) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path}: cannot be read as an image: {reason}") from error
+    if picture.size != (resolution, resolution):
+        if not resize:
+            width, height = picture.size
+            raise UserError(
+                f"{path}: {width}x{height} pixels, but the network decodes "
+                f"{resolution}x{resolution}; --resize brings images to that size"
+            )
+        picture = picture.resize((resolution, resolution), Image.Resampling.LANCZOS)
+    return np.asarray(picture).reshape(resolution, resolution, num_channels)
+
+
+def _check_size(path: Path, size: tuple[int, int]) -> None:
+    width, height = size
+    if width * height > MAX_PIXELS:
+        raise UserError(
+            f"{path}: claims {width}x{height} pixels, more than {MAX_PIXELS // 10**6} million; "
+            "not decoded, scale it down if it is genuine"
+        )
+
+
+def _convert(path: Path, file: Image.Image, num_channels: int) -> Image.Image:
+    picture = ImageOps.exif_transpose(file)
+    if picture.mode.startswith("I;16"):
+        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    if picture.mode in ("I", "F"):
+        raise UserError(f"{path}: 32-bit pixels have no known range; save 8 bits instead")
+    return picture.convert("L" if num_channels == 1 else "RGB")
+
+
+def read_batches(
+    paths: Sequence[Path], resolution: int, num_channels: int, *, resize: bool, minibatch: int
+) -> Iterator[tuple[list[Path | UserError], np.ndarray]]:
+    """Reads many files, some of which may be damaged, a batch at a time.
+
+    Yields:
+        For up to `minibatch` files, in order: the path of each, or the error if it cannot be read;
+        and the images of those that can, uint8 [M,R,R,C].
+    """
+    for start in range(0, len(paths), minibatch):
+        outcomes: list[Path | UserError] = []
+        images = []
+        for path in paths[start : start + minibatch]:
+            try:
+                images.append(read_image(path, resolution, num_channels, resize=resize))
+                outcomes.append(path)
+            except UserError as error:
+                outcomes.append(error)
+        shape = (len(images), resolution, resolution, num_channels)
+        yield outcomes, np.array(images, dtype=np.uint8).reshape(shape)
+
+
+def source_of(path: Path) -> str:
+    """The picture that an image was cut from: its path without `-cropNN` at the end of the name.
+
+    Crops of one picture are not independent of each other.
+    """
+    return str(path.with_name(re.sub(r"-crop\d+$", "", path.stem)))

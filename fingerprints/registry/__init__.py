@@ -1,0 +1,1 @@
+"""Who has which fingerprint of which model, and all that happened to it."""

@@ -1,0 +1,1 @@
+"""The command lines, and the console command `gan-fingerprints`."""

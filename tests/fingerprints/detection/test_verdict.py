@@ -1,0 +1,366 @@
+"""Verdicts on made-up logits: kinds, margins, rates, pools and every refusal."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from fingerprints.detection.calibration import Calibration
+from fingerprints.detection.tails import match_pvalue, matches_needed
+from fingerprints.detection.verdict import decide, expected_false, per_image_level, pool_logits
+from tests.fingerprints.detection.test_calibration import (
+    BruteIndex,
+    biased_logits,
+    unlucky_registry,
+)
+
+NUM_BITS = 64
+
+
+def make_index(num_keys: int = 20, num_bits: int = NUM_BITS, seed: int = 1) -> BruteIndex:
+    return BruteIndex(np.random.default_rng(seed).integers(0, 2, (num_keys, num_bits)))
+
+
+def logits_of(bits: np.ndarray, num_wrong: int = 0, size: float = 2.0) -> np.ndarray:
+    """Logits that read `bits`, the first `num_wrong` of them wrongly."""
+    logits = size * (2.0 * np.asarray(bits) - 1)
+    logits[:num_wrong] *= -1
+    return logits
+
+
+def foreign_null(index: BruteIndex, num_images: int = 1000, pool: int = 1):
+    rng = np.random.default_rng(2)
+    logits = rng.standard_normal((num_images, index.num_bits))
+    return Calibration.from_logits("", logits).null_for(index, pool)
+
+
+# Kinds.
+
+
+def test_own_image_is_given_its_licensee():
+    index = make_index()
+    verdict = decide(logits_of(index.fingerprints[3], num_wrong=2), index)
+    assert (verdict.kind, verdict.route, verdict.is_ours) == ("licensee", "fingerprint", True)
+    assert (verdict.candidate, verdict.matches) == (103, 62)
+    assert (verdict.num_bits, verdict.num_keys, verdict.level) == (64, 20, 1e-6)
+    assert verdict.pvalue == verdict.exact_pvalue == match_pvalue(62, 64, 20)
+    assert verdict.calibrated_pvalue is None
+    assert verdict.confidence_pvalue is None
+    assert not verdict.extrapolated
+    assert verdict.confidence == 2.0
+
+
+def test_foreign_image_is_not_ours():
+    index = make_index()
+    verdict = decide(np.random.default_rng(7).standard_normal(NUM_BITS), index)
+    assert (verdict.kind, verdict.route, verdict.is_ours) == ("not-ours", None, False)
+    assert verdict.pvalue > 1e-6
+
+
+@pytest.mark.parametrize("fpr", [1e-3, 1e-6, 1e-9])
+def test_verdict_turns_exactly_at_the_matches_needed(fpr):
+    index = make_index()
+    needed = matches_needed(NUM_BITS, len(index), fpr)
+    for matches, is_ours in ((needed, True), (needed - 1, False)):
+        verdict = decide(logits_of(index.fingerprints[0], 64 - matches), index, fpr=fpr)
+        assert (verdict.candidate, verdict.matches) == (100, matches)
+        assert verdict.is_ours == is_ours
+
+
+def test_single_fingerprint_needs_no_margin():
+    index = make_index(num_keys=1)
+    verdict = decide(logits_of(index.fingerprints[0]), index)
+    assert verdict.kind == "licensee"
+    assert (verdict.runner_up, verdict.margin, verdict.margin_pvalue) == (None, None, None)
+    assert verdict.wrong_name_rate == 0.0
+
+
+# Margins.
+
+
+def close_pair(distance: int) -> BruteIndex:
+    """Two fingerprints of 64 bits that differ in the first `distance` bits."""
+    other = np.zeros(64, dtype=np.uint8)
+    other[:distance] = 1
+    return BruteIndex(np.stack([np.zeros(64, dtype=np.uint8), other]))
+
+
+@pytest.mark.parametrize(("distance", "kind"), [(6, "unattributed"), (40, "licensee")])
+def test_name_needs_a_lead_over_the_runner_up(distance, kind):
+    verdict = decide(logits_of(np.zeros(64)), close_pair(distance))
+    assert (verdict.candidate, verdict.runner_up) == (100, 101)
+    assert (verdict.kind, verdict.route) == (kind, "fingerprint")
+    assert verdict.margin == distance
+    assert verdict.margin_pvalue == 2.0**-distance
+
+
+@pytest.mark.parametrize("num_wrong", [0, 1, 5, 10])
+def test_margin_pvalue_counts_the_bits_in_which_the_two_differ(num_wrong):
+    index = close_pair(40)
+    verdict = decide(logits_of(np.zeros(64), num_wrong), index)
+    assert verdict.margin == 40 - 2 * num_wrong
+    assert verdict.margin_pvalue == pytest.approx(
+        scipy.stats.binom.sf(40 - num_wrong - 1, 40, 0.5), rel=1e-12
+    )
+    # Errors where the two agree leave the margin alone.
+    elsewhere = logits_of(np.zeros(64))
+    elsewhere[50:55] *= -1
+    assert decide(elsewhere, index).margin_pvalue == 2.0**-40
+
+
+def test_margin_level_is_the_limit():
+    index = close_pair(24)
+    logits = logits_of(np.zeros(64), 4)
+    verdict = decide(logits, index)
+    assert verdict.kind == "licensee"
+    assert verdict.margin_pvalue == pytest.approx(scipy.stats.binom.sf(19, 24, 0.5), rel=1e-12)
+    assert decide(logits, index, margin_level=verdict.margin_pvalue).kind == "licensee"
+    strict = decide(logits, index, margin_level=verdict.margin_pvalue * 0.999)
+    assert (strict.kind, strict.candidate) == ("unattributed", 100)
+
+
+def test_runner_up_that_passes_as_well_leaves_no_name():
+    """14 bits of lead are significant, but 50 of 64 matches pass at 1e-3 too."""
+    index = close_pair(14)
+    verdict = decide(logits_of(np.zeros(64)), index, fpr=1e-3)
+    assert verdict.margin_pvalue == 2.0**-14
+    assert match_pvalue(50, 64, 2) <= 1e-3
+    assert verdict.kind == "unattributed"
+    assert decide(logits_of(np.zeros(64)), index, fpr=1e-6).kind == "licensee"
+
+
+def test_runner_up_that_passes_without_calibration_only_leaves_the_name():
+    index = close_pair(14)
+    null = foreign_null(index)
+    table = np.where(np.arange(65) > 50, 1e-12, 0.5)
+    verdict = decide(
+        logits_of(np.zeros(64)),
+        index,
+        fpr=1e-3,
+        null=dataclasses.replace(null, match_pvalues=table),
+    )
+    assert verdict.kind == "licensee"
+
+
+def test_runner_up_with_more_matches_leaves_no_name():
+    """The best by soft score: few large logits outvote many small ones."""
+    index = close_pair(20)
+    logits = logits_of(np.zeros(64))
+    logits[:3] = -50.0
+    logits[3:20] = 0.1
+    verdict = decide(logits, index, fpr=1e-2, margin_level=1.0)
+    assert (verdict.candidate, verdict.matches) == (100, 47)
+    assert verdict.margin == 3 - 17
+    assert (verdict.kind, verdict.route) == ("unattributed", "fingerprint")
+
+
+# Calibration.
+
+
+def test_each_route_is_tested_at_half_the_rate():
+    index = make_index()
+    null = foreign_null(index)
+    verdict = decide(logits_of(index.fingerprints[0]), index, fpr=1e-3, null=null)
+    assert verdict.level == 5e-4
+    # With too few images for the confidence there is one route, at the full rate.
+    few = foreign_null(index, num_images=50)
+    verdict = decide(logits_of(index.fingerprints[0]), index, fpr=1e-3, null=few)
+    assert verdict.level == 1e-3
+    assert verdict.calibrated_pvalue is not None
+    assert verdict.confidence_pvalue is None
+
+
+def test_pvalue_is_the_larger_of_exact_and_calibrated():
+    rng, fingerprints, bias, loadings = unlucky_registry(0)
+    index = BruteIndex(fingerprints)
+    calibration = Calibration.from_logits("", biased_logits(rng, 2000, bias, loadings))
+    null = calibration.null_for(index)
+    leaning = logits_of(fingerprints[7], num_wrong=9)
+    assert decide(leaning, index).kind == "licensee"  # p 1e-8, which is not true of this registry
+    verdict = decide(leaning, index, null=null)
+    assert verdict.kind == "not-ours"
+    assert verdict.calibrated_pvalue == null.match_pvalue(55) > verdict.exact_pvalue
+    assert verdict.pvalue == verdict.calibrated_pvalue
+    # Where the calibrated one is the smaller, the exact one stays.
+    small = dataclasses.replace(null, match_pvalues=np.full(65, 1e-12))
+    verdict = decide(leaning, index, null=small)
+    assert verdict.calibrated_pvalue == 1e-12
+    assert verdict.pvalue == verdict.exact_pvalue == match_pvalue(55, 64, 20)
+
+
+def test_extrapolated_is_what_images_cannot_show():
+    index = make_index()
+    null = foreign_null(index, num_images=1000)
+    verdict = decide(logits_of(index.fingerprints[0]), index, null=null)
+    assert verdict.kind == "licensee"
+    assert verdict.calibrated_pvalue < 1 / 1000
+    assert verdict.extrapolated
+    verdict = decide(np.random.default_rng(7).standard_normal(64), index, null=null)
+    assert verdict.calibrated_pvalue > 1 / 1000
+    assert not verdict.extrapolated
+
+
+def test_confidence_alone_is_ours_without_a_name():
+    index = make_index()
+    null = foreign_null(index)
+    logits = 30 * np.sign(np.random.default_rng(7).standard_normal(64))
+    verdict = decide(logits, index, null=null)
+    assert (verdict.kind, verdict.route) == ("unattributed", "confidence")
+    assert verdict.pvalue > verdict.level >= verdict.confidence_pvalue
+    assert verdict.confidence_pvalue == null.confidence_tail.pvalue(30.0)
+    assert verdict.extrapolated
+    # Without a calibration large logits are no evidence.
+    assert decide(logits, index).kind == "not-ours"
+
+
+def test_rate_of_both_routes_together_is_kept():
+    """5,000 fresh foreign images of the biased decoder at 1e-2."""
+    rng, fingerprints, bias, loadings = unlucky_registry(1)
+    index = BruteIndex(fingerprints)
+    null = Calibration.from_logits("", biased_logits(rng, 2000, bias, loadings)).null_for(index)
+    fresh = biased_logits(rng, 5000, bias, loadings)
+    routes = [decide(logits, index, fpr=1e-2, null=null).route for logits in fresh]
+    count = len(routes) - routes.count(None)
+    assert routes.count("confidence") > 0
+    worse = scipy.stats.binomtest(count, len(routes), 1e-2, alternative="greater")
+    assert worse.pvalue > 1e-3
+
+
+# Rates.
+
+
+@pytest.mark.parametrize("fpr", [1e-2, 1e-1])
+def test_foreign_images_are_called_ours_at_the_attained_rate(fpr):
+    rng = np.random.default_rng(5)
+    index = make_index(num_keys=5)
+    ours = sum(decide(row, index, fpr=fpr).is_ours for row in rng.standard_normal((2000, NUM_BITS)))
+    attained = match_pvalue(matches_needed(NUM_BITS, 5, fpr), NUM_BITS, 5)
+    # The best by soft score may have fewer matches than another: the rate is an upper bound.
+    assert 0 < ours <= scipy.stats.binom.ppf(0.999, 2000, attained)
+
+
+def test_own_images_get_wrong_names_more_rarely_than_stated():
+    """Images of fingerprint 0 that can hardly be read, at a rate that wrong names can reach."""
+    rng = np.random.default_rng(6)
+    wrong = named = 0
+    for seed in range(2500):
+        index = make_index(num_keys=6, num_bits=32, seed=seed)
+        own = logits_of(index.fingerprints[0], size=0.3)
+        verdict = decide(own + rng.standard_normal(32), index, fpr=0.2, margin_level=0.5)
+        named += verdict.kind == "licensee"
+        wrong += verdict.kind == "licensee" and verdict.candidate != 100
+    assert named > 300
+    bound = verdict.wrong_name_rate
+    needed = matches_needed(32, 6, 0.2)
+    assert bound == pytest.approx(5 * scipy.stats.binom.sf(needed - 1, 32, 0.5), rel=1e-12)
+    assert bound <= 0.2
+    assert 0 < wrong <= scipy.stats.binom.ppf(0.999, 2500, bound)
+
+
+def test_impossible_rate_leaves_no_wrong_names():
+    index = make_index(num_bits=8)
+    verdict = decide(logits_of(index.fingerprints[0]), index)
+    assert verdict.kind == "not-ours"
+    assert verdict.wrong_name_rate == 0.0
+
+
+def test_batches_are_corrected_by_bonferroni():
+    assert per_image_level(1e-6, None, 1000) == 1e-6
+    assert per_image_level(1e-6, 0.01, 1000) == 1e-5
+    assert expected_false(1e-6, 5000) == pytest.approx(0.005)
+    assert expected_false(per_image_level(1e-6, 0.01, 1000), 1000) == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize(
+    "arguments", [(0.0, None, 1), (1.0, None, 1), (0.1, 1.0, 1), (0.1, 0.5, 0)]
+)
+def test_impossible_levels_raise(arguments):
+    with pytest.raises(ValueError, match="no level for rate"):
+        per_image_level(*arguments)
+
+
+# Pools.
+
+
+def test_pooled_logits_are_standardised_sums():
+    rng = np.random.default_rng(3)
+    foreign = np.array([1.0, -2.0]) + np.array([3.0, 0.5]) * rng.standard_normal((500, 2))
+    calibration = Calibration.from_logits("", foreign)
+    rows = np.array([[4.0, -2.0], [1.0, -1.0], [0.0, 0.0]])
+    kept = calibration.logits.astype(np.float64)
+    expected = ((rows - kept.mean(axis=0)) / kept.std(axis=0)).sum(axis=0)
+    assert pool_logits(rows, calibration) == pytest.approx(expected, rel=1e-9)
+    assert pool_logits(rows, None).tolist() == [5.0, -3.0]
+
+
+def test_pools_of_the_calibration_are_pooled_alike():
+    rng = np.random.default_rng(4)
+    calibration = Calibration.from_logits("", rng.standard_normal((40, 8)) + 1)
+    pools = calibration.pools(2)
+    pairs = [
+        pool_logits(calibration.logits[[i, j]], calibration) for i in range(40) for j in range(i)
+    ]
+    for pool in pools:
+        assert min(np.abs(pool - pair).max() for pair in pairs) < 1e-9
+
+
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_pool_of_one_is_the_image(calibrated):
+    calibration = Calibration.from_logits("", np.eye(40) + 1) if calibrated else None
+    row = np.arange(40.0)
+    assert np.array_equal(pool_logits(row[None], calibration), row)
+
+
+def test_pool_finds_what_single_images_do_not():
+    rng = np.random.default_rng(8)
+    index = make_index()
+    calibration = Calibration.from_logits("", rng.standard_normal((4000, NUM_BITS)))
+    own = logits_of(index.fingerprints[4], size=0.4) + rng.standard_normal((10, NUM_BITS))
+    null = calibration.null_for(index)
+    assert all(decide(row, index, null=null).kind == "not-ours" for row in own)
+    pooled_null = calibration.null_for(index, pool=10)
+    verdict = decide(pool_logits(own, calibration), index, null=pooled_null)
+    assert (verdict.kind, verdict.candidate) == ("licensee", 104)
+    assert decide(pool_logits(own, None), index).kind == "licensee"
+
+
+def test_pool_of_foreign_images_that_err_alike_is_no_more_evidence_than_one():
+    """A hundred copies of one image: B trials, not a hundred times B."""
+    index = make_index()
+    row = np.random.default_rng(9).standard_normal(NUM_BITS)
+    single, pooled = decide(row, index), decide(pool_logits(np.tile(row, (100, 1)), None), index)
+    assert pooled.pvalue == single.pvalue
+    assert pooled.matches == single.matches
+
+
+@pytest.mark.parametrize("shape", [(8,), (0, 8)])
+def test_pools_of_nothing_raise(shape):
+    with pytest.raises(ValueError, match=r"expected logits \[M,B\], got"):
+        pool_logits(np.zeros(shape), None)
+
+
+# Refusals.
+
+
+def test_wrong_arguments_raise():
+    index = make_index()
+    good = np.ones(NUM_BITS)
+    with pytest.raises(ValueError, match=r"expected logits \[64\], got \(1, 64\)"):
+        decide(good[None], index)
+    with pytest.raises(ValueError, match="logits are not finite"):
+        decide(good * np.nan, index)
+    with pytest.raises(ValueError, match="no verdict without a registered fingerprint"):
+        decide(good, BruteIndex(np.zeros((0, 64))))
+    for fpr in (0.0, 1.0):
+        with pytest.raises(ValueError, match=rf"fpr {fpr} is not within \(0, 1\)"):
+            decide(good, index, fpr=fpr)
+
+
+def test_null_of_another_registry_raises():
+    """It would leave out fingerprints that were registered since."""
+    index = make_index(num_keys=20)
+    null = foreign_null(make_index(num_keys=19))
+    text = "the null is of 19 fingerprints of 64 bits, the index of 20 of 64"
+    with pytest.raises(ValueError, match=text):
+        decide(np.ones(NUM_BITS), index, null=null)

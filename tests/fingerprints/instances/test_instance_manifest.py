@@ -1,0 +1,173 @@
+"""Signed manifests of instances: round trip, all that can be wrong, hashes of trees."""
+
+import dataclasses
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from dnnlib.errors import UserError
+from fingerprints.instances.instance_manifest import (
+    InstanceManifest,
+    hash_tree,
+    read_and_verify,
+    sign,
+    write,
+)
+
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+PUBLIC = KEY.public_key()
+MANIFEST = InstanceManifest(
+    licensee="acme",
+    model_hash="a" * 64,
+    instance_hash=hashlib.sha256(b"instance").hexdigest(),
+    file_format="pkl",
+    time="2030-12-31T23:59:59Z",
+    log_head="b" * 64,
+    fingerprint_id=7,
+)
+
+
+def signed_by_hand(values: dict[str, Any]) -> dict[str, Any]:
+    """What `sign` makes of a manifest, also of an impossible one."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return {"manifest": values, "signature": KEY.sign(text.encode()).hex()}
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    (tmp_path / "instance").write_bytes(b"instance")
+    path = tmp_path / "manifest.json"
+    for manifest in (MANIFEST, dataclasses.replace(MANIFEST, fingerprint_id=None, licensee="é")):
+        file_hash = write(path, sign(manifest, KEY))
+        assert file_hash == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert read_and_verify(path, PUBLIC) == manifest
+        assert read_and_verify(path, PUBLIC, tmp_path / "instance") == manifest
+
+
+def test_signature_is_over_the_canonical_json() -> None:
+    values = dataclasses.asdict(MANIFEST)
+    assert sign(MANIFEST, KEY) == signed_by_hand(values)
+    assert list(values) == [
+        *("licensee", "model_hash", "instance_hash", "file_format", "time", "log_head"),
+        *("fingerprint_id", "version"),
+    ]
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(InstanceManifest)])
+def test_change_of_any_field_is_noticed(tmp_path: Path, name: str) -> None:
+    signed = sign(MANIFEST, KEY)
+    old = signed["manifest"][name]
+    signed["manifest"][name] = old + 1 if isinstance(old, int) else old + "x"
+    write(tmp_path / "m", signed)
+    with pytest.raises(UserError, match="m: the signature does not fit; .* again$"):
+        read_and_verify(tmp_path / "m", PUBLIC)
+
+
+def test_other_key_is_noticed(tmp_path: Path) -> None:
+    write(tmp_path / "m", sign(MANIFEST, Ed25519PrivateKey.generate()))
+    with pytest.raises(UserError, match="the signature does not fit"):
+        read_and_verify(tmp_path / "m", PUBLIC)
+
+
+def test_other_instance_is_noticed(tmp_path: Path) -> None:
+    write(tmp_path / "m", sign(MANIFEST, KEY))
+    (tmp_path / "instance").write_bytes(b"another")
+    with pytest.raises(UserError, match="instance is not the instance of .*m: its hash differs"):
+        read_and_verify(tmp_path / "m", PUBLIC, tmp_path / "instance")
+    with pytest.raises(UserError, match="cannot read .*absent: No such file"):
+        read_and_verify(tmp_path / "m", PUBLIC, tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"version": 2}, "has version 2, this program reads version 1"),
+        ({"version": True}, "has version True"),
+        ({"version": None}, "has version None"),
+        ({"bits": "ff", "more": 1}, "unknown fields bits, more"),
+        ({"licensee": 3}, "'licensee' must be a text, got 3"),
+        ({"time": None}, "'time' must be a text, got None"),
+        ({"fingerprint_id": "7"}, "'fingerprint_id' must be an integer or null, got '7'"),
+        ({"fingerprint_id": True}, "'fingerprint_id' must be an integer or null, got True"),
+    ],
+)
+def test_signed_manifest_of_another_form_is_refused(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    write(tmp_path / "m", signed_by_hand({**dataclasses.asdict(MANIFEST), **changes}))
+    with pytest.raises(UserError, match=f"m:? {message}"):
+        read_and_verify(tmp_path / "m", PUBLIC)
+
+
+def test_missing_field_is_named(tmp_path: Path) -> None:
+    values = dataclasses.asdict(MANIFEST)
+    del values["licensee"]
+    write(tmp_path / "m", signed_by_hand(values))
+    with pytest.raises(UserError, match="m: missing fields licensee"):
+        read_and_verify(tmp_path / "m", PUBLIC)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "it holds no JSON"),
+        ("\xff", "it holds no JSON"),
+        ("[" * 100_000, "it holds no JSON"),
+        ('{"manifest": NaN, "signature": ""}', "it holds no JSON"),
+        (r'{"manifest": "\ud800", "signature": ""}', "it holds no JSON"),
+        ("[]", "expected an object with the fields"),
+        ('{"manifest": {}}', "expected an object with the fields"),
+        ('{"manifest": [], "signature": ""}', "'manifest' must be an object"),
+        ('{"manifest": {}, "signature": 1}', "'signature' must be 128 hex digits"),
+        ('{"manifest": {}, "signature": "00"}', "'signature' must be 128 hex digits"),
+    ],
+)
+def test_other_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "m").write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError, match=message):
+        read_and_verify(tmp_path / "m", PUBLIC)
+
+
+def test_absent_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot read .*m: No such file"):
+        read_and_verify(tmp_path / "m", PUBLIC)
+
+
+def test_hash_of_a_file_is_its_sha256(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    assert hash_tree(tmp_path / "file") == hashlib.sha256(b"content").hexdigest()
+
+
+def test_hash_of_a_folder_covers_names_and_contents(tmp_path: Path) -> None:
+    def make(name: str, files: dict[str, str]) -> str:
+        for file, text in files.items():
+            (tmp_path / name / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / file).write_text(text)
+        return hash_tree(tmp_path / name)
+
+    first = make("0", {"b/x": "1", "a": "2"})
+    assert make("1", {"a": "2", "b/x": "1"}) == first  # written in another order
+    others = [
+        make("2", {"b/x": "1", "a": "3"}),
+        make("3", {"b/y": "1", "a": "2"}),
+        make("4", {"bx": "1", "a": "2"}),
+        make("5", {"b/x": "1"}),
+        make("6", {"b/x": "2", "a": "1"}),
+    ]
+    assert len({first, *others}) == 6
+    expected = json.dumps(
+        {name: hashlib.sha256(text).hexdigest() for name, text in (("a", b"2"), ("b/x", b"1"))},
+        separators=(",", ":"),
+    )
+    assert first == hashlib.sha256(f"folder{expected}".encode()).hexdigest()
+
+
+def test_links_in_a_folder_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    os.symlink("/etc/passwd", tmp_path / "folder" / "link")
+    with pytest.raises(UserError, match="link is a link or no plain file"):
+        hash_tree(tmp_path / "folder")

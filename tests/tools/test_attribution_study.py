@@ -1,0 +1,63 @@
+"""The study of detection and attribution runs as a whole and counts rightly."""
+
+import json
+import zipfile
+from collections import Counter
+
+from PIL import Image
+
+from tests.support.paths import ROOT
+from tools import attribution_study
+from tools.attribution_study import Tally
+
+
+def test_study(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("GAN_FINGERPRINTS_CACHE", str(tmp_path / "cache"))
+    with zipfile.ZipFile(ROOT / "datasets" / "noto-emoji-32.zip") as archive:
+        names = [name for name in archive.namelist() if name.endswith(".png")][:90]
+        for number, name in enumerate(names):
+            path = tmp_path / "foreign" / ("a" if number % 3 else "b") / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(archive.read(name))
+    attribution_study.main([
+        f"--network={ROOT / 'models' / 'emoji-32.pkl'}", "--licensees=3", "--images=2",
+        "--latents=10", f"--foreign={tmp_path / 'foreign'}", f"--out={tmp_path / 'out'}",
+    ])  # fmt: skip
+    kinds = json.loads((tmp_path / "out" / "study.json").read_text())
+    assert kinds["PNG"] == {"right": 6}
+    assert kinds["latents"] == {"right": 10}
+    assert kinds["none"] == {"right": 6}
+    assert all("wrong" not in found for found in kinds.values())
+    assert sum(kinds["mirrored"].values()) == 6
+    assert kinds["mirrored"].get("right", 0) < 6
+    assert sum(kinds["2 colluders"].values()) == 10
+    assert "3 colluders" not in kinds  # there are two beside the first
+    assert (kinds["a"], kinds["b"]) == ({"not-ours": 30}, {"not-ours": 15})
+    assert Image.open(tmp_path / "out" / "matches.png").size == (720, 288)
+    text = (tmp_path / "out" / "study.md").read_text()
+    assert text in capsys.readouterr().out
+    assert "calibrated with 45 images" in text
+
+
+def test_crops_of_one_picture_stay_together(tmp_path):
+    for number in range(4):
+        for crop in range(3):
+            path = tmp_path / "photos" / f"photo{number}-crop{crop:02d}.png"
+            path.parent.mkdir(exist_ok=True)
+            path.touch()
+    calibrating, judged = attribution_study.split_foreign(tmp_path)
+    names = [{path.name[:6] for path in paths} for paths in (calibrating, judged["photos"])]
+    assert names == [{"photo1", "photo3"}, {"photo0", "photo2"}]
+    assert len(calibrating) == len(judged["photos"]) == 6
+
+
+def test_tables_count_pictures_not_crops():
+    sources = {f"photo{number}" for number in range(30)}
+    clean = Tally(120, sources, Counter({"not-ours": 120}), matches=Counter([70, 80]))
+    bad = Tally(10, {"x"}, Counter({"not-ours": 9, "wrong": 1}), matches=Counter([99]))
+    rows = attribution_study.foreign_table({"clean": clean, "bad": bad})
+    assert rows[2] == "| clean | 120 | 30 | 80 | 0 | 1.0e-01 |"
+    assert rows[3] == "| bad | 10 | 1 | 99 | 1 | does not apply |"
+    assert rows[4] == "| all | 130 | 31 | 99 | 1 | does not apply |"
+    own = attribution_study.own_table({"PNG": Tally(4, set(), Counter(right=3, wrong=1), 60, 64)})
+    assert own[2] == "| PNG | 4 | 0.9375 | 3 (75.00%) | 0 | 0 | **1** |"

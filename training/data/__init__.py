@@ -1,0 +1,1 @@
+"""What a data set is: records, reading, writing, and folders of images."""

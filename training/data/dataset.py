@@ -1,0 +1,342 @@
+"""Reads TFRecord data sets in the published layout (see `dataset_writer`); labels are ignored."""
+
+import dataclasses
+import functools
+import hashlib
+import itertools
+import json
+import math
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from dnnlib.atomic import is_incomplete
+from dnnlib.errors import UserError
+from training.data.records import DamagedRecordError, RecordFile, Tail
+from training.data.writer import is_valid_resolution
+
+PREFETCH = 2  # batches read ahead, each by a thread of its own
+NAMED_RECORDS = 10  # so many bad records are named by number
+
+
+class Batches(Iterator[np.ndarray]):
+    """Endless iterator whose values threads make ahead, until `close` or the end of a `with`.
+
+    Raises what the threads raise, and ends after it.
+    """
+
+    def __init__(self, make: Callable[[int], np.ndarray], first: int) -> None:
+        """
+        Args:
+            make: called with first, first + 1 and so on, by several threads.
+            first: number of the first value.
+        """
+        self._make = make
+        self._numbers = itertools.count(first)
+        self._threads = ThreadPoolExecutor(PREFETCH, "batches")
+        self._waiting: deque[Future[np.ndarray]] = deque()
+        for _ in range(PREFETCH):
+            self._begin_next()
+
+    def __next__(self) -> np.ndarray:
+        if not self._waiting:
+            raise StopIteration  # closed
+        try:
+            # It is taken only when it is there: an interrupt while waiting loses nothing.
+            value = self._waiting[0].result()
+        except Exception:
+            self.close()
+            raise
+        self._waiting.popleft()
+        self._begin_next()
+        return value
+
+    def __enter__(self) -> "Batches":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the threads and the iteration."""
+        self._waiting.clear()
+        self._threads.shutdown(cancel_futures=True)
+
+    def _begin_next(self) -> None:
+        self._waiting.append(self._threads.submit(self._make, next(self._numbers)))
+
+
+@functools.lru_cache(maxsize=2)  # a batch may end one epoch and begin the next
+def epoch_order(num_images: int, seed: int, epoch: int) -> np.ndarray:
+    """The permutation of the images in an epoch: int64 [num_images], not to be written to."""
+    return np.random.default_rng([seed, epoch]).permutation(num_images)
+
+
+def mirrored(batch_size: int, seed: int, number: int) -> np.ndarray:
+    """Which images of a batch are flipped, each with probability 1/2: bool [batch_size]."""
+    return np.random.default_rng([seed, number, 1]).random(batch_size) < 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """One resolution of a data set; it stays readable when its file is removed or replaced."""
+
+    name: str  # as the user gave it: the folder below the data directory
+    path: Path  # the .tfrecords file
+    resolution: int  # pixels, a power of two
+    num_channels: int  # 1 or 3
+    num_images: int  # those that are left out not counted
+    skipped: tuple[int, ...]  # numbers of the records that are left out
+    records: RecordFile = dataclasses.field(repr=False, compare=False)
+    numbers: np.ndarray = dataclasses.field(repr=False, compare=False)  # int64 [num_images]
+
+    def batches(
+        self,
+        batch_size: int,
+        seed: int,
+        mirror_augment: bool = False,
+        *,
+        first: int = 0,
+        rows: tuple[int, int] | None = None,
+    ) -> Batches:
+        """Endless shuffled batches for training, from any of them on.
+
+        Batch b holds the images at places b * N to (b + 1) * N - 1 of the endless row of epochs.
+        Every epoch holds every image once, in an order that follows from seed and epoch alone;
+        the mirroring follows from seed and b.
+
+        Args:
+            batch_size: images per batch, N.
+            seed: of the order and of the mirroring, >= 0.
+            mirror_augment: flip every image horizontally with probability 1/2.
+            first: number b of the first batch, >= 0.
+            rows: the part (start, stop) of every batch that is read; None reads all of it.
+
+        Returns:
+            Iterator of uint8 [stop - start,H,W,C]; close it or use it in a `with`. It raises
+            UserError when a record is damaged or cannot be read.
+
+        Raises:
+            ValueError: an argument is out of range.
+        """
+        rows = (0, batch_size) if rows is None else rows
+        if not 0 <= rows[0] < rows[1] <= batch_size or first < 0 or seed < 0:
+            raise ValueError(f"batches of {batch_size}: {rows=}, {first=}, {seed=}")
+        make = functools.partial(self._read_batch, batch_size, seed, mirror_augment, rows)
+        return Batches(make, first)
+
+    def images(self, limit: int | None = None) -> Iterator[np.ndarray]:
+        """Iterates over the first `limit` images (None: all) in file order: uint8 [H,W,C].
+
+        Raises:
+            UserError: a record is damaged or cannot be read.
+        """
+        for index in range(self.num_images if limit is None else min(limit, self.num_images)):
+            image = np.empty([self.resolution, self.resolution, self.num_channels], np.uint8)
+            self._read_image(index, image)
+            yield image
+
+    def fingerprint(self) -> str:
+        """A short hash for the names of caches: it changes when the file or its shape does."""
+        status = self.records.status()
+        identity = [self.path.name, status.st_size, status.st_mtime_ns]
+        identity += [self.resolution, self.num_channels, *self.skipped]
+        return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
+
+    def _read_batch(
+        self, batch_size: int, seed: int, mirror: bool, rows: tuple[int, int], number: int
+    ) -> np.ndarray:
+        """Rows of batch `number`: uint8 [N,H,W,C]."""
+        start, stop = rows
+        size = self.resolution
+        batch = np.empty([stop - start, size, size, self.num_channels], np.uint8)
+        flips = mirrored(batch_size, seed, number)[start:stop] if mirror else [False] * len(batch)
+        for row, image in enumerate(batch):
+            epoch, place = divmod(number * batch_size + start + row, self.num_images)
+            index = int(epoch_order(self.num_images, seed, epoch)[place])
+            self._read_image(index, image[:, ::-1] if flips[row] else image)
+        return batch
+
+    def _read_image(self, index: int, image: np.ndarray) -> None:
+        """Reads an image into an array, uint8 [H,W,C].
+
+        Raises:
+            UserError: its record is damaged, of another shape, or cannot be read.
+        """
+        number = int(self.numbers[index])
+        shape = [self.num_channels, self.resolution, self.resolution]
+        values = _image_in(self.records, number, shape)
+        # Channel by channel is several times faster than one transposed copy.
+        for channel, plane in enumerate(np.frombuffer(values, np.uint8).reshape(shape)):
+            image[:, :, channel] = plane
+
+
+def open_dataset(
+    data_dir: str | os.PathLike[str],
+    name: str,
+    resolution: int | None = None,
+    *,
+    skip_bad_records: bool = False,
+) -> Dataset:
+    """Opens `<data_dir>/<name>` and checks the frame of every record without reading images.
+
+    Args:
+        data_dir: folder of data sets.
+        name: folder of the data set below it.
+        resolution: which level to take, in pixels; None takes the largest.
+        skip_bad_records: read and check all images, leave out those that are damaged or cannot be
+            read, and say on stderr which they are.
+
+    Raises:
+        UserError: no such data set or resolution, one that is incomplete, images that are not
+            square or not a power of two in size, or a file that is empty, truncated or not a
+            TFRecord file; with `skip_bad_records`, one without any good record.
+    """
+    folder = Path(data_dir) / name
+    files = sorted(folder.glob("*.tfrecords")) if folder.is_dir() else []
+    if folder.is_dir() and is_incomplete(folder):
+        raise UserError(
+            f"{folder} is incomplete: the command that makes it still runs or was interrupted;"
+            " wait for it or run it again"
+        )
+    if not files:
+        raise _missing(folder)
+    levels: dict[int, tuple[Path, int]] = {}
+    for path in files:
+        channels, size = _read_shape(path, skip_bad_records)
+        levels[size] = (path, channels)
+    if resolution is None:
+        resolution = max(levels)
+    if resolution not in levels:
+        known = ", ".join(str(size) for size in sorted(levels))
+        raise UserError(f"data set {folder} has no resolution {resolution}; it has: {known}")
+    path, channels = levels[resolution]
+    records = RecordFile(path)
+    skipped: list[int] = []
+    if skip_bad_records:
+        skipped = _find_bad(records, [channels, resolution, resolution])
+    elif records.tail is not Tail.NOTHING:
+        raise records.damage(len(records))
+    numbers = np.setdiff1d(np.arange(len(records)), skipped)
+    return Dataset(name, path, resolution, channels, len(numbers), tuple(skipped), records, numbers)
+
+
+def _missing(folder: Path) -> UserError:
+    problem = f"{folder} holds no *.tfrecords files"
+    if not folder.is_dir():
+        problem = f"there is no data set {folder}"
+        parent = folder.parent
+        if not parent.is_dir():
+            problem += f" (no folder {parent} either)"
+        else:
+            folders = {file.parent for file in parent.glob("*/*.tfrecords")}
+            names = sorted(path.name for path in folders if not is_incomplete(path))
+            problem += f" ({parent} has: {', '.join(names) or 'none'})"
+    return UserError(
+        f"{problem}; make it with: python3 dataset_tool.py create_from_images {folder} IMAGE_DIR"
+    )
+
+
+def _read_shape(path: Path, skip_bad_records: bool) -> tuple[int, int]:
+    """Channels and size in pixels of the images in a file, from its first (good) record."""
+    records = RecordFile(path, limit=None if skip_bad_records else 1)
+    if records.status().st_size == 0:
+        raise UserError(f"{path} is empty; copy it or create the data set again")
+    shape = _first_shape(records, skip_bad_records)
+    channels, height, width = shape
+    if height != width or not is_valid_resolution(height):
+        raise UserError(
+            f"{path} holds images of {width}x{height} pixels: they must be square and a power of"
+            " two in size; create the data set again with dataset_tool.py --resolution"
+        )
+    if channels not in (1, 3):
+        raise UserError(f"{path} holds images of {channels} channels; 1 and 3 are supported")
+    return channels, height
+
+
+def _first_shape(records: RecordFile, skip_bad_records: bool) -> list[int]:
+    """Shape (C,H,W) of the first record that is an image; of the first record, if none is skipped.
+
+    Raises:
+        UserError: that record is damaged or no image, or there is no good one.
+    """
+    for number in range(len(records)):
+        try:
+            shape, data = _parse(records.read(number))
+        except DamagedRecordError:
+            if not skip_bad_records:
+                raise
+            continue
+        if len(shape) == 3 and math.prod(shape) == len(data):
+            return shape
+        if not skip_bad_records:
+            raise UserError(
+                f"{records.path}: record {number} is not an image (shape {shape}, {len(data)} bytes"
+                " of data); use a data set that dataset_tool.py made"
+            )
+    if not skip_bad_records:
+        raise records.damage(0)
+    raise UserError(
+        f"{records.path} holds no record that is an image and not damaged; copy the file or create"
+        " the data set again"
+    )
+
+
+def _parse(record: bytes) -> tuple[list[int], bytes]:
+    """Shape (C,H,W) and values of the image in a record; both are empty if there is none."""
+    try:
+        features = tf.train.Example.FromString(record).features.feature
+        data = features["data"].bytes_list.value
+        return list(features["shape"].int64_list.value), data[0] if data else b""
+    except Exception:  # protobuf's DecodeError, which has no name that is public and stable
+        return [], b""
+
+
+def _image_in(records: RecordFile, number: int, shape: list[int]) -> bytes:
+    """The values of an image of this shape (C,H,W).
+
+    Raises:
+        DamagedRecordError: the record is damaged, or holds something else.
+        UserError: the file cannot be read.
+    """
+    found, data = _parse(records.read(number))
+    if found != shape or len(data) != math.prod(shape):
+        raise DamagedRecordError(
+            f"record {number} (counting from 0) of {records.path} holds {len(data)} bytes of shape"
+            f" {found} where {shape} is expected; create the data set again"
+        )
+    return data
+
+
+def _find_bad(records: RecordFile, shape: list[int]) -> list[int]:
+    """Numbers of the records that are no good images of this shape, which stderr is told too."""
+    bad = []
+    numbers = range(len(records))
+    for number in tqdm(numbers, f"Checking {records.path}", file=sys.stderr, disable=None):
+        try:
+            _image_in(records, number, shape)
+        except DamagedRecordError:
+            bad.append(number)
+    total = len(records)
+    if records.tail is not Tail.NOTHING:
+        bad.append(total)
+        total += 1
+    if bad:
+        named = ", ".join(str(number) for number in bad[:NAMED_RECORDS])
+        if len(bad) > NAMED_RECORDS:
+            named += ", ..."
+        if records.tail is Tail.UNKNOWN:
+            named += f" and all records behind {bad[-1]}, which cannot be found"
+        print(
+            f"warning: {records.path}: skipped {len(bad)} of {total} records that are truncated or"
+            f" damaged: {named}",
+            file=sys.stderr,
+        )
+    return bad

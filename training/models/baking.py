@@ -1,0 +1,163 @@
+"""Instances: one fingerprint baked into the weights of a generator, as a file of its own.
+
+With the fingerprint fixed, every style is a constant, so that modulation and demodulation
+(StyleGAN2, arXiv 1912.04958, equations 1 to 3) are factors of the weights: what is left is a
+`PlainGenerator`, without a mapping network and without an input for fingerprints.
+"""
+
+import hashlib
+import inspect
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from dnnlib import safe_pickle
+from dnnlib.errors import UserError
+from training.models.legacy import NetworkData
+from training.models.snapshot import build_network, read_snapshot, save_networks
+from training.networks.generator import Generator
+from training.networks.layers import Dense, ModulatedConv
+from training.networks.plain_generator import PlainGenerator
+
+_CLASS = "PlainGenerator"
+_SLOT = "Gs"  # the slot from which pictures are made
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A modulated layer, prepared so that a style costs little."""
+
+    name: str  # of its weight
+    slot: int  # of its style
+    affine: np.ndarray  # float64 [D,I], scaled
+    offset: np.ndarray  # float64 [I]: bias of the affine layer, and the 1 of s = affine(style) + 1
+    power: np.ndarray | None  # float64 [I,O]: sum over k,k of w^2; None: not demodulated
+
+    def factors(self, styles: np.ndarray) -> np.ndarray:
+        """Styles [L,D] -> factors of the weights [k,k,I,O], float64 [I,O] or [I,1]."""
+        s = styles[self.slot] @ self.affine + self.offset
+        if self.power is None:
+            return s[:, None]
+        # Equation 3: 1/sqrt(sum over k,k,I of (w*s)^2 + eps).
+        return s[:, None] / np.sqrt(np.square(s) @ self.power + 1e-8)
+
+
+class Baker:
+    """Bakes fingerprints into the weights of one generator, one at a time.
+
+    Args:
+        generator: the parent; its values are taken now, later changes do not count.
+    """
+
+    def __init__(self, generator: Generator) -> None:
+        known = inspect.signature(PlainGenerator).parameters
+        self._kwargs = {name: v for name, v in generator.kwargs.items() if name in known}
+        self._generator = generator
+        variables = generator.named_variables()
+        names = {id(variable): name for name, variable in variables.items()}
+        self._layers = []
+        dropped = set()
+        for slot, conv in generator.synthesis.modulated_layers():
+            assert conv.affine is not None
+            self._layers.append(_prepare(conv, conv.affine, slot, names[id(conv.weight)]))
+            dropped |= {names[id(v)] for v in (conv.affine.weight, conv.affine.bias)}
+        dropped |= {name for name in variables if name.startswith("G_mapping/")}
+        self._values = {
+            name: np.array(variable.numpy(), np.float32)
+            for name, variable in variables.items()
+            if name not in dropped
+        }
+
+    def bake(self, bits: np.ndarray) -> NetworkData:
+        """The plain generator that carries one fingerprint.
+
+        Args:
+            bits: [B] of 0 and 1.
+
+        Returns:
+            A `PlainGenerator`, as `snapshot.build_network` takes it. What does not depend on the
+            fingerprint shares its memory with all others; the same bits give the same values.
+
+        Raises:
+            ValueError: not one fingerprint of the generator's size.
+        """
+        bits = np.asarray(bits)
+        if bits.shape != (self._generator.fingerprint_size,) or not np.isin(bits, (0, 1)).all():
+            raise ValueError(
+                f"expected {self._generator.fingerprint_size} bits of 0 and 1, got an array of "
+                f"shape {bits.shape}"
+            )
+        # Not on a GPU, whose matrix products may be shortened to TF32.
+        with tf.device("/CPU:0"), self._generator.running_with("reference"):
+            mapped = self._generator.map_fingerprints(tf.constant(bits[None], tf.float32))
+        styles = mapped.numpy()[0].astype(np.float64)  # [L,D]
+        values = dict(self._values)
+        for layer in self._layers:
+            baked = values[layer.name] * layer.factors(styles)  # float64 [k,k,I,O]
+            values[layer.name] = baked.astype(np.float32)
+        return NetworkData(_CLASS, dict(self._kwargs), values)
+
+
+def _prepare(conv: ModulatedConv, affine: Dense, slot: int, name: str) -> _Layer:
+    """Reads the values of a modulated layer."""
+    power = None
+    if conv.demodulate:
+        # With the scale of the equalised learning rate, which is applied at run time.
+        scaled = conv.weight.numpy().astype(np.float64) * conv.scale
+        power = np.square(scaled).sum(axis=(0, 1))
+    weight = affine.weight.numpy().astype(np.float64) * affine.scale
+    offset = affine.bias.numpy().astype(np.float64) * affine.lrmul + 1
+    return _Layer(name, slot, weight, offset, power)
+
+
+def write_instance(path: str | os.PathLike[str], data: NetworkData) -> str:
+    """Writes an instance as a snapshot file with one network and nothing else, atomically.
+
+    Args:
+        path: file name, by custom `*.pkl`.
+        data: from `Baker.bake`; the same data gives the same bytes.
+
+    Returns:
+        SHA-256 of the file, 64 hex digits.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    save_networks(path, {_SLOT: data})
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def inspect_instance(path: str | os.PathLike[str]) -> None:
+    """Makes sure that a .pkl file holds one plain generator and nothing else, reading it as data.
+
+    That rules out a mapping network, styles, a fingerprint, a decoder, and notes of any kind.
+
+    Raises:
+        UserError: it cannot be read, or holds anything else; names the first such thing.
+    """
+    where = os.fspath(path)
+    networks, position = read_snapshot(path)
+    for data in networks.values():
+        if data.class_name != _CLASS:
+            raise UserError(f"{where} is no instance: it holds a {data.class_name}; issue it again")
+    if position:
+        raise UserError(f"{where} is no instance: it holds a training position; issue it again")
+    build_network(networks[_SLOT], f"{where}: {_SLOT}")  # names and shapes, no more and no fewer
+    for name, value in networks[_SLOT].variables.items():
+        if value.dtype != np.float32:
+            raise UserError(f"{where} is no instance: {name} is {value.dtype}; issue it again")
+    # What the reader of snapshots passes over.
+    content: Any = safe_pickle.load(path)
+    for entry, known in (
+        (content, {"format", "version", "position", "networks"}),
+        (content["networks"][_SLOT], {"class", "kwargs", "variables"}),
+    ):
+        if unknown := [key for key in entry if key not in known]:
+            raise UserError(
+                f"{where} is no instance: it holds {safe_pickle.printable(unknown[0])}; issue it "
+                "again"
+            )

@@ -1,0 +1,135 @@
+"""Networks as plain functions on NumPy arrays: decode images, generate images by seed."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from dnnlib.tflib.devices import Devices
+from dnnlib.tflib.execution import PLAIN, Execution
+from training.models.seeds import GeneratorInputs
+from training.networks.decoder import Decoder
+from training.networks.generator import Generator
+from training.networks.layers import Network
+from training.networks.plain_generator import PlainGenerator
+
+
+def make_function(
+    function: Callable[..., Any],
+    network: Network,
+    execution: Execution,
+    signature: Sequence[Any],
+    devices: Devices | None = None,
+) -> Callable[..., Any]:
+    """A tf.function whose network runs as `execution` says, on all devices together.
+
+    XLA compiles for every batch size anew (see `fill_batch`); otherwise it is traced once.
+
+    Args:
+        function: from tensors [N,...] to tensors [N,...], row by row; calls `network`.
+        network: read at every call, also when its weights have changed.
+        execution: how to run.
+        signature: of the arguments, the batch size None.
+        devices: those under whose strategy the network was made; the rows are shared out among
+            them, and with several workers all have to call at once. None: one device.
+    """
+
+    def run(*inputs: Any) -> Any:
+        with network.running_with(execution.impl, execution.precision):
+            return function(*inputs)
+
+    signature_or_none = None if execution.jit else signature
+    compiled = tf.function(
+        run, input_signature=signature_or_none, jit_compile=execution.jit, autograph=False
+    )
+    return compiled if devices is None else devices.spread(compiled, signature_or_none)
+
+
+def fill_batch(values: np.ndarray, minibatch: int | None, execution: Execution) -> np.ndarray:
+    """Repeats the last of the values [N,...] up to [minibatch,...] where another size would be
+    compiled anew; elsewhere, and if there are as many, they are returned as they are."""
+    missing = (minibatch or 0) - len(values)
+    if not execution.jit or missing <= 0:
+        return values
+    return np.concatenate([values, np.repeat(values[-1:], missing, axis=0)])
+
+
+def make_decoder(
+    decoder: Decoder,
+    minibatch: int = 16,
+    execution: Execution = PLAIN,
+    devices: Devices | None = None,
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Wraps a decoder network: decode(uint8 images [N,H,W,C]) -> float32 logits [N,B].
+
+    Any N will do, also 0; `minibatch` images are decoded at a time. What XLA compiles always
+    decodes as many, so no more than will ever come should be asked for. `devices`: see
+    `make_function`.
+
+    Raises (by decode):
+        ValueError: the images are not uint8 or not of the network's size and channels.
+    """
+    shape = (decoder.resolution, decoder.resolution, decoder.num_channels)
+
+    def logits_of(images: tf.Tensor) -> tf.Tensor:
+        _, logits = decoder(tf.cast(images, tf.float32) / 127.5 - 1.0)
+        return logits  # [N,B]
+
+    signature = [tf.TensorSpec([None, *shape], tf.uint8)]
+    run = make_function(logits_of, decoder, execution, signature, devices)
+
+    def decode(images: np.ndarray) -> np.ndarray:
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != shape:
+            raise ValueError(f"expected uint8 [N,*{shape}], got {images.dtype} {images.shape}")
+        logits = np.empty([len(images), decoder.fingerprint_size], dtype=np.float32)
+        for start in range(0, len(images), minibatch):
+            part = images[start : start + minibatch]
+            found = run(tf.constant(fill_batch(part, minibatch, execution))).numpy()
+            logits[start : start + len(part)] = found[: len(part)]
+        return logits
+
+    return decode
+
+
+def to_uint8(images: tf.Tensor) -> tf.Tensor:
+    """Generated images, floats about [-1,1], to uint8: truncate(clip(127.5 * x + 128, 0, 255))."""
+    return tf.cast(tf.clip_by_value(127.5 * images + 128.0, 0.0, 255.0), tf.uint8)
+
+
+def make_generator(
+    generator: Generator | PlainGenerator,
+    minibatch: int | None = None,
+    execution: Execution = PLAIN,
+    devices: Devices | None = None,
+) -> Callable[[GeneratorInputs], np.ndarray]:
+    """Wraps a generator network: generate(inputs of N images) -> uint8 [N,H,W,C], any N.
+
+    A `PlainGenerator` carries its own fingerprint and leaves those of the inputs alone.
+
+    What XLA compiles always makes at least `minibatch` images, so that a smaller last batch needs
+    no program of its own. `devices`: see `make_function`.
+    """
+    noise = [tf.TensorSpec([None, h, w, 1], tf.float32) for h, w in generator.noise_shapes]
+    signature = [
+        tf.TensorSpec([None, generator.latent_size], tf.float32),
+        tf.TensorSpec([None, generator.fingerprint_size], tf.float32),
+        noise,
+    ]
+
+    def images_of(latents: tf.Tensor, fingerprints: tf.Tensor, noise: list[tf.Tensor]) -> tf.Tensor:
+        if isinstance(generator, PlainGenerator):
+            return to_uint8(generator(latents, noise=noise))  # [N,H,W,C]
+        return to_uint8(generator(latents, fingerprints, noise=noise))
+
+    run = make_function(images_of, generator, execution, signature, devices)
+
+    def generate(inputs: GeneratorInputs) -> np.ndarray:
+        def fill(values: np.ndarray) -> tf.Tensor:
+            return tf.constant(fill_batch(values, minibatch, execution))
+
+        fingerprints = fill(inputs.fingerprints.astype(np.float32))
+        images = run(fill(inputs.latents), fingerprints, [fill(maps) for maps in inputs.noise])
+        return images.numpy()[: len(inputs.seeds)]
+
+    return generate

@@ -1,0 +1,408 @@
+"""Snapshots: the networks in a file, as plain data, for users.
+
+A snapshot is a pickle of plain data only (docs/architecture.md):
+{"format": "gan-fingerprints", "version": 1, "position": {...}, "networks": {slot: {"class": name,
+"kwargs": {...}, "variables": {name: float32 array}}}}, slots "E", "G", "D", "Gs". An instance, a
+generator with one fingerprint in its weights, is a snapshot with a PlainGenerator as its only
+network. Published snapshots of the TensorFlow 1 implementation are read as well. Nothing in a file
+is executed.
+"""
+
+import inspect
+import math
+import os
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from dnnlib import safe_pickle
+from dnnlib.atomic import open_atomic
+from dnnlib.download import is_url, open_url_or_path
+from dnnlib.errors import UserError
+from dnnlib.tflib.ops.fused_bias_act import ACTIVATIONS
+from training.models import legacy
+from training.models.legacy import NetworkData
+from training.networks.decoder import Decoder
+from training.networks.discriminator import Discriminator
+from training.networks.generator import Generator
+from training.networks.layers import Network, feature_maps
+from training.networks.plain_generator import PlainGenerator
+from training.networks.table import NETWORKS, build
+
+FORMAT = "gan-fingerprints"
+VERSION = 1
+# Protocol 4 stores arrays as bytes that `safe_pickle` can view in place.
+_PROTOCOL = 4
+_SLOTS = {
+    "E": ("Decoder",),
+    "G": ("Generator",),
+    "D": ("Discriminator",),
+    "Gs": ("Generator", "PlainGenerator"),
+}
+_SHARED_KWARGS = ("resolution", "num_channels", "latent_size", "fingerprint_size")
+_MAX_RESOLUTION = 16384  # pixels
+_MAX_LAYERS = 256
+_MAX_WIDTH = 1 << 20
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The networks of a snapshot; None where the file has none."""
+
+    E: Decoder | None = None
+    G: Generator | None = None
+    D: Discriminator | None = None
+    Gs: Generator | PlainGenerator | None = None
+    position: dict[str, Any] = field(default_factory=dict)  # where training was; "kimg" and more
+    where: str = ""  # the file as the user named it
+
+    @property
+    def generator(self) -> Generator | PlainGenerator:
+        """Gs, the average, or else G; a `PlainGenerator` where the file is an instance.
+
+        Raises:
+            UserError: the file holds neither.
+        """
+        generator = self.G if self.Gs is None else self.Gs
+        if generator is None:
+            raise UserError(f"{self.where} holds no generator; name a snapshot that does")
+        return generator
+
+    @property
+    def fingerprinted(self) -> Generator:
+        """The generator, for those who give it fingerprints.
+
+        Raises:
+            UserError: the file holds none, or an instance.
+        """
+        generator = self.generator
+        if isinstance(generator, PlainGenerator):
+            raise UserError(
+                f"{self.where} is an instance: its one fingerprint is part of its weights; name "
+                "the snapshot that it was made from"
+            )
+        return generator
+
+    @property
+    def decoder(self) -> Decoder:
+        """E.
+
+        Raises:
+            UserError: the file holds none.
+        """
+        if self.E is None:
+            raise UserError(f"{self.where} holds no decoder; name a snapshot that does")
+        return self.E
+
+
+def save_snapshot(
+    path: str | os.PathLike[str],
+    *,
+    E: Decoder | None = None,
+    G: Generator | None = None,
+    D: Discriminator | None = None,
+    Gs: Generator | PlainGenerator | None = None,
+    position: dict[str, Any] | None = None,
+) -> None:
+    """Writes networks to `path`, completely or not at all.
+
+    Args:
+        path: file name, by custom `*.pkl`.
+        E, G, D, Gs: the networks that the file shall hold.
+        position: where training was; nested dict and list of text, numbers, True, False, None.
+
+    Raises:
+        UserError: no space, no permission or no such folder; the file does not change.
+        ValueError: `position` holds something else.
+    """
+    slots: dict[str, Network | None] = {"E": E, "G": G, "D": D, "Gs": Gs}
+    networks = {slot: network_data(n) for slot, n in slots.items() if n is not None}
+    save_networks(path, networks, position)
+
+
+def save_networks(
+    path: str | os.PathLike[str],
+    networks: Mapping[str, NetworkData],
+    position: dict[str, Any] | None = None,
+) -> None:
+    """`save_snapshot` for networks that are data already: no variable is made.
+
+    Args:
+        path: file name, by custom `*.pkl`.
+        networks: by slot; their variables are float32 arrays.
+        position: as in `save_snapshot`.
+
+    Raises:
+        UserError, ValueError: as `save_snapshot`.
+    """
+    content = {
+        "format": FORMAT,
+        "version": VERSION,
+        "position": _plain(position or {}),
+        "networks": {
+            slot: {
+                "class": data.class_name,
+                "kwargs": _plain(data.kwargs),
+                "variables": data.variables,
+            }
+            for slot, data in networks.items()
+        },
+    }
+    with open_atomic(path) as file:
+        pickle.dump(content, file, protocol=_PROTOCOL)
+
+
+def network_data(network: Network) -> NetworkData:
+    """Class, keyword arguments and values of a network: what a snapshot holds of it."""
+    variables = {
+        name: np.asarray(variable.numpy(), np.float32)
+        for name, variable in network.named_variables().items()
+    }
+    return NetworkData(_class_name(network), network.kwargs, variables)
+
+
+def load_networks(
+    path_or_url: str | os.PathLike[str], only: Literal["generator", "decoder"] | None = None
+) -> Networks:
+    """Reads a snapshot of this project or a published one and builds its networks.
+
+    Args:
+        path_or_url: file, or https URL (kept in the download cache).
+        only: build no more than the property of this name needs; None: all that the file holds.
+
+    Raises:
+        UserError: no such file, nothing that can be read safely, a newer format, or networks whose
+            arguments or variables do not fit.
+    """
+    where = os.fspath(path_or_url)
+    networks, position = read_snapshot(path_or_url)
+    if only is not None:
+        wanted = "E" if only == "decoder" else "Gs" if "Gs" in networks else "G"
+        networks = {slot: data for slot, data in networks.items() if slot == wanted}
+    modules: dict[str, Any] = {
+        slot: build_network(data, f"{where}: {slot}") for slot, data in networks.items()
+    }
+    _check_agreement(modules, where)
+    return Networks(**modules, position=position, where=where)
+
+
+def read_snapshot(
+    path_or_url: str | os.PathLike[str],
+) -> tuple[dict[str, NetworkData], dict[str, Any]]:
+    """Reads a snapshot without building its networks.
+
+    Returns:
+        The networks by slot ("E", "G", "D", "Gs"), and the training position, {} for published
+        files. Classes fit their slots; keyword arguments and variables are not checked yet.
+
+    Raises:
+        UserError: as `load_networks`.
+    """
+    where = os.fspath(path_or_url)
+    path = open_url_or_path(path_or_url)
+    if is_url(where):
+        where = f"{where} (kept as {path})"
+    content = safe_pickle.load(path, legacy.ALLOW, where)
+    position: Any = {}
+    if legacy.is_published(content):
+        networks = legacy.convert(content, where)
+    elif isinstance(content, dict) and _is_text(content.get("format"), FORMAT):
+        _check_version(content.get("version"), where)
+        position = content.get("position")
+        networks = _own_networks(content.get("networks"), where)
+    else:
+        raise UserError(f"{where} is no snapshot of networks; name a network-snapshot-*.pkl file")
+    if not isinstance(position, dict) or not networks:
+        raise UserError(f"{where} is a snapshot without networks or position; get the file again")
+    for slot, data in networks.items():
+        if data.class_name not in _SLOTS[slot]:
+            raise UserError(
+                f"{where}: {slot} is a {safe_pickle.printable(data.class_name)}, expected a "
+                f"{' or a '.join(_SLOTS[slot])}"
+            )
+    return networks, position
+
+
+def build_network(data: NetworkData, where: str) -> Network:
+    """Builds one network and gives it the values of the file.
+
+    Args:
+        data: class, keyword arguments and variables, from a file that may be hostile.
+        where: file and slot, for error texts.
+
+    Raises:
+        UserError: unknown class or keyword, impossible values, or variables that do not fit.
+    """
+    try:
+        check_kwargs(data, where)
+        network = build(data.class_name, data.kwargs)
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise UserError(f"{where} cannot be built: {error}") from error
+    variables = network.named_variables()
+    missing = [name for name in variables if name not in data.variables]
+    extra = [name for name in data.variables if name not in variables]
+    if missing:
+        raise UserError(f"{where} lacks the variable {missing[0]}; get the file again")
+    if extra:
+        raise UserError(
+            f"{where} has the variable {safe_pickle.printable(extra[0])}, which the network that "
+            "it describes has not"
+        )
+    for name, variable in variables.items():
+        value = data.variables[name]
+        if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
+            raise UserError(f"{where}: the variable {name} is not an array of floats")
+        if value.shape != tuple(variable.shape):
+            raise UserError(
+                f"{where}: the variable {name} has shape {value.shape}, expected "
+                f"{tuple(variable.shape)}"
+            )
+        variable.assign(value.astype(np.float32))
+    return network
+
+
+def _class_name(network: Network) -> str:
+    return next(name for name, cls in NETWORKS.items() if type(network) is cls)
+
+
+def _plain(value: Any) -> Any:
+    """`value` if it is plain data; ValueError otherwise, at the place where it is written."""
+    if isinstance(value, dict):
+        if not all(isinstance(key, str) for key in value):
+            raise ValueError("keys in a snapshot must be text")
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    raise ValueError(f"a snapshot holds plain data only, not {type(value).__name__}")
+
+
+def _check_version(version: Any, where: str) -> None:
+    if not isinstance(version, int) or version < 1:
+        raise UserError(f"{where} is a snapshot without a version; get the file again")
+    if version > VERSION:
+        raise UserError(
+            f"{where} was written by a newer version of this project (format {version}, this one "
+            f"reads up to {VERSION}); update the project"
+        )
+
+
+def _is_text(value: Any, text: str) -> bool:
+    return isinstance(value, str) and value == text  # an array would compare by elements
+
+
+def _own_networks(networks: Any, where: str) -> dict[str, NetworkData]:
+    """The `networks` part of our own format."""
+    if not isinstance(networks, dict):
+        raise UserError(f"{where} is a snapshot without networks; get the file again")
+    result = {}
+    for slot, entry in networks.items():
+        if slot not in _SLOTS:
+            raise UserError(
+                f"{where} holds an unknown network {safe_pickle.printable(slot)}; known: "
+                f"{', '.join(_SLOTS)}"
+            )
+        parts = entry if isinstance(entry, dict) else {}
+        name, kwargs = parts.get("class"), parts.get("kwargs")
+        variables = parts.get("variables")
+        if not (isinstance(name, str) and isinstance(kwargs, dict) and isinstance(variables, dict)):
+            raise UserError(f"{where}: {slot} lacks class, kwargs or variables; get the file again")
+        result[slot] = NetworkData(name, kwargs, variables)
+    return result
+
+
+def _check_agreement(networks: dict[str, Network], where: str) -> None:
+    """Networks of one file must fit together: same images, latents and fingerprints."""
+    for name in _SHARED_KWARGS:
+        values = {slot: n.kwargs[name] for slot, n in networks.items() if name in n.kwargs}
+        if len(set(values.values())) > 1:
+            shown = ", ".join(f"{slot} {value}" for slot, value in values.items())
+            raise UserError(f"{where}: its networks differ in {name} ({shown})")
+
+
+def check_kwargs(data: NetworkData, where: str) -> None:
+    """Checks class and keyword arguments before anything is built from them.
+
+    Raises:
+        UserError: unknown ones, impossible values, or too few variables for such a network.
+    """
+    cls = NETWORKS.get(data.class_name)
+    if cls is None:
+        raise UserError(
+            f"{where} is a {safe_pickle.printable(data.class_name)}; known networks: "
+            f"{', '.join(NETWORKS)}"
+        )
+    parameters = inspect.signature(cls).parameters
+    for name, value in data.kwargs.items():
+        if name not in parameters or name == "seed":
+            raise UserError(
+                f"{where} has the unknown argument {safe_pickle.printable(name)}; it may come from "
+                "a newer version of this project"
+            )
+        if not _fits(name, value, parameters[name].annotation):
+            raise UserError(
+                f"{where}: {name}={safe_pickle.printable(value)} is not possible; get the file "
+                "again"
+            )
+    kwargs = _with_defaults(parameters, data.kwargs)
+    if kwargs["resolution"] is inspect.Parameter.empty:
+        raise UserError(f"{where} does not say its resolution; get the file again")
+    least = _least_values(data.class_name, kwargs)
+    brought = sum(v.size for v in data.variables.values() if isinstance(v, np.ndarray))
+    if least > brought:
+        raise UserError(
+            f"{where} describes a network of at least {least:,} values and brings {brought:,}; "
+            "get the file again"
+        )
+
+
+def _fits(name: str, value: Any, kind: type) -> bool:
+    """Whether `value` has the type of the constructor's annotation and a sane size."""
+    if name == "mapping_act":
+        return isinstance(value, str) and value in ACTIVATIONS
+    if kind is int:
+        least = 0 if name.startswith("modulated_") else 1
+        return type(value) is int and least <= value <= _MAX_WIDTH
+    if kind is float:
+        return type(value) in (int, float) and 0 <= value <= _MAX_WIDTH  # NaN is not
+    return type(value) is kind
+
+
+def _with_defaults(parameters: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+    return {name: parameter.default for name, parameter in parameters.items()} | kwargs
+
+
+def _least_values(class_name: str, kwargs: dict[str, Any]) -> float:
+    """A lower bound on the number of values of a network, within a small factor of it.
+
+    It keeps a small file from claiming a network that fills the memory before its shapes are seen.
+    """
+    if kwargs["resolution"] > _MAX_RESOLUTION or kwargs.get("mapping_layers", 0) > _MAX_LAYERS:
+        return math.inf
+
+    def nf(stage: int) -> int:
+        return feature_maps(stage, *(kwargs[f"fmap_{k}"] for k in ("base", "decay", "min", "max")))
+
+    stages = range(1, int(kwargs["resolution"]).bit_length() - 1)
+    least = sum(9 * nf(stage) ** 2 for stage in stages)
+    if class_name in ("Generator", "PlainGenerator"):
+        least += kwargs["latent_size"] * 16 * nf(1) + kwargs["resolution"] ** 2
+    if class_name == "Generator":
+        wide, styles = kwargs["mapping_fmaps"], kwargs["dlatent_size"]
+        if kwargs["mapping_layers"] == 1:
+            least += kwargs["fingerprint_size"] * styles
+        else:
+            least += kwargs["fingerprint_size"] * wide + wide * styles
+            least += (kwargs["mapping_layers"] - 2) * wide**2
+        low, high = kwargs["modulated_min_log2"], kwargs["modulated_max_log2"]
+        least += sum(styles * nf(stage) for stage in stages if low <= stage + 1 <= high)
+    if class_name in ("Discriminator", "Decoder"):
+        outputs = kwargs.get("latent_size", 0) + kwargs.get("fingerprint_size", 0)
+        least += 16 * nf(1) * nf(0) + nf(0) * max(outputs, 1)
+    return least
