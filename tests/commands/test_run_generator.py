@@ -19,7 +19,7 @@ from dnnlib.tflib.execution import Execution
 from fingerprints.bits import format_hex
 from fingerprints.image_manifest import read_manifest
 from tests.support.paths import REFERENCE, ROOT
-from training.models import functions as decoding
+from training.models import functions, seeds
 from training.models.baking import Baker, write_instance
 from training.models.snapshot import load_networks, save_snapshot
 from training.networks.generator import Generator
@@ -109,7 +109,7 @@ def test_a_chosen_fingerprint_leaves_the_rest_of_the_draw(capsys, tmp_path):
 
 def test_shared_inputs_are_not_drawn_again():
     shapes = [(4, 4), (8, 8)]
-    (batch,) = decoding.sample_by_seed(
+    (batch,) = seeds.sample_by_seed(
         [9, 4],
         latent_size=6,
         fingerprint_size=5,
@@ -267,14 +267,14 @@ def test_an_interrupted_run_keeps_its_fingerprints(tmp_path, monkeypatch):
 def test_a_filled_batch_makes_the_same_pictures(minibatch):
     """Three images at once, as many as there are or among five, as plain TensorFlow makes them."""
     generator = load_networks(SNAPSHOT).generator
-    (inputs,) = decoding.sample_by_seed(
+    (inputs,) = seeds.sample_by_seed(
         [5, 6, 7],
         latent_size=generator.latent_size,
         fingerprint_size=generator.fingerprint_size,
         noise_shapes=generator.noise_shapes,
     )
-    images = decoding.make_generator(generator, minibatch, XLA)(inputs)
-    plain = decoding.make_generator(generator, minibatch)(inputs)
+    images = functions.make_generator(generator, minibatch, XLA)(inputs)
+    plain = functions.make_generator(generator, minibatch)(inputs)
     assert images.shape == plain.shape == (3, 32, 32, 3)
     assert images.dtype == np.uint8
     assert np.abs(images.astype(int) - plain).max() <= 1

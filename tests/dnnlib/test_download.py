@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dnnlib import download
+from dnnlib import cache, download
 from dnnlib.download import cached_path, open_url_or_path
 from dnnlib.errors import UserError
 
@@ -154,14 +154,14 @@ def test_refused_by_name(url, reason, tmp_path):
 def test_the_cache_folder_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.delenv(download.CACHE_VARIABLE, raising=False)
-    assert download.default_cache_dir() == tmp_path / ".cache/gan-fingerprints"
+    monkeypatch.delenv(cache.CACHE_VARIABLE, raising=False)
+    assert cache.default_cache_dir() == tmp_path / ".cache/gan-fingerprints"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    assert download.default_cache_dir() == tmp_path / ".cache/gan-fingerprints"
+    assert cache.default_cache_dir() == tmp_path / ".cache/gan-fingerprints"
     monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
-    assert download.default_cache_dir() == Path("/xdg/gan-fingerprints")
-    monkeypatch.setenv(download.CACHE_VARIABLE, "~/mine")
-    assert download.default_cache_dir() == tmp_path / "mine"
+    assert cache.default_cache_dir() == Path("/xdg/gan-fingerprints")
+    monkeypatch.setenv(cache.CACHE_VARIABLE, "~/mine")
+    assert cache.default_cache_dir() == tmp_path / "mine"
 
 
 def test_cached_names_are_distinct_and_harmless():
@@ -182,7 +182,7 @@ def test_cached_names_are_distinct_and_harmless():
 
 
 def test_a_url_is_downloaded_once(server, tmp_path, monkeypatch):
-    monkeypatch.setenv(download.CACHE_VARIABLE, str(tmp_path / "new" / "cache"))
+    monkeypatch.setenv(cache.CACHE_VARIABLE, str(tmp_path / "new" / "cache"))
     path = open_url_or_path(server.url)
     assert path == cached_path(server.url)
     assert path.name.endswith("-model_one.pkl")

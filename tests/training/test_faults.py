@@ -810,7 +810,7 @@ def launched(code: str, **values: object) -> tuple[int, list[str]]:
     for name, value in values.items():
         code = code.replace(name, repr(value))
     launcher = (
-        "import sys; from training import workers; workers.GRACE = 60.0; "
+        "import sys; from dnnlib.tflib import workers; workers.GRACE = 60.0; "
         f"sys.exit(workers.launch(2, {python(code)!r}))"
     )
     done = subprocess.run(

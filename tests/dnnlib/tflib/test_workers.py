@@ -237,7 +237,7 @@ def test_a_killed_worker_ends_the_others(victim: int) -> None:
     """They notice by themselves, whether it is the chief or not, and say which one it was."""
     code = textwrap.dedent(TRAINING).replace("VICTIM", str(victim))
     launcher = (
-        "import sys; from training import workers; workers.GRACE = 60.0; "
+        "import sys; from dnnlib.tflib import workers; workers.GRACE = 60.0; "
         f"sys.exit(workers.launch(2, {python(code)!r}))"
     )
     done = subprocess.run(

@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from dnnlib.errors import UserError
+from fingerprints.registry import audit as audit_module
 from fingerprints.registry.event_log import (
     GENESIS,
     ChainCheck,
@@ -18,7 +19,6 @@ from fingerprints.registry.event_log import (
     next_event,
 )
 from fingerprints.registry.facade import Registry, tables
-from fingerprints.registry.facade import audit as audit_module
 from tests.support.postgresql import new_place, place, postgresql  # noqa: F401 (fixtures)
 
 KEY = bytes(range(64))

@@ -13,9 +13,8 @@ import tensorflow as tf
 
 from dnnlib.errors import UserError
 from tests.support.paths import ROOT
-from training.models import baking
 from training.models.baking import Baker, inspect_instance, write_instance
-from training.models.hashes import hashes_of
+from training.models.hashes import hashes_of, network_hash
 from training.models.legacy import NetworkData
 from training.models.snapshot import (
     build_network,
@@ -327,18 +326,16 @@ def test_hash_does_not_depend_on_the_file(reference, tmp_path):
 
 def test_hash_follows_what_is_computed():
     data = network_data(Decoder(**COMMON, seed=1))
-    original = baking.network_hash(data)
+    original = network_hash(data)
     name = "Output/bias"
     backwards = dict(reversed(data.variables.items()))
     kwargs = dict(reversed(data.kwargs.items()))
-    assert baking.network_hash(NetworkData("Decoder", kwargs, backwards)) == original
+    assert network_hash(NetworkData("Decoder", kwargs, backwards)) == original
     # Defaults left out, as in files that an earlier version wrote; an integer for a float.
-    assert baking.network_hash(NetworkData("Decoder", COMMON | {"fmap_decay": 1}, backwards)) == (
-        original
-    )
+    assert network_hash(NetworkData("Decoder", COMMON | {"fmap_decay": 1}, backwards)) == (original)
     # 64 bits on disk become 32 in the network.
     wide = data.variables | {name: data.variables[name].astype(np.float64)}
-    assert baking.network_hash(NetworkData("Decoder", data.kwargs, wide)) == original
+    assert network_hash(NetworkData("Decoder", data.kwargs, wide)) == original
     changes = [
         NetworkData("Decoder", data.kwargs | {"architecture": "skip"}, data.variables),
         NetworkData("Decoder", data.kwargs | {"fmap_decay": 0.5}, data.variables),
@@ -346,13 +343,13 @@ def test_hash_follows_what_is_computed():
         NetworkData("Decoder", data.kwargs, data.variables | {name: data.variables[name][None]}),
         NetworkData("Decoder", data.kwargs, data.variables | {"Output/more": np.zeros(1)}),
     ]
-    assert len({original, *map(baking.network_hash, changes)}) == 1 + len(changes)
+    assert len({original, *map(network_hash, changes)}) == 1 + len(changes)
 
 
 def test_hash_of_an_architecture_is_not_that_of_another():
     generator, decoder = network_data(make_parent()), network_data(Decoder(**COMMON, seed=1))
     baked = Baker(make_parent()).bake(BITS)
-    assert baking.network_hash(generator) != baking.network_hash(baked)
+    assert network_hash(generator) != network_hash(baked)
     assert (
         hashes_of({"Gs": baked, "E": decoder})[0] != hashes_of({"Gs": generator, "E": decoder})[0]
     )
