@@ -790,7 +790,7 @@ UNEVEN = """
     from dnnlib import cli
 
     def main(argv):
-        start.quiet_tensorflow(False)
+        quiet_tensorflow(False)
         import tensorflow as tf
         from dnnlib.tflib.devices import check_equal_devices, make_devices
 

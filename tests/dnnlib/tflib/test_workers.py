@@ -218,7 +218,7 @@ TRAINING = """
     from dnnlib import cli
 
     def main(argv):
-        start.quiet_tensorflow(False)
+        quiet_tensorflow(False)
         from dnnlib.tflib.devices import make_devices
 
         devices = make_devices(0)
