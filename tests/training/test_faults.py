@@ -788,6 +788,7 @@ def test_other_threads_and_operations(lives: Lives, data_dir: Path, result_dir: 
 
 UNEVEN = """
     from dnnlib import cli
+    from dnnlib.tflib.start import quiet_tensorflow
 
     def main(argv):
         quiet_tensorflow(False)

@@ -216,6 +216,7 @@ def test_signals_reach_every_worker_once(tmp_path: Path, number: signal.Signals)
 
 TRAINING = """
     from dnnlib import cli
+    from dnnlib.tflib.start import quiet_tensorflow
 
     def main(argv):
         quiet_tensorflow(False)
