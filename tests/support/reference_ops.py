@@ -17,10 +17,11 @@ from dnnlib.errors import UserError
 from dnnlib.tflib.ops import resample_conv, upfirdn_2d
 from dnnlib.tflib.ops.fused_bias_act import fused_bias_act
 from tests.support.deviation import Deviation, compare_gradients, compare_values
+from tests.support.filtering import filter_2d
 
 OPS: dict[str, Callable[..., tf.Tensor]] = {
     "upfirdn_2d": upfirdn_2d.upfirdn_2d,
-    "filter_2d": upfirdn_2d.filter_2d,
+    "filter_2d": filter_2d,
     "upsample_2d": upfirdn_2d.upsample_2d,
     "downsample_2d": upfirdn_2d.downsample_2d,
     "upsample_conv_2d": resample_conv.upsample_conv_2d,

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from training.adam import Adam
 from training.ema import WeightAverage
+from training.networks.configs import GeneratorConfig
 from training.networks.generator import Generator
 from training.steps import lazy_ratio
 
@@ -82,9 +83,18 @@ def test_lazy_ratio(interval: int, c: float) -> None:
 
 def make_generator(seed: int) -> Generator:
     return Generator(
-        resolution=8, fmap_base=16, fmap_max=4, latent_size=4, dlatent_size=4,
-        mapping_fmaps=4, mapping_layers=1, fingerprint_size=3, seed=seed,
-    )  # fmt: skip
+        GeneratorConfig(
+            resolution=8,
+            fmap_base=16,
+            fmap_max=4,
+            latent_size=4,
+            dlatent_size=4,
+            mapping_fmaps=4,
+            mapping_layers=1,
+            fingerprint_size=3,
+        ),
+        seed=seed,
+    )
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.9, 1.0])

@@ -10,6 +10,7 @@ import tensorflow as tf
 from dnnlib.tflib.devices import Devices
 from tests.training.test_adam import NumpyAdam
 from training import loss
+from training.networks.configs import DecoderConfig, DiscriminatorConfig, GeneratorConfig
 from training.networks.decoder import Decoder
 from training.networks.discriminator import Discriminator
 from training.networks.generator import Generator
@@ -43,9 +44,17 @@ def make_steps(
 
     def generator(network_seed: int) -> Generator:
         g = Generator(
-            **images, **fmaps, **sizes, dlatent_size=8, mapping_fmaps=8, mapping_layers=1,
-            mapping_lrmul=1.0, seed=network_seed,
-        )  # fmt: skip
+            GeneratorConfig(
+                **images,
+                **fmaps,
+                **sizes,
+                dlatent_size=8,
+                mapping_fmaps=8,
+                mapping_layers=1,
+                mapping_lrmul=1.0,
+            ),
+            seed=network_seed,
+        )
         for name, variable in g.named_variables().items():
             if name.endswith("noise_strength"):
                 variable.assign(0.1)
@@ -55,8 +64,8 @@ def make_steps(
         return Steps(
             generator=generator(10),
             average=generator(11),
-            discriminator=Discriminator(**images, **fmaps, seed=12),
-            decoder=Decoder(**images, **fmaps, **sizes, seed=13),
+            discriminator=Discriminator(DiscriminatorConfig(**images, **fmaps), seed=12),
+            decoder=Decoder(DecoderConfig(**images, **fmaps, **sizes), seed=13),
             options=StepOptions(
                 minibatch=minibatch,
                 minibatch_gpu=minibatch_gpu,

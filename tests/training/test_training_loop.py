@@ -39,6 +39,7 @@ from training.config import (
 from training.data.dataset import open_dataset
 from training.data.writer import DatasetWriter
 from training.models.snapshot import load_networks, save_snapshot
+from training.networks.configs import GeneratorConfig, PlainGeneratorConfig
 from training.networks.generator import Generator
 from training.networks.plain_generator import PlainGenerator
 from training.run import Run
@@ -209,9 +210,18 @@ def test_grids_are_the_same_on_every_path(tmp_path: Path, monkeypatch: pytest.Mo
     """Six images, four at a time: the second batch is filled up where XLA compiles."""
     monkeypatch.setattr(grids, "grid_size", lambda resolution: (3, 2))
     generator = Generator(
-        resolution=8, latent_size=8, fingerprint_size=4, dlatent_size=8, mapping_fmaps=8,
-        mapping_layers=1, fmap_base=32, fmap_max=4, seed=0,
-    )  # fmt: skip
+        GeneratorConfig(
+            resolution=8,
+            latent_size=8,
+            fingerprint_size=4,
+            dlatent_size=8,
+            mapping_fmaps=8,
+            mapping_layers=1,
+            fmap_base=32,
+            fmap_max=4,
+        ),
+        seed=0,
+    )
     pictures = []
     for execution in (PLAIN, Execution("xla", "xla", True, "fp32")):
         grids.Grids(generator, 3, 4, execution).save(tmp_path, execution.ops)
@@ -459,7 +469,10 @@ def test_resume_from_another_architecture(
 
 
 def test_resume_from_an_instance(data_dir: Path, tmp_path: Path) -> None:
-    save_snapshot(tmp_path / "a.pkl", Gs=PlainGenerator(resolution=8, fmap_base=16, seed=0))
+    save_snapshot(
+        tmp_path / "a.pkl",
+        Gs=PlainGenerator(PlainGeneratorConfig(resolution=8, fmap_base=16), seed=0),
+    )
     with pytest.raises(UserError, match="a.pkl is an instance: its one fingerprint is part"):
         run_training.main(arguments(data_dir, f"--resume-pkl={tmp_path / 'a.pkl'}", "--dry-run"))
 

@@ -6,21 +6,17 @@ With the fingerprint fixed, every style is a constant, so that modulation and de
 """
 
 import hashlib
-import inspect
 import os
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
 
 import numpy as np
 import tensorflow as tf
 
-from dnnlib import safe_pickle
-from dnnlib.errors import UserError
 from training.models.legacy import NetworkData
-from training.models.snapshot import build_network, read_snapshot, save_networks
+from training.models.snapshot import save_networks
+from training.networks.configs import PlainGeneratorConfig
 from training.networks.generator import Generator
 from training.networks.layers import Dense, ModulatedConv
-from training.networks.plain_generator import PlainGenerator
 
 _CLASS = "PlainGenerator"
 _SLOT = "Gs"  # the slot from which pictures are made
@@ -53,7 +49,7 @@ class Baker:
     """
 
     def __init__(self, generator: Generator) -> None:
-        known = inspect.signature(PlainGenerator).parameters
+        known = {field.name for field in fields(PlainGeneratorConfig)}
         self._kwargs = {name: v for name, v in generator.kwargs.items() if name in known}
         self._generator = generator
         variables = generator.named_variables()
@@ -129,35 +125,3 @@ def write_instance(path: str | os.PathLike[str], data: NetworkData) -> str:
     save_networks(path, {_SLOT: data})
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def inspect_instance(path: str | os.PathLike[str]) -> None:
-    """Makes sure that a .pkl file holds one plain generator and nothing else, reading it as data.
-
-    That rules out a mapping network, styles, a fingerprint, a decoder, and notes of any kind.
-
-    Raises:
-        UserError: it cannot be read, or holds anything else; names the first such thing.
-    """
-    where = os.fspath(path)
-    networks, position = read_snapshot(path)
-    for data in networks.values():
-        if data.class_name != _CLASS:
-            raise UserError(f"{where} is no instance: it holds a {data.class_name}; issue it again")
-    if position:
-        raise UserError(f"{where} is no instance: it holds a training position; issue it again")
-    build_network(networks[_SLOT], f"{where}: {_SLOT}")  # names and shapes, no more and no fewer
-    for name, value in networks[_SLOT].variables.items():
-        if value.dtype != np.float32:
-            raise UserError(f"{where} is no instance: {name} is {value.dtype}; issue it again")
-    # What the reader of snapshots passes over.
-    content: Any = safe_pickle.load(path)
-    for entry, known in (
-        (content, {"format", "version", "position", "networks"}),
-        (content["networks"][_SLOT], {"class", "kwargs", "variables"}),
-    ):
-        if unknown := [key for key in entry if key not in known]:
-            raise UserError(
-                f"{where} is no instance: it holds {safe_pickle.printable(unknown[0])}; issue it "
-                "again"
-            )

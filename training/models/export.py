@@ -226,8 +226,7 @@ class _Given(VariableFactory):
 
 def _synthesis(network: PlainGenerator, values: Mapping[str, tf.Tensor]) -> Synthesis:
     """The network's layers over tensors in place of its variables."""
-    kwargs = {name: v for name, v in network.kwargs.items() if name != "fingerprint_size"}
-    return Synthesis(_Given(values), **kwargs, dlatent_size=None)
+    return Synthesis(_Given(values), network.config)
 
 
 def _build(data: NetworkData) -> PlainGenerator:

@@ -1,7 +1,7 @@
 """The names by which a registry knows a model: hashes of what its networks compute."""
 
 import hashlib
-import inspect
+from dataclasses import fields
 
 import numpy as np
 
@@ -27,11 +27,11 @@ def network_hash(data: NetworkData, where: str = "the network") -> str:
         UserError: unknown or impossible arguments, a variable that is not an array of floats.
     """
     check_kwargs(data, where)
-    parameters = inspect.signature(NETWORKS[data.class_name]).parameters
+    known = {field.name: field for field in fields(NETWORKS[data.class_name].Config)}
     kwargs = {
-        name: float(value) if parameters[name].annotation is float else value
+        name: float(value) if known[name].type is float else value
         for name, value in data.kwargs.items()
-        if value != parameters[name].default
+        if value != known[name].default
     }
     digest = hashlib.sha256(_line([data.class_name, kwargs]))
     for name in sorted(data.variables):

@@ -8,12 +8,11 @@ network. Published snapshots of the TensorFlow 1 implementation are read as well
 is executed.
 """
 
-import inspect
 import math
 import os
 import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -22,13 +21,19 @@ from dnnlib import safe_pickle
 from dnnlib.atomic import open_atomic
 from dnnlib.download import is_url, open_url_or_path
 from dnnlib.errors import UserError
-from dnnlib.tflib.ops.fused_bias_act import ACTIVATIONS
+from dnnlib.tflib.ops.activations import ACTIVATIONS
 from training.models import legacy
 from training.models.legacy import NetworkData
+from training.networks.configs import (
+    DecoderConfig,
+    DiscriminatorConfig,
+    GeneratorConfig,
+    PlainGeneratorConfig,
+)
 from training.networks.decoder import Decoder
 from training.networks.discriminator import Discriminator
 from training.networks.generator import Generator
-from training.networks.layers import Network, feature_maps
+from training.networks.layers import Network
 from training.networks.plain_generator import PlainGenerator
 from training.networks.table import NETWORKS, build
 
@@ -338,22 +343,21 @@ def check_kwargs(data: NetworkData, where: str) -> None:
             f"{where} is a {safe_pickle.printable(data.class_name)}; known networks: "
             f"{', '.join(NETWORKS)}"
         )
-    parameters = inspect.signature(cls).parameters
+    known = {field.name: field for field in fields(cls.Config)}
     for name, value in data.kwargs.items():
-        if name not in parameters or name == "seed":
+        if name not in known:
             raise UserError(
                 f"{where} has the unknown argument {safe_pickle.printable(name)}; it may come from "
                 "a newer version of this project"
             )
-        if not _fits(name, value, parameters[name].annotation):
+        if not _fits(name, value, known[name].type):
             raise UserError(
                 f"{where}: {name}={safe_pickle.printable(value)} is not possible; get the file "
                 "again"
             )
-    kwargs = _with_defaults(parameters, data.kwargs)
-    if kwargs["resolution"] is inspect.Parameter.empty:
+    if "resolution" not in data.kwargs:
         raise UserError(f"{where} does not say its resolution; get the file again")
-    least = _least_values(data.class_name, kwargs)
+    least = _least_values(cls.Config(**data.kwargs))
     brought = sum(v.size for v in data.variables.values() if isinstance(v, np.ndarray))
     if least > brought:
         raise UserError(
@@ -362,8 +366,8 @@ def check_kwargs(data: NetworkData, where: str) -> None:
         )
 
 
-def _fits(name: str, value: Any, kind: type) -> bool:
-    """Whether `value` has the type of the constructor's annotation and a sane size."""
+def _fits(name: str, value: Any, kind: Any) -> bool:
+    """Whether `value` has the type of the configuration's field and a sane size."""
     if name == "mapping_act":
         return isinstance(value, str) and value in ACTIVATIONS
     if kind is int:
@@ -374,35 +378,35 @@ def _fits(name: str, value: Any, kind: type) -> bool:
     return type(value) is kind
 
 
-def _with_defaults(parameters: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
-    return {name: parameter.default for name, parameter in parameters.items()} | kwargs
-
-
-def _least_values(class_name: str, kwargs: dict[str, Any]) -> float:
+def _least_values(config: Any) -> float:
     """A lower bound on the number of values of a network, within a small factor of it.
 
     It keeps a small file from claiming a network that fills the memory before its shapes are seen.
     """
-    if kwargs["resolution"] > _MAX_RESOLUTION or kwargs.get("mapping_layers", 0) > _MAX_LAYERS:
+    nf = config.nf
+    if config.resolution > _MAX_RESOLUTION:
         return math.inf
-
-    def nf(stage: int) -> int:
-        return feature_maps(stage, *(kwargs[f"fmap_{k}"] for k in ("base", "decay", "min", "max")))
-
-    stages = range(1, int(kwargs["resolution"]).bit_length() - 1)
-    least = sum(9 * nf(stage) ** 2 for stage in stages)
-    if class_name in ("Generator", "PlainGenerator"):
-        least += kwargs["latent_size"] * 16 * nf(1) + kwargs["resolution"] ** 2
-    if class_name == "Generator":
-        wide, styles = kwargs["mapping_fmaps"], kwargs["dlatent_size"]
-        if kwargs["mapping_layers"] == 1:
-            least += kwargs["fingerprint_size"] * styles
-        else:
-            least += kwargs["fingerprint_size"] * wide + wide * styles
-            least += (kwargs["mapping_layers"] - 2) * wide**2
-        low, high = kwargs["modulated_min_log2"], kwargs["modulated_max_log2"]
-        least += sum(styles * nf(stage) for stage in stages if low <= stage + 1 <= high)
-    if class_name in ("Discriminator", "Decoder"):
-        outputs = kwargs.get("latent_size", 0) + kwargs.get("fingerprint_size", 0)
-        least += 16 * nf(1) * nf(0) + nf(0) * max(outputs, 1)
+    stages = range(1, int(config.resolution).bit_length() - 1)
+    least: float = sum(9 * nf(stage) ** 2 for stage in stages)
+    if isinstance(config, GeneratorConfig | PlainGeneratorConfig):
+        least += config.latent_size * 16 * nf(1) + config.resolution**2
+    if isinstance(config, GeneratorConfig):
+        least += _least_of_mapping(config)
+        low, high = config.modulated_min_log2, config.modulated_max_log2
+        modulated = [stage for stage in stages if low <= stage + 1 <= high]
+        least += sum(config.dlatent_size * nf(stage) for stage in modulated)
+    if isinstance(config, DiscriminatorConfig):
+        least += 16 * nf(1) * nf(0) + nf(0)
+    if isinstance(config, DecoderConfig):
+        least += 16 * nf(1) * nf(0) + nf(0) * (config.latent_size + config.fingerprint_size)
     return least
+
+
+def _least_of_mapping(config: GeneratorConfig) -> float:
+    if config.mapping_layers > _MAX_LAYERS:
+        return math.inf
+    wide, styles = config.mapping_fmaps, config.dlatent_size
+    if config.mapping_layers == 1:
+        return config.fingerprint_size * styles
+    hidden = (config.mapping_layers - 2) * wide**2
+    return config.fingerprint_size * wide + hidden + wide * styles

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from dnnlib.tflib.ops.upfirdn_2d import downsample_2d
 from dnnlib.tflib.shapes import check_shape
+from training.networks.configs import DecoderConfig, DiscriminatorConfig
 from training.networks.layers import (
     RESAMPLE_FILTER,
     Conv,
@@ -14,7 +15,6 @@ from training.networks.layers import (
     Network,
     VariableFactory,
     check_architecture,
-    feature_maps,
     flatten_chw,
     minibatch_stddev,
     resolution_log2,
@@ -39,32 +39,24 @@ class Trunk(tf.Module):
     def __init__(
         self,
         variables: VariableFactory,
+        config: DiscriminatorConfig | DecoderConfig,
         *,
-        resolution: int,
-        num_channels: int,
-        fmap_base: int,
-        fmap_decay: float,
-        fmap_min: int,
-        fmap_max: int,
-        architecture: str,
         mbstd_group_size: int | None,
     ) -> None:
         super().__init__()
-        check_architecture(architecture)
+        architecture = check_architecture(config.architecture)
         self._shared = variables
-        last = resolution_log2(resolution)
-        self.resolution = resolution
-        self.num_channels = num_channels
+        last = resolution_log2(config.resolution)
+        self.resolution = config.resolution
+        self.num_channels = config.num_channels
         self.mbstd_group_size = mbstd_group_size
-
-        def nf(stage: int) -> int:
-            return feature_maps(stage, fmap_base, fmap_decay, fmap_min, fmap_max)
+        nf = config.nf
 
         def from_rgb(log2: int) -> Conv | None:
             if log2 != last and architecture != "skip":
                 return None
             scope = f"{2**log2}x{2**log2}/FromRGB"
-            return Conv(variables, scope, num_channels, nf(log2 - 1), 1)
+            return Conv(variables, scope, config.num_channels, nf(log2 - 1), 1)
 
         blocks = []
         for log2 in range(last, 2, -1):
@@ -113,31 +105,16 @@ class Discriminator(Network):
     """Image -> realness score (StyleGAN2, section 4).
 
     Args:
-        resolution, num_channels: of the images.
-        fmap_base, fmap_decay, fmap_min, fmap_max: channels per resolution, see `feature_maps`.
-        architecture: `resnet`, `skip` or `orig`.
-        mbstd_group_size: images per group of the minibatch standard deviation.
+        config: sizes and architecture.
         seed: of the initial values; None: weights of 0, for one that is filled from elsewhere.
     """
 
-    def __init__(
-        self,
-        *,
-        resolution: int,
-        num_channels: int = 3,
-        fmap_base: int = 16384,
-        fmap_decay: float = 1.0,
-        fmap_min: int = 1,
-        fmap_max: int = 512,
-        architecture: str = "resnet",
-        mbstd_group_size: int = 4,
-        seed: int | None = None,
-    ) -> None:
-        kwargs = {k: v for k, v in locals().items() if k not in ("self", "seed", "__class__")}
-        super().__init__(kwargs, seed)
-        self.resolution = resolution
-        self.num_channels = num_channels
-        self.trunk = Trunk(self._factory, **kwargs)
+    Config = DiscriminatorConfig
+    config: DiscriminatorConfig
+
+    def __init__(self, config: DiscriminatorConfig, *, seed: int | None = None) -> None:
+        super().__init__(config, seed=seed)
+        self.trunk = Trunk(self._factory, config, mbstd_group_size=config.mbstd_group_size)
         self.output = Dense(self._factory, "Output", self.trunk.num_features, 1, act="linear")
 
     def __call__(self, images: tf.Tensor, minibatches: int = 1) -> tf.Tensor:

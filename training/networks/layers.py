@@ -6,9 +6,10 @@ al., arXiv 1710.10196, section 4.1): `weight * lrmul / sqrt(fan_in)`.
 """
 
 import contextlib
+import dataclasses
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
@@ -60,17 +61,26 @@ class VariableFactory:
 
 
 class Network(tf.Module):
-    """A network with named variables that can be built again from `kwargs`."""
+    """A network with named variables that can be built again from its `config`.
 
-    def __init__(self, kwargs: dict[str, Any], seed: int | None) -> None:
+    Attributes:
+        Config: class of the configuration, a dataclass of `training.networks.configs`.
+        config: what the network was made from.
+    """
+
+    Config: ClassVar[type]
+
+    def __init__(self, config: Any, *, seed: int | None = None) -> None:
         super().__init__()
-        self._kwargs = tuple(kwargs.items())  # a tuple, since tf.Module would wrap a dictionary
+        self.config = config
+        self.resolution: int = config.resolution
+        self.num_channels: int = config.num_channels
         self._factory = VariableFactory(seed)
 
     @property
     def kwargs(self) -> dict[str, Any]:
-        """All keyword arguments of the constructor but the seed, as plain values."""
-        return dict(self._kwargs)
+        """All fields of the configuration, as plain values, in the order that files have."""
+        return dataclasses.asdict(self.config)
 
     def named_variables(self) -> dict[str, tf.Variable]:
         """All variables by their published names, in order of creation."""
@@ -107,13 +117,6 @@ class Network(tf.Module):
         theirs = other.named_variables()
         for name, variable in self.named_variables().items():
             variable.assign(theirs[name])
-
-
-def feature_maps(
-    stage: int, fmap_base: int, fmap_decay: float, fmap_min: int, fmap_max: int
-) -> int:
-    """Number of channels nf(stage) of StyleGAN2: fmap_base halved per stage, then clipped."""
-    return int(np.clip(int(fmap_base / 2.0 ** (stage * fmap_decay)), fmap_min, fmap_max))
 
 
 def resolution_log2(resolution: int) -> int:

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from dnnlib.tflib.shapes import check_shape
+from training.networks.configs import GeneratorConfig
 from training.networks.layers import Dense, VariableFactory
 
 
@@ -14,33 +15,27 @@ class Mapping(tf.Module):
     """
 
     def __init__(
-        self,
-        variables: VariableFactory,
-        *,
-        fingerprint_size: int,
-        num_slots: int,
-        dlatent_size: int,
-        mapping_fmaps: int,
-        mapping_layers: int,
-        mapping_lrmul: float,
-        mapping_act: str,
-        center_bits: bool,
+        self, variables: VariableFactory, config: GeneratorConfig, *, num_slots: int
     ) -> None:
         super().__init__()
-        if mapping_layers < 1:
-            raise ValueError(f"mapping_layers={mapping_layers}: expected at least 1")
-        self.fingerprint_size = fingerprint_size
+        if config.mapping_layers < 1:
+            raise ValueError(f"mapping_layers={config.mapping_layers}: expected at least 1")
+        self.fingerprint_size = config.fingerprint_size
         self.num_slots = num_slots
-        self.center_bits = center_bits
-        self.layers = []
-        fan_in = fingerprint_size
-        for index in range(mapping_layers):
-            units = dlatent_size if index == mapping_layers - 1 else mapping_fmaps
-            scope = f"G_mapping/Dense{index}"
-            self.layers.append(
-                Dense(variables, scope, fan_in, units, act=mapping_act, lrmul=mapping_lrmul)
+        self.center_bits = config.center_bits
+        hidden = [config.mapping_fmaps] * (config.mapping_layers - 1)
+        widths = [config.fingerprint_size, *hidden, config.dlatent_size]
+        self.layers = [
+            Dense(
+                variables,
+                f"G_mapping/Dense{index}",
+                widths[index],
+                widths[index + 1],
+                act=config.mapping_act,
+                lrmul=config.mapping_lrmul,
             )
-            fan_in = units
+            for index in range(config.mapping_layers)
+        ]
 
     def __call__(self, fingerprints: tf.Tensor) -> tf.Tensor:
         """Bits as 0/1 floats [N,B] -> styles [N,L,D], the same in every slot."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from training.networks.configs import PlainGeneratorConfig
 from training.networks.layers import Network
 from training.networks.synthesis import Synthesis
 
@@ -15,48 +16,18 @@ class PlainGenerator(Network):
     values.
 
     Args:
-        resolution: height and width R of the images in pixels, a power of two.
-        num_channels: 3 for RGB, 1 for grey.
-        latent_size: Z.
-        fingerprint_size: B, how many bits a seed draws and throws away, so that the noise maps
-            behind them are those of the generator that this one was made from.
-        fmap_base, fmap_decay, fmap_min, fmap_max: channels per resolution, see `feature_maps`.
-        architecture: `skip`, `resnet` or `orig`.
+        config: sizes and architecture.
         seed: of the initial values; None: weights of 0, for one that is filled from elsewhere.
     """
 
-    def __init__(
-        self,
-        *,
-        resolution: int,
-        num_channels: int = 3,
-        latent_size: int = 512,
-        fingerprint_size: int = 32,
-        fmap_base: int = 16384,
-        fmap_decay: float = 1.0,
-        fmap_min: int = 1,
-        fmap_max: int = 512,
-        architecture: str = "skip",
-        seed: int | None = None,
-    ) -> None:
-        kwargs = {k: v for k, v in locals().items() if k not in ("self", "seed", "__class__")}
-        super().__init__(kwargs, seed)
-        self.resolution = resolution
-        self.num_channels = num_channels
-        self.latent_size = latent_size
-        self.fingerprint_size = fingerprint_size
-        self.synthesis = Synthesis(
-            self._factory,
-            resolution=resolution,
-            num_channels=num_channels,
-            latent_size=latent_size,
-            dlatent_size=None,
-            fmap_base=fmap_base,
-            fmap_decay=fmap_decay,
-            fmap_min=fmap_min,
-            fmap_max=fmap_max,
-            architecture=architecture,
-        )
+    Config = PlainGeneratorConfig
+    config: PlainGeneratorConfig
+
+    def __init__(self, config: PlainGeneratorConfig, *, seed: int | None = None) -> None:
+        super().__init__(config, seed=seed)
+        self.latent_size = config.latent_size
+        self.fingerprint_size = config.fingerprint_size
+        self.synthesis = Synthesis(self._factory, config)
 
     @property
     def noise_shapes(self) -> list[tuple[int, int]]:

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from dnnlib.tflib.ops.upfirdn_2d import upsample_2d
 from dnnlib.tflib.shapes import check_shape
+from training.networks.configs import GeneratorConfig, PlainGeneratorConfig
 from training.networks.layers import (
     RESAMPLE_FILTER,
     Conv,
@@ -15,7 +16,6 @@ from training.networks.layers import (
     ModulatedConv,
     VariableFactory,
     check_architecture,
-    feature_maps,
     resolution_log2,
 )
 
@@ -34,84 +34,34 @@ class Synthesis(tf.Module):
     """StyleGAN2's synthesis network with the latent in place of the learned constant.
 
     The latent enters through a dense layer at 4x4; the styles carry the fingerprint (paper,
-    section 3.2 and figure 2). With `dlatent_size` None no layer is modulated, and there are no
+    section 3.2 and figure 2). In that of a plain generator no layer is modulated, and there are no
     styles.
     """
 
     def __init__(
-        self,
-        variables: VariableFactory,
-        *,
-        resolution: int,
-        num_channels: int,
-        latent_size: int,
-        dlatent_size: int | None,
-        fmap_base: int,
-        fmap_decay: float,
-        fmap_min: int,
-        fmap_max: int,
-        architecture: str,
-        modulated_min_log2: int = 0,
-        modulated_max_log2: int = 0,
+        self, variables: VariableFactory, config: GeneratorConfig | PlainGeneratorConfig
     ) -> None:
         super().__init__()
         self._shared = variables
-        self.architecture = check_architecture(architecture)
-        last = resolution_log2(resolution)
-        self.latent_size = latent_size
-        self.dlatent_size = dlatent_size
+        check_architecture(config.architecture)
+        last = resolution_log2(config.resolution)
+        self.latent_size = config.latent_size
+        self.dlatent_size = config.dlatent_size if isinstance(config, GeneratorConfig) else None
         self.num_slots = 2 * last - 2
-
-        def nf(stage: int) -> int:
-            return feature_maps(stage, fmap_base, fmap_decay, fmap_min, fmap_max)
-
-        def width(log2: int) -> int | None:
-            return dlatent_size if modulated_min_log2 <= log2 <= modulated_max_log2 else None
-
         # One noise map per 3x3 convolution, numbered by its style slot.
         self.noise_sizes = [2 ** ((slot + 5) // 2) for slot in range(self.num_slots - 1)]
         self.noise = [
             variables.normal(f"G_synthesis/noise{slot}", [1, 1, size, size], trainable=False)
             for slot, size in enumerate(self.noise_sizes)
         ]
-        self.latent_channels = nf(1)
+        self.latent_channels = config.nf(1)
         self.latent = Dense(
-            variables, "G_synthesis/4x4/Latent", latent_size, self.latent_channels * 16
+            variables, "G_synthesis/4x4/Latent", config.latent_size, self.latent_channels * 16
         )
-        blocks = []
-        for log2 in range(2, last + 1):
-            size, style, channels = 2**log2, width(log2), nf(log2 - 1)
-            scope = f"G_synthesis/{size}x{size}"
-            before = self.latent_channels if log2 == 2 else nf(log2 - 2)
-            conv0_up = skip = to_rgb = None
-            if log2 > 2:
-                conv0_up = ModulatedConv(
-                    variables, f"{scope}/Conv0_up", before, channels, 3, style_width=style, up=True
-                )
-            conv1 = ModulatedConv(
-                variables,
-                f"{scope}/{'Conv' if log2 == 2 else 'Conv1'}",
-                channels,
-                channels,
-                3,
-                style_width=style,
-            )
-            if log2 > 2 and architecture == "resnet":
-                skip = Conv(variables, f"{scope}/Skip", before, channels, 1, up=True, plain=True)
-            if architecture == "skip" or log2 == last:
-                to_rgb = ModulatedConv(
-                    variables,
-                    f"{scope}/ToRGB",
-                    channels,
-                    num_channels,
-                    1,
-                    style_width=style,
-                    demodulate=False,
-                    noise=False,
-                    act="linear",
-                )
-            blocks.append(Block(log2, conv0_up, conv1, skip, to_rgb))
-        self._blocks = tuple(blocks)
+        self._blocks = tuple(
+            _make_block(variables, config, log2, is_last=log2 == last)
+            for log2 in range(2, last + 1)
+        )
 
     def stored_noise(self) -> list[tf.Tensor]:
         """The noise maps kept in the network, [1,h,w,1] each."""
@@ -164,3 +114,46 @@ class Synthesis(tf.Module):
                     rgb += upsample_2d(image, RESAMPLE_FILTER, impl=self._shared.impl)
                 image = rgb
         return image
+
+
+def _make_block(
+    variables: VariableFactory,
+    config: GeneratorConfig | PlainGeneratorConfig,
+    log2: int,
+    *,
+    is_last: bool,
+) -> Block:
+    """The layers at 2**log2 x 2**log2 pixels, whose variables are made in this order."""
+    scope, channels = f"G_synthesis/{2**log2}x{2**log2}", config.nf(log2 - 1)
+    before = config.nf(1) if log2 == 2 else config.nf(log2 - 2)
+    style = _style_width(config, log2)
+    conv0_up = skip = to_rgb = None
+    if log2 > 2:
+        conv0_up = ModulatedConv(
+            variables, f"{scope}/Conv0_up", before, channels, 3, style_width=style, up=True
+        )
+    name = f"{scope}/{'Conv' if log2 == 2 else 'Conv1'}"
+    conv1 = ModulatedConv(variables, name, channels, channels, 3, style_width=style)
+    if log2 > 2 and config.architecture == "resnet":
+        skip = Conv(variables, f"{scope}/Skip", before, channels, 1, up=True, plain=True)
+    if config.architecture == "skip" or is_last:
+        to_rgb = ModulatedConv(
+            variables,
+            f"{scope}/ToRGB",
+            channels,
+            config.num_channels,
+            1,
+            style_width=style,
+            demodulate=False,
+            noise=False,
+            act="linear",
+        )
+    return Block(log2, conv0_up, conv1, skip, to_rgb)
+
+
+def _style_width(config: GeneratorConfig | PlainGeneratorConfig, log2: int) -> int | None:
+    """Width of the styles that modulate the layers of this resolution; None if none do."""
+    if not isinstance(config, GeneratorConfig):
+        return None
+    is_modulated = config.modulated_min_log2 <= log2 <= config.modulated_max_log2
+    return config.dlatent_size if is_modulated else None

@@ -16,6 +16,7 @@ NETWORKS: dict[str, type[Network]] = {
 }
 
 
-def build(class_name: str, kwargs: dict[str, Any]) -> Network:
+def build(class_name: str, kwargs: dict[str, Any], seed: int | None = None) -> Network:
     """Builds a network; KeyError for unknown class names, TypeError for unknown keywords."""
-    return NETWORKS[class_name](**kwargs)
+    cls = NETWORKS[class_name]
+    return cls(cls.Config(**kwargs), seed=seed)

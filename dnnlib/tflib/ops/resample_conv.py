@@ -3,13 +3,19 @@
 import numpy as np
 import tensorflow as tf
 
+from dnnlib.tflib.impl import check_impl
 from dnnlib.tflib.ops import phases, winograd
 from dnnlib.tflib.ops.upfirdn_2d import Filter, setup_filter, upfirdn_2d
 from dnnlib.tflib.shapes import unknown_to_dynamic
 
 
 def conv_2d(x: tf.Tensor, w: tf.Tensor, *, impl: str = "auto") -> tf.Tensor:
-    """Correlates [N,H,W,I] with [k,k,I,O], stride 1, zero padding: [N,H,W,O]."""
+    """Correlates [N,H,W,I] with [k,k,I,O], stride 1, zero padding: [N,H,W,O].
+
+    Raises:
+        ValueError: an unknown `impl`.
+    """
+    check_impl(impl)
     if impl == "xla" and winograd.pays(x, w):
         return winograd.conv3x3(x, w)
     return _conv(x, w, padding="SAME")

@@ -15,12 +15,12 @@ from dnnlib.tflib import op_library
 from dnnlib.tflib.ops.fused_bias_act import ACTIVATIONS, fused_bias_act
 from dnnlib.tflib.ops.upfirdn_2d import (
     downsample_2d,
-    filter_2d,
     setup_filter,
     upfirdn_2d,
     upsample_2d,
 )
 from tests.dnnlib.tflib.test_ops import FIR, pad_arguments, random_case, reference_upfirdn
+from tests.support.filtering import filter_2d
 from tests.support.reference_ops import check_ops
 
 pytestmark = pytest.mark.skipif(

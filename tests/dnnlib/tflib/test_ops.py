@@ -12,11 +12,11 @@ from dnnlib.tflib.ops.fused_bias_act import ACTIVATIONS, fused_bias_act
 from dnnlib.tflib.ops.resample_conv import conv_2d, conv_downsample_2d, upsample_conv_2d
 from dnnlib.tflib.ops.upfirdn_2d import (
     downsample_2d,
-    filter_2d,
     setup_filter,
     upfirdn_2d,
     upsample_2d,
 )
+from tests.support.filtering import filter_2d
 
 FIR = [1.0, 3.0, 3.0, 1.0]
 
@@ -507,6 +507,7 @@ def test_errors(message):
     "call",
     [
         lambda impl: upfirdn_2d(IMAGES, [[1.0]], impl=impl),
+        lambda impl: conv_2d(IMAGES, tf.zeros([3, 3, 3, 2]), impl=impl),
         lambda impl: filter_2d(IMAGES, FIR, impl=impl),
         lambda impl: upsample_2d(IMAGES, FIR, impl=impl),
         lambda impl: downsample_2d(IMAGES, FIR, impl=impl),

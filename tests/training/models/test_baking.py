@@ -12,8 +12,10 @@ import pytest
 import tensorflow as tf
 
 from dnnlib.errors import UserError
+from tests.support.instances import inspect_instance
+from tests.support.noise import sample_noise
 from tests.support.paths import ROOT
-from training.models.baking import Baker, inspect_instance, write_instance
+from training.models.baking import Baker, write_instance
 from training.models.hashes import hashes_of, network_hash
 from training.models.legacy import NetworkData
 from training.models.snapshot import (
@@ -24,6 +26,7 @@ from training.models.snapshot import (
     save_networks,
     save_snapshot,
 )
+from training.networks.configs import DecoderConfig, GeneratorConfig
 from training.networks.decoder import Decoder
 from training.networks.generator import Generator
 from training.networks.plain_generator import PlainGenerator
@@ -53,7 +56,7 @@ BITS = np.array([1, 0, 0, 1, 1, 0], np.uint8)
 
 def make_parent(name: str = "skip", seed: int = 3) -> Generator:
     """A generator whose biases, noise strengths and styles are not at their initial values."""
-    generator = Generator(**COMMON | MAPPING | PARENTS[name], seed=seed)
+    generator = Generator(GeneratorConfig(**COMMON | MAPPING | PARENTS[name]), seed=seed)
     rng = np.random.default_rng(seed)
     for key, variable in generator.named_trainables().items():
         strength = 1.0 if key.endswith("mod_weight") else 0.3
@@ -67,7 +70,7 @@ def assert_same_images(parent: Generator, instance: PlainGenerator, bits: np.nda
     latents = tf.constant(rng.standard_normal([3, 5]), tf.float32)
     all_bits = tf.constant(np.tile(bits, (3, 1)), tf.float32)
     tf.random.set_seed(1)
-    for noise in (None, parent.sample_noise(3)):
+    for noise in (None, sample_noise(parent, 3)):
         expected = parent(latents, all_bits, noise).numpy()
         np.testing.assert_allclose(instance(latents, noise), expected, rtol=0, atol=1e-4)
         other = parent(latents, 1 - all_bits, noise).numpy()
@@ -98,7 +101,7 @@ def test_instances_of_real_snapshots(name, reference):
     instance = build_network(Baker(parent).bake(bits), "the instance")
     latents = tf.random.stateless_normal([4, parent.latent_size], [1, 2])
     all_bits = tf.constant(np.tile(bits, (4, 1)), tf.float32)
-    for noise in (None, parent.sample_noise(4)):
+    for noise in (None, sample_noise(parent, 4)):
         expected = parent(latents, all_bits, noise)
         np.testing.assert_allclose(instance(latents, noise), expected, rtol=0, atol=1e-4)
 
@@ -288,7 +291,7 @@ def test_files_that_carry_more_are_found(name, tmp_path):
 
 def test_snapshots_are_no_instances(tmp_path):
     parent = make_parent()
-    decoder = Decoder(**COMMON, seed=1)
+    decoder = Decoder(DecoderConfig(**COMMON), seed=1)
     path = tmp_path / "a.pkl"
     save_snapshot(path, Gs=parent)
     with pytest.raises(UserError, match="is no instance: it holds a Generator; issue it again"):
@@ -325,7 +328,7 @@ def test_hash_does_not_depend_on_the_file(reference, tmp_path):
 
 
 def test_hash_follows_what_is_computed():
-    data = network_data(Decoder(**COMMON, seed=1))
+    data = network_data(Decoder(DecoderConfig(**COMMON), seed=1))
     original = network_hash(data)
     name = "Output/bias"
     backwards = dict(reversed(data.variables.items()))
@@ -347,7 +350,10 @@ def test_hash_follows_what_is_computed():
 
 
 def test_hash_of_an_architecture_is_not_that_of_another():
-    generator, decoder = network_data(make_parent()), network_data(Decoder(**COMMON, seed=1))
+    generator, decoder = (
+        network_data(make_parent()),
+        network_data(Decoder(DecoderConfig(**COMMON), seed=1)),
+    )
     baked = Baker(make_parent()).bake(BITS)
     assert network_hash(generator) != network_hash(baked)
     assert (
@@ -365,7 +371,7 @@ def test_hash_of_an_architecture_is_not_that_of_another():
     ],
 )
 def test_networks_that_cannot_be_hashed(kwargs, variables, message):
-    data = network_data(Decoder(**COMMON, seed=1))
+    data = network_data(Decoder(DecoderConfig(**COMMON), seed=1))
     changed = NetworkData("Decoder", data.kwargs | kwargs, data.variables | variables)
     with pytest.raises(UserError, match=message):
         hashes_of({"E": changed}, "x.pkl")

@@ -17,6 +17,7 @@ from training.models import export
 from training.models.baking import Baker
 from training.models.legacy import NetworkData
 from training.models.snapshot import network_data, save_snapshot
+from training.networks.configs import GeneratorConfig
 from training.networks.generator import Generator
 
 COMMON = {"resolution": 8, "latent_size": 5, "fingerprint_size": 6, "fmap_base": 64, "fmap_max": 8}
@@ -31,7 +32,7 @@ BITS = np.array([1, 0, 0, 1, 1, 0], np.uint8)
 
 def make_parent(name: str = "skip") -> Generator:
     """A generator whose images reach beyond [-1,1], so that pixels are clipped."""
-    generator = Generator(**COMMON | MAPPING | PARENTS[name], seed=3)
+    generator = Generator(GeneratorConfig(**COMMON | MAPPING | PARENTS[name]), seed=3)
     rng = np.random.default_rng(3)
     for variable in generator.named_trainables().values():
         variable.assign_add(rng.normal(0, 0.3, variable.shape) + 0.1)

@@ -88,7 +88,7 @@ def test_every_class_of_the_table_round_trips(tmp_path):
     slots = {name: slot for slot, names in snapshot._SLOTS.items() for name in names}
     assert set(slots) == set(NETWORKS)
     for name, slot in slots.items():
-        network = build(name, NETWORK_KWARGS[name] | {"seed": 3})
+        network = build(name, NETWORK_KWARGS[name], seed=3)
         save_snapshot(tmp_path / f"{name}.pkl", **{slot: network})
         read = load_networks(tmp_path / f"{name}.pkl")
         assert_equal_networks(getattr(read, slot), network)
@@ -411,7 +411,7 @@ def test_the_claim_is_below_every_real_size(name, architecture):
         for more in ranges:
             network = build(name, kwargs | extra | more)
             size = sum(np.prod(v.shape) for v in network.named_variables().values())
-            least = snapshot._least_values(name, network.kwargs)
+            least = snapshot._least_values(network.config)
             assert size / 3 < least <= size
 
 

@@ -8,10 +8,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.support.noise import sample_noise
+from training.networks.configs import (
+    DecoderConfig,
+    DiscriminatorConfig,
+    FeatureMaps,
+    GeneratorConfig,
+    PlainGeneratorConfig,
+)
 from training.networks.decoder import Decoder
 from training.networks.discriminator import Discriminator
 from training.networks.generator import Generator
-from training.networks.layers import Network, feature_maps, minibatch_stddev, resolution_log2
+from training.networks.layers import Network, minibatch_stddev, resolution_log2
 from training.networks.plain_generator import PlainGenerator
 from training.networks.table import NETWORKS, build
 
@@ -39,7 +47,7 @@ class Case:
 
     def network(self, seed: int | None = 1) -> Network:
         """A network whose biases, noise strengths and the like are not at their initial zeros."""
-        network = build(self.class_name, self.kwargs | {"seed": seed})
+        network = build(self.class_name, self.kwargs, seed=seed)
         rng = np.random.default_rng(7)
         for variable in network.named_trainables().values():
             variable.assign_add(rng.normal(0, 0.3, variable.shape) * np.std(variable) + 0.1)
@@ -175,7 +183,7 @@ def test_seed_fixes_the_initial_values(name):
     case = CASES[name]
 
     def values(seed):
-        network = build(case.class_name, case.kwargs | {"seed": seed})
+        network = build(case.class_name, case.kwargs, seed=seed)
         return {key: variable.numpy() for key, variable in network.named_variables().items()}
 
     first, same, other, unseeded = values(3), values(3), values(4), values(None)
@@ -280,8 +288,10 @@ def test_variables_have_published_names_and_shapes(name):
 
 
 def test_feature_maps():
-    assert [feature_maps(stage, 8192, 1.0, 1, 512) for stage in range(7)] == [512] * 5 + [256, 128]
-    assert [feature_maps(stage, 64, 0.5, 20, 40) for stage in range(5)] == [40, 40, 32, 22, 20]
+    published = FeatureMaps(fmap_base=8192)
+    assert [published.nf(stage) for stage in range(7)] == [512] * 5 + [256, 128]
+    clipped = FeatureMaps(fmap_base=64, fmap_decay=0.5, fmap_min=20, fmap_max=40)
+    assert [clipped.nf(stage) for stage in range(5)] == [40, 40, 32, 22, 20]
 
 
 def independent_mapping(network, bits):
@@ -371,7 +381,7 @@ def test_plain_generator_is_a_generator_that_modulates_nothing(architecture):
         theirs[key].assign(variable)
     latents, bits = CASES["generator skip"].inputs(3)
     assert plain.noise_shapes == generator.noise_shapes
-    noise = generator.sample_noise(3)
+    noise = sample_noise(generator, 3)
     assert_close([plain(latents)], [generator(latents, bits)])
     assert_close([plain(latents, noise)], [generator(latents, bits, noise)])
     assert not np.allclose(plain(latents), plain(latents, noise), atol=1e-3)
@@ -411,7 +421,7 @@ def test_noise_given_and_stored():
     images = network(*inputs)
     assert np.array_equal(network(*inputs, noise=stored), images)
     tf.random.set_seed(1)
-    fresh = network.sample_noise(3)
+    fresh = sample_noise(network, 3)
     assert [tuple(noise.shape) for noise in fresh] == [
         (3, h, w, 1) for h, w in network.noise_shapes
     ]
@@ -431,9 +441,9 @@ def test_noise_given_and_stored():
 
 def test_noise_starts_without_effect():
     case = CASES["generator skip"]
-    network = build("Generator", case.kwargs | {"seed": 1})
+    network = build("Generator", case.kwargs, seed=1)
     inputs = case.inputs(2)
-    noise = [100.0 + n for n in network.sample_noise(2)]
+    noise = [100.0 + n for n in sample_noise(network, 2)]
     assert np.array_equal(network(*inputs), network(*inputs, noise=noise))
 
 
@@ -484,37 +494,56 @@ def test_decoder_reads_each_image_alone():
 SMALL = {"resolution": 8} | WIDTHS
 SMALL_GENERATOR = SMALL | CODE | MAPPING
 ERRORS = [
-    (lambda: Generator(**SMALL_GENERATOR | {"resolution": 12}), "resolution 12: expected a power"),
-    (lambda: Decoder(**SMALL | {"resolution": 2}), "resolution 2: expected a power of two"),
-    (lambda: Discriminator(**SMALL, architecture="dense"), "expected one of skip, resnet, orig"),
-    (lambda: Generator(**SMALL_GENERATOR, architecture="?"), "expected one of skip, resnet, orig"),
-    (lambda: Generator(**SMALL_GENERATOR | {"mapping_layers": 0}), "mapping_layers=0: expected"),
     (
-        lambda: Generator(**SMALL_GENERATOR)(tf.zeros([2, 4]), tf.zeros([2, 6])),
+        lambda: Generator(GeneratorConfig(**SMALL_GENERATOR | {"resolution": 12})),
+        "resolution 12: expected a power",
+    ),
+    (
+        lambda: Decoder(DecoderConfig(**SMALL | {"resolution": 2})),
+        "resolution 2: expected a power of two",
+    ),
+    (
+        lambda: Discriminator(DiscriminatorConfig(**SMALL, architecture="dense")),
+        "expected one of skip, resnet, orig",
+    ),
+    (
+        lambda: Generator(GeneratorConfig(**SMALL_GENERATOR, architecture="?")),
+        "expected one of skip, resnet, orig",
+    ),
+    (
+        lambda: Generator(GeneratorConfig(**SMALL_GENERATOR | {"mapping_layers": 0})),
+        "mapping_layers=0: expected",
+    ),
+    (
+        lambda: Generator(GeneratorConfig(**SMALL_GENERATOR))(tf.zeros([2, 4]), tf.zeros([2, 6])),
         r"latents: expected shape \[any, 5\], got \(2, 4\)",
     ),
     (
-        lambda: Generator(**SMALL_GENERATOR)(tf.zeros([2, 5]), tf.zeros([2, 5])),
+        lambda: Generator(GeneratorConfig(**SMALL_GENERATOR))(tf.zeros([2, 5]), tf.zeros([2, 5])),
         r"fingerprints: expected shape \[any, 6\], got \(2, 5\)",
     ),
     (
-        lambda: Generator(**SMALL_GENERATOR).synthesize(tf.zeros([2, 5]), tf.zeros([2, 3, 7])),
+        lambda: Generator(GeneratorConfig(**SMALL_GENERATOR)).synthesize(
+            tf.zeros([2, 5]), tf.zeros([2, 3, 7])
+        ),
         r"styles: expected shape \[any, 4, 7\], got \(2, 3, 7\)",
     ),
     (
-        lambda: Generator(**SMALL_GENERATOR)(tf.zeros([2, 5]), tf.zeros([2, 6]), noise=[]),
+        lambda: Generator(GeneratorConfig(**SMALL_GENERATOR))(
+            tf.zeros([2, 5]), tf.zeros([2, 6]), noise=[]
+        ),
         "noise: expected 3 maps, got 0",
     ),
     (
-        lambda: PlainGenerator(**SMALL | CODE)(tf.zeros([2, 4])),
+        lambda: PlainGenerator(PlainGeneratorConfig(**SMALL | CODE))(tf.zeros([2, 4])),
         r"latents: expected shape \[any, 5\], got \(2, 4\)",
     ),
     (
-        lambda: Discriminator(**SMALL)(tf.zeros([2, 8, 8, 1])),
+        lambda: Discriminator(DiscriminatorConfig(**SMALL))(tf.zeros([2, 8, 8, 1])),
         r"images: expected shape \[any, 8, 8, 3\], got \(2, 8, 8, 1\)",
     ),
     (
-        lambda: Decoder(**SMALL)(tf.zeros([2, 16, 8, 3])),
+        lambda: Decoder(DecoderConfig(**SMALL))(tf.zeros([2, 16, 8, 3])),
         r"images: expected shape \[any, 8, 8, 3\], got \(2, 16, 8, 3\)",
     ),
 ]

@@ -1,0 +1,86 @@
+"""What a network is made of, as frozen values that snapshots record; no TensorFlow.
+
+A keyword of a network is a field here, with its default and what it means, and nothing else:
+snapshots, hashes and checks of files follow from the fields. The parts come in the order in which
+snapshots have always listed the keywords; a dataclass takes the fields of its last base first.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """The images of a network."""
+
+    resolution: int  # height and width R in pixels, a power of two
+    num_channels: int = 3  # 3 for RGB, 1 for grey
+
+
+@dataclass(frozen=True, kw_only=True)
+class Codes:
+    """What an image is made from."""
+
+    latent_size: int = 512  # Z
+    fingerprint_size: int = 32  # B
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureMaps:
+    """Channels per resolution."""
+
+    fmap_base: int = 16384  # halved per stage ...
+    fmap_decay: float = 1.0  # ... to this power ...
+    fmap_min: int = 1  # ... then clipped
+    fmap_max: int = 512
+
+    def nf(self, stage: int) -> int:
+        """Number of channels nf(stage) of StyleGAN2."""
+        channels = int(self.fmap_base / 2.0 ** (stage * self.fmap_decay))
+        return min(max(channels, self.fmap_min), self.fmap_max)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StyleMapping:
+    """From fingerprints to styles, see `Mapping`."""
+
+    dlatent_size: int = 512  # D, width of the styles
+    mapping_fmaps: int = 512  # width of the hidden layers
+    mapping_layers: int = 8
+    mapping_lrmul: float = 0.01  # learning rate multiplier
+    mapping_act: str = "lrelu"  # behind every layer; a key of ACTIVATIONS
+    center_bits: bool = False  # take bits as -1/+1, not 0/1
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratorConfig(FeatureMaps, StyleMapping, Codes, Images):
+    """Of `Generator`."""
+
+    architecture: str = "skip"  # skip, resnet or orig
+    modulated_min_log2: int = 2  # resolutions whose layers the fingerprint modulates
+    modulated_max_log2: int = 7
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlainGeneratorConfig(FeatureMaps, Codes, Images):
+    """Of `PlainGenerator`, which has no mapping and no styles.
+
+    A seed draws `fingerprint_size` bits and throws them away, so that the noise maps behind them
+    are those of the generator that this one was made from.
+    """
+
+    architecture: str = "skip"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiscriminatorConfig(FeatureMaps, Images):
+    """Of `Discriminator`."""
+
+    architecture: str = "resnet"  # resnet, skip or orig
+    mbstd_group_size: int = 4  # images per group of the minibatch standard deviation
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderConfig(FeatureMaps, Codes, Images):
+    """Of `Decoder`."""
+
+    architecture: str = "resnet"
