@@ -6,7 +6,6 @@ digits>`, beside their final place. What is renamed is on the disk: a power cut 
 
 import contextlib
 import errno
-import fcntl
 import glob
 import os
 import re
@@ -19,8 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from dnnlib.errors import UserError
-
-_LOCK = ".lock"  # in a folder that is incomplete; its writer holds it as long as it lives
+from dnnlib.locks import FILE_NAME, try_lock
 
 _CURES = {
     errno.ENOSPC: "free some space or choose another folder, then run the command again",
@@ -100,13 +98,14 @@ def folder_atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         hidden.mkdir()
-        with open(hidden / _LOCK, "wb") as lock:
-            _try_lock(lock)
+        with open(hidden / FILE_NAME, "wb") as lock:
+            with contextlib.suppress(OSError):  # a file system without locks
+                try_lock(lock)
             hidden.rename(temporary)  # only now can others see it, and see that it is locked
             yield temporary
             _sync_tree(temporary)
             temporary.rename(path)
-            (path / _LOCK).unlink(missing_ok=True)
+            (path / FILE_NAME).unlink(missing_ok=True)
         _sync_folder(path)
         _sync_folder(path.parent)
     except OSError as error:
@@ -135,15 +134,6 @@ def remove_folder(path: str | os.PathLike[str]) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _try_lock(file: IO[bytes]) -> bool:
-    """Locks a file until it is closed or the process ends; False where that is not possible."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # held by another, or a file system without locks
-        return False
-    return True
-
-
 def _remove_leftovers(path: Path) -> None:
     """Removes what killed processes have left of the folder `path`."""
     for folder in sorted(path.parent.glob(f"{glob.escape(path.name)}.incomplete-*")):
@@ -159,8 +149,8 @@ def _remove_leftovers(path: Path) -> None:
 def _is_being_written(folder: Path) -> bool:
     """Whether a live process holds the lock in an incomplete folder, or that cannot be told."""
     try:
-        with open(folder / _LOCK, "rb+") as lock:  # for writing, as locks on NFS need it
-            return not _try_lock(lock)
+        with open(folder / FILE_NAME, "rb+") as lock:  # for writing, as locks on NFS need it
+            return not try_lock(lock)
     except FileNotFoundError:
         return False  # half removed: a writer's folder has it all the time
     except OSError:

@@ -22,9 +22,13 @@ def to_dict(config: Any) -> dict[str, Any]:
 def from_dict(cls: type[T], values: dict[str, Any], where: str = "") -> T:
     """Builds the dataclass `cls` from nested plain values.
 
+    A class may have a static method `from_earlier` that gives what an earlier version wrote the
+    names of today.
+
     Raises:
         UserError: a key is unknown or a required one is missing.
     """
+    values = _in_todays_names(cls, values)
     hints = typing.get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     arguments = {}
@@ -40,6 +44,45 @@ def from_dict(cls: type[T], values: dict[str, Any], where: str = "") -> T:
         if required and name not in values:
             raise UserError(f"setting {where}{name} is missing")
     return cls(**arguments)
+
+
+def complete(cls: type, values: dict[str, Any]) -> dict[str, Any]:
+    """Nested plain values of a dataclass, with the defaults of what they lack.
+
+    So that what an earlier version wrote can be compared with what this one writes. Keys that no
+    field has stay.
+    """
+    values = _in_todays_names(cls, values)
+    hints = typing.get_type_hints(cls)
+    for item in dataclasses.fields(cls):
+        hint, value = hints[item.name], values.get(item.name)
+        if item.name not in values and item.default is not dataclasses.MISSING:
+            values[item.name] = item.default
+        if item.name not in values and item.default_factory is not dataclasses.MISSING:
+            values[item.name] = item.default_factory()
+        if dataclasses.is_dataclass(hint) and isinstance(value, dict):
+            values[item.name] = complete(typing.cast(type, hint), value)
+    return values
+
+
+def with_settings(config: T, changes: dict[str, Any]) -> T:
+    """A nested frozen dataclass with other values.
+
+    Args:
+        config: the dataclass.
+        changes: setting -> value; `loss.gamma` is the field `gamma` of the field `loss`.
+    """
+    for name, value in changes.items():
+        first, _, rest = name.partition(".")
+        if rest:
+            value = with_settings(getattr(config, first), {rest: value})
+        config = dataclasses.replace(config, **{first: value})  # type: ignore[type-var]
+    return config
+
+
+def _in_todays_names(cls: type, values: dict[str, Any]) -> dict[str, Any]:
+    translate = getattr(cls, "from_earlier", None)
+    return dict(values) if translate is None else translate(values)
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:

@@ -4,18 +4,16 @@ What was downloaded once is kept in a cache folder. A download that breaks off i
 goes on where it stopped, in the same command or in the next one.
 """
 
-import fcntl
 import hashlib
 import os
 import re
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import requests
+from filelock import FileLock
 from tqdm import tqdm
 
 from dnnlib.atomic import write_error
@@ -74,7 +72,8 @@ def open_url_or_path(
     if not path.is_file():  # a cache that may only be read is fine when it has the file
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with _lock(path):
+            # One process at a time downloads it; the others wait and find it there.
+            with FileLock(path.with_name(f"{path.name}.lock")):
                 if not path.is_file():
                     _Download(url, path, sha256).run()
                     return path
@@ -114,14 +113,6 @@ def _check_hash(path: Path, where: str, sha256: str) -> None:
             f"{where} is not the expected file: its SHA-256 is {found}, expected "
             f"{sha256.lower()}; delete it and get it again"
         )
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Lets one process at a time download to `path`; the others wait and find the file there."""
-    with open(path.with_name(f"{path.name}.lock"), "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 class _BrokenOffError(Exception):

@@ -59,6 +59,11 @@ def format_hex(bits: np.ndarray) -> str:
     return "".join(f"{digit:x}" for digit in padded.reshape(-1, 4) @ (8, 4, 2, 1))
 
 
+def decide_bits(logits: np.ndarray) -> np.ndarray:
+    """Logits, any shape -> uint8 bits of the same shape: 1 where the logit is above 0."""
+    return (np.asarray(logits) > 0).astype(np.uint8)
+
+
 def pack_bits(bits: np.ndarray) -> np.ndarray:
     """Packs bits [N,B] of 0 and 1 into uint64 words [N,ceil(B/64)], which XOR and count quickly.
 

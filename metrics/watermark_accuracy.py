@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from dnnlib.pixels import centred
+from fingerprints.bits import decide_bits
 from metrics.context import GeneratedBatch, MetricContext
 
 
@@ -23,7 +25,7 @@ class WatermarkAccuracy:
 
     def add(self, batch: GeneratedBatch) -> None:
         """Takes the next generated images."""
-        from_uint8 = self._decode(batch.images_uint8.astype(np.float32) / 127.5 - 1)
+        from_uint8 = self._decode(centred(batch.images_uint8.astype(np.float32)))
         self._matches += count_matches(from_uint8, batch.bits)
         self._matches_float += count_matches(self._decode(batch.images_float), batch.bits)
         self._bits += batch.bits.size
@@ -52,4 +54,4 @@ def count_matches(logits: np.ndarray, bits: np.ndarray) -> int:
     """
     if logits.shape != bits.shape:
         raise ValueError(f"logits {logits.shape} do not fit bits {bits.shape}")
-    return int(np.count_nonzero((logits > 0) == (bits > 0)))
+    return int(np.count_nonzero(decide_bits(logits) == bits))

@@ -1,15 +1,20 @@
 """Everything a training run depends on, as one frozen value, and the named presets."""
 
+import dataclasses
 import re
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 
+from dnnlib.config import with_settings
 from dnnlib.errors import UserError
+from dnnlib.flags import settings_of
+from training.networks.configs import DecoderConfig, DiscriminatorConfig, GeneratorConfig
+from training.options import PassedOn, TrainOptions
 
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights of the generator and decoder loss."""
+    """Weights of the losses. Each term of `loss.TERMS` has one of its name."""
 
     decouple: float = 2.0  # images of one latent shall not differ by fingerprint
     latent: float = 1.0  # the latent shall be recoverable
@@ -48,35 +53,25 @@ class CheckpointConfig:
     keep: int = 2  # how many are kept
 
 
-@dataclass(frozen=True)
-class TrainConfig:
-    """A training run. The networks' keyword arguments are those of their classes."""
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(PassedOn):
+    """A training run: options that are settings as they are, and what follows from the others."""
 
-    config: str  # name of the preset
-    dataset: str
-    data_dir: str
     num_bits: int  # B, bits of the fingerprint
     modulated_log2: tuple[int, int]  # resolutions whose layers the fingerprint modulates
     total_kimg: float
     minibatch: int  # images per iteration
     minibatch_gpu: int  # images per slice; gradients are accumulated over the slices
     num_gpus: int
-    seed: int
-    mirror_augment: bool
-    metrics: tuple[str, ...]
-    G: dict[str, Any]
-    D: dict[str, Any]
-    E: dict[str, Any]
+    G: GeneratorConfig
+    D: DiscriminatorConfig
+    E: DecoderConfig
     loss: LossConfig
     schedule: ScheduleConfig
     ticks: TickConfig
-    clip_decoder_input: bool = False  # train the decoder on [-1,1], which is what files keep
-    skip_bad_records: bool = False  # leave damaged records out
+    channel: str = "identity"  # between generator and decoder, a key of `channels.CHANNELS`
+    augment: str = "identity"  # before the discriminator, likewise
     checkpoints: CheckpointConfig = field(default_factory=CheckpointConfig)
-    resume_pkl: str | None = None
-    inception: str | None = None
-    ops: str = "auto"  # see dnnlib.tflib.execution
-    precision: str = "fp32"
 
     @property
     def description(self) -> str:
@@ -84,39 +79,14 @@ class TrainConfig:
         parts = [self.dataset, f"{max(self.num_gpus, 1)}gpu", self.config, f"{self.num_bits}bits"]
         return "-".join(re.sub(r"[^A-Za-z0-9_.-]", "_", part) for part in parts)
 
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """The command line's choices; None leaves the preset's own."""
-
-    dataset: str
-    data_dir: str = "datasets"
-    config: str = "config-e-Gskip-Dresnet"
-    num_gpus: int = 1
-    watermark_size: int | None = None
-    res_modulated_range: str | None = None
-    metrics: tuple[str, ...] = ()
-    total_kimg: float | None = None
-    gamma: float | None = None
-    mirror_augment: bool = False
-    resume_pkl: str | None = None
-    decouple_weight: float | None = None
-    latent_weight: float | None = None
-    bits_weight: float | None = None
-    minibatch: int | None = None
-    minibatch_gpu: int | None = None
-    seed: int = 1000
-    kimg_per_tick: float | None = None
-    snapshot_ticks: int | None = None
-    image_snapshot_ticks: int | None = None
-    mapping: str | None = None
-    clip_decoder_input: bool | None = None
-    skip_bad_records: bool = False
-    checkpoint_minutes: float = CheckpointConfig.minutes
-    keep_checkpoints: int = CheckpointConfig.keep
-    inception: str | None = None
-    ops: str = "auto"
-    precision: str = "fp32"
+    @staticmethod
+    def from_earlier(values: dict[str, Any]) -> dict[str, Any]:
+        """Settings as an earlier version wrote them, under the names that they have now."""
+        values = dict(values)
+        clipped = values.pop("clip_decoder_input", None)
+        if clipped is not None:
+            values.setdefault("channel", "clip" if clipped else "identity")
+        return values
 
 
 @dataclass(frozen=True)
@@ -130,7 +100,8 @@ class Preset:
     latent_size: int = 512
     dlatent_size: int = 512
     mapping: str = "published"  # a key of MAPPINGS
-    clip_decoder_input: bool = False
+    channel: str = "identity"  # a key of CHANNELS
+    augment: str = "identity"
     watermark_size: int = 128
     modulated_range: str = "4-128"
     total_kimg: float = 88000.0
@@ -174,7 +145,7 @@ _TINY = Preset(
     latent_size=16,
     dlatent_size=64,
     mapping="linear",
-    clip_decoder_input=True,
+    channel="clip",
     watermark_size=32,
     modulated_range="16-128",
     total_kimg=100.0,
@@ -252,76 +223,83 @@ def setup_training_config(options: TrainOptions, resolution: int, num_channels: 
         UserError: an option that does not fit; the text names it.
     """
     preset = find_preset(options.config)
-    num_bits = _choose(options.watermark_size, preset.watermark_size)
+    if not 0 <= options.seed < 2**32:
+        raise UserError(f"--seed={options.seed}: expected a number from 0 to {2**32 - 1}")
     range_text = options.res_modulated_range or preset.modulated_range
-    lo, hi = parse_modulated_range(range_text)
-    if hi < 2 or 2**lo > resolution:
+    modulated = parse_modulated_range(range_text)
+    if modulated[1] < 2 or 2 ** modulated[0] > resolution:
         raise UserError(
             f"--res-modulated-range={range_text} touches no layer of a {resolution}x{resolution} "
             "generator, so that its images could carry no fingerprint; "
             f"choose a range within 4-{resolution}"
         )
-    num_gpus = max(options.num_gpus, 1)
-    minibatch_gpu, minibatch = _minibatches(options, preset, num_gpus)
+    num_gpus = 1 if options.num_gpus is None else options.num_gpus
+    minibatch_gpu, minibatch = _minibatches(options, preset, max(num_gpus, 1))
+    num_bits = preset.watermark_size if options.watermark_size is None else options.watermark_size
+    channel = preset.channel
+    if options.clip_decoder_input is not None:
+        channel = "clip" if options.clip_decoder_input else "identity"
+    passed_on = {f.name: getattr(options, f.name) for f in dataclasses.fields(PassedOn)}
+    config = TrainConfig(
+        **passed_on,
+        num_bits=num_bits,
+        modulated_log2=modulated,
+        total_kimg=preset.total_kimg,
+        minibatch=minibatch,
+        minibatch_gpu=minibatch_gpu,
+        num_gpus=num_gpus,
+        G=_generator(options, preset, num_bits, resolution, num_channels),
+        D=DiscriminatorConfig(
+            resolution=resolution,
+            num_channels=num_channels,
+            fmap_base=preset.fmap_base,
+            fmap_max=preset.fmap_max,
+            architecture=preset.d_architecture,
+        ),
+        E=_decoder(preset, num_bits, resolution, num_channels),
+        loss=preset.loss,
+        schedule=preset.schedule,
+        ticks=preset.ticks,
+        channel=channel,
+        augment=preset.augment,
+    )
+    return with_settings(config, settings_of(options))
+
+
+def _generator(
+    options: TrainOptions, preset: Preset, num_bits: int, resolution: int, num_channels: int
+) -> GeneratorConfig:
     mapping = options.mapping or preset.mapping
     if mapping not in MAPPINGS:
         raise UserError(f"--mapping={mapping}: choose one of {', '.join(MAPPINGS)}")
-    images = {"resolution": resolution, "num_channels": num_channels}
-    fmaps = {"fmap_base": preset.fmap_base, "fmap_max": preset.fmap_max}
-    sizes = {"latent_size": preset.latent_size, "fingerprint_size": num_bits}
-    ticks = preset.ticks
-    return TrainConfig(
-        config=options.config,
-        dataset=options.dataset,
-        data_dir=options.data_dir,
-        num_bits=num_bits,
-        modulated_log2=(lo, hi),
-        total_kimg=_choose(options.total_kimg, preset.total_kimg),
-        minibatch=minibatch,
-        minibatch_gpu=minibatch_gpu,
-        num_gpus=options.num_gpus,
-        seed=options.seed,
-        mirror_augment=options.mirror_augment,
-        metrics=options.metrics,
-        G={
-            **images,
-            **sizes,
-            **fmaps,
-            "dlatent_size": preset.dlatent_size,
-            "mapping_fmaps": preset.dlatent_size,
-            "architecture": preset.g_architecture,
-            "modulated_min_log2": lo,
-            "modulated_max_log2": hi,
-            **MAPPINGS[mapping],
-        },
-        D={**images, **fmaps, "architecture": preset.d_architecture},
-        E={
-            **images,
-            **sizes,
-            **fmaps,
-            "architecture": preset.d_architecture,
-            **preset.decoder,
-        },
-        loss=LossConfig(
-            decouple=_choose(options.decouple_weight, preset.loss.decouple),
-            latent=_choose(options.latent_weight, preset.loss.latent),
-            bits=_choose(options.bits_weight, preset.loss.bits),
-            gamma=_choose(options.gamma, preset.loss.gamma),
-        ),
-        schedule=preset.schedule,
-        ticks=TickConfig(
-            kimg=_choose(options.kimg_per_tick, ticks.kimg),
-            image_ticks=_choose(options.image_snapshot_ticks, ticks.image_ticks),
-            snapshot_ticks=_choose(options.snapshot_ticks, ticks.snapshot_ticks),
-        ),
-        clip_decoder_input=_choose(options.clip_decoder_input, preset.clip_decoder_input),
-        skip_bad_records=options.skip_bad_records,
-        checkpoints=CheckpointConfig(options.checkpoint_minutes, options.keep_checkpoints),
-        resume_pkl=options.resume_pkl,
-        inception=options.inception,
-        ops=options.ops,
-        precision=options.precision,
+    lo, hi = parse_modulated_range(options.res_modulated_range or preset.modulated_range)
+    return GeneratorConfig(
+        resolution=resolution,
+        num_channels=num_channels,
+        latent_size=preset.latent_size,
+        fingerprint_size=num_bits,
+        dlatent_size=preset.dlatent_size,
+        mapping_fmaps=preset.dlatent_size,
+        fmap_base=preset.fmap_base,
+        fmap_max=preset.fmap_max,
+        architecture=preset.g_architecture,
+        modulated_min_log2=lo,
+        modulated_max_log2=hi,
+        **MAPPINGS[mapping],
     )
+
+
+def _decoder(preset: Preset, num_bits: int, resolution: int, num_channels: int) -> DecoderConfig:
+    config = DecoderConfig(
+        resolution=resolution,
+        num_channels=num_channels,
+        latent_size=preset.latent_size,
+        fingerprint_size=num_bits,
+        fmap_base=preset.fmap_base,
+        fmap_max=preset.fmap_max,
+        architecture=preset.d_architecture,
+    )
+    return replace(config, **preset.decoder)
 
 
 def _minibatches(options: TrainOptions, preset: Preset, num_gpus: int) -> tuple[int, int]:
@@ -344,10 +322,3 @@ def _minibatches(options: TrainOptions, preset: Preset, num_gpus: int) -> tuple[
             f"use {per_gpu // 4 * 4}"
         )
     return per_gpu, total
-
-
-T = TypeVar("T")
-
-
-def _choose(value: T | None, default: T) -> T:
-    return default if value is None else value

@@ -1,64 +1,58 @@
-"""What a run keeps beside its networks, and when."""
+"""The checkpoints of a run: what goes into one beside the variables, and when one is due."""
 
 import time
 from pathlib import Path
 
 from training.checkpoint import Checkpoints, Position
-from training.progress_log import ProgressLog, Statistics
+from training.progress_log import ProgressLog
 from training.resume import differences, environment_of, settings_of
 from training.run import Run
-from training.tick import Tick
 
 
 class Keeper:
-    """What a run has to keep beside its variables, and the checkpoints that keep it.
+    """Writes a run's state and variables into checkpoints, and reads them back.
 
-    Goes on from the newest checkpoint, if there is one.
+    Args:
+        run: whose variables and state are kept.
+        run_dir: its folder, which this process has locked.
     """
 
-    def __init__(self, run: Run, log: ProgressLog, run_dir: Path, start: float) -> None:
-        config = run.config
+    def __init__(self, run: Run, run_dir: Path) -> None:
         self._run = run
         self._run_dir = run_dir
-        self._checkpoints = Checkpoints(run_dir, run.variables(), config.checkpoints.keep)
-        self._settings = settings_of(config, run.dataset.num_images)
+        self._checkpoints = Checkpoints(run_dir, run.variables(), run.config.checkpoints.keep)
+        self._settings = settings_of(run.config, run.dataset.num_images)
         self._environment = environment_of(
             ops=run.execution.ops, threads=run.threads, devices=run.devices.num_replicas
         )
-        self._bit_exact = True
-        self.statistics = Statistics()
-        self.outputs_due = False
-        position = self._checkpoints.restore()
-        self.resumed = position is not None
-        if position is None:
-            self.tick = Tick(config, log, start, num_images=run.num_images, now=run.num_images)
-        else:
-            run.iteration, run.num_images = position.iteration, position.num_images
-            self.statistics.restore(position.statistics)
-            self.outputs_due = position.outputs_due
-            self.tick = Tick(
-                config,
-                log,
-                start,
-                elapsed=position.elapsed,
-                number=position.tick,
-                num_images=position.tick_images,
-                now=position.num_images,
-            )
-            if run.devices.is_chief:
-                _cut_metric_files(run_dir, position.metric_files)
-            self._say_resumed(position, log)
         self._last = time.monotonic()
 
-    def _say_resumed(self, position: Position, log: ProgressLog) -> None:
-        log.line(f"Going on with {self._run_dir} at kimg {self._run.kimg:.3f}")
+    def restore(self, log: ProgressLog) -> bool:
+        """Goes on from the newest checkpoint, which the log says.
+
+        Returns:
+            Whether there was one.
+        """
+        position = self._checkpoints.restore()
+        self._last = time.monotonic()
+        if position is None:
+            return False
+        state = self._run.state
+        state.iteration, state.num_images = position.iteration, position.num_images
+        state.tick, state.tick_images = position.tick, position.tick_images
+        state.outputs_due, state.elapsed = position.outputs_due, position.elapsed
+        state.statistics.restore(position.statistics)
+        if self._run.devices.is_chief:
+            _cut_metric_files(self._run_dir, position.metric_files)
+        log.line(f"Going on with {self._run_dir} at kimg {state.kimg:.3f}")
         different = differences(position.environment, self._environment)
-        self._bit_exact = position.bit_exact and not different
+        state.bit_exact = position.bit_exact and not different
         if different:
             log.line(
                 f"warning: {', '.join(different)}: the run goes on, but its weights will not be "
                 "bit-identical to those of a run that was never stopped"
             )
+        return True
 
     def is_due(self) -> bool:
         """Whether it is time for a checkpoint."""
@@ -70,25 +64,25 @@ class Keeper:
         Raises:
             UserError: a statistic or a variable is not finite, or the folder cannot be written.
         """
-        run = self._run
         self._last = time.monotonic()
-        if not run.devices.is_chief:
+        if not self._run.devices.is_chief:
             return
+        state = self._run.state
         self._checkpoints.save(
             Position(
-                iteration=run.iteration,
-                num_images=run.num_images,
-                tick=self.tick.number,
-                tick_images=self.tick.num_images,
-                outputs_due=self.outputs_due,
-                elapsed=self.tick.elapsed(),
-                statistics=self.statistics.values(),
+                iteration=state.iteration,
+                num_images=state.num_images,
+                tick=state.tick,
+                tick_images=state.tick_images,
+                outputs_due=state.outputs_due,
+                elapsed=state.seconds(),
+                statistics=state.statistics.values(),
                 metric_files={
                     path.name: path.stat().st_size for path in self._run_dir.glob("metric-*")
                 },
                 settings=self._settings,
                 environment=self._environment,
-                bit_exact=self._bit_exact,
+                bit_exact=state.bit_exact,
                 finished=finished,
             )
         )

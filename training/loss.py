@@ -1,7 +1,16 @@
 """Losses: tensors in, per-sample losses and named statistics out. No gradient tape in here.
 
 Yu et al., arXiv 2012.08726, section 3.2; StyleGAN2, arXiv 1912.04958, section 3 and appendix B.
+
+What generator and decoder minimise is the adversarial loss and a sum over `TERMS`. A new term is a
+row there, and a weight of its name in `config.LossConfig`.
 """
+
+from collections import namedtuple
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import tensorflow as tf
 
@@ -21,6 +30,75 @@ def bits_loss(bits: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
 def decouple_loss(images: tf.Tensor, images_other: tf.Tensor) -> tf.Tensor:
     """Squared difference of images that share the latent (paper, equation 5): [N,H,W,C] -> [N]."""
     return tf.reduce_mean(tf.square(images - images_other), axis=[1, 2, 3])
+
+
+@dataclass(frozen=True)
+class Forward:
+    """One slice of the generator's and decoder's step: what a term of the loss may look at."""
+
+    latents: tf.Tensor  # [N,Z]
+    bits: tf.Tensor  # [N,B] of 0 and 1, the fingerprints of `images`
+    images: tf.Tensor  # [N,H,W,C], not clipped
+    bits_other: tf.Tensor  # [N,B]
+    images_other: tf.Tensor  # [N,H,W,C], of the same latents and other fingerprints
+    received: tf.Tensor  # [N,H,W,C], `images` behind the channel: what the decoder saw
+    decoded: tf.Tensor  # [N,Z], the decoder's latents
+    logits: tf.Tensor  # [N,B], the decoder's
+
+
+@dataclass(frozen=True)
+class Term:
+    """A part of the loss of generator and decoder."""
+
+    loss: Callable[[Forward], tf.Tensor]  # -> [N]
+    statistic: str  # its name in log and TensorBoard, as published where it is
+
+
+# In the order in which they are added up, behind the adversarial loss.
+TERMS: dict[str, Term] = {
+    "decouple": Term(lambda f: decouple_loss(f.images, f.images_other), "loss_decouple"),
+    "latent": Term(lambda f: latent_loss(f.latents, f.decoded), "loss_E_latents"),
+    "bits": Term(lambda f: bits_loss(f.bits, f.logits), "loss_E_watermarks"),
+}
+
+
+@cache
+def _weights_class(names: tuple[str, ...]) -> Any:
+    return namedtuple("Weights", names)
+
+
+def weights_of(losses: Any) -> Any:
+    """The weights of `TERMS` as a named tuple of scalars.
+
+    Args:
+        losses: a `config.LossConfig`.
+    """
+    names = tuple(TERMS)
+    return _weights_class(names)(
+        *(tf.constant(getattr(losses, name), tf.float32) for name in names)
+    )
+
+
+def generator_loss(
+    scores: tf.Tensor, forward: Forward, weights: Any
+) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    """What generator and decoder minimise (paper, equation 6).
+
+    Args:
+        scores: of the discriminator, [N,1].
+        forward: what the terms look at.
+        weights: of `weights_of`.
+
+    Returns:
+        The mean over the batch, and the statistics: every part without its weight.
+    """
+    total = tf.reduce_mean(generator_adversarial_loss(scores))
+    statistics = {"loss_G": total}
+    for name, term in TERMS.items():
+        value = tf.reduce_mean(term.loss(forward))
+        total += getattr(weights, name) * value
+        statistics[term.statistic] = value
+    return total, statistics
 
 
 def generator_adversarial_loss(scores: tf.Tensor) -> tf.Tensor:

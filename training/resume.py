@@ -11,12 +11,12 @@ from typing import IO, Any
 import numpy as np
 import tensorflow as tf
 
-from dnnlib.atomic import is_incomplete
-from dnnlib.config import load_json, save_json, to_dict
+from dnnlib.atomic import is_incomplete, write_error
+from dnnlib.config import complete, load_json, save_json, to_dict
 from dnnlib.errors import UserError
+from dnnlib.locks import FILE_NAME as LOCK_FILE
+from dnnlib.locks import try_lock_folder
 from dnnlib.run_dir import create_run_dir
-from dnnlib.run_lock import FILE_NAME as LOCK_FILE
-from dnnlib.run_lock import try_lock
 from dnnlib.tflib.hardware import cpu_identity
 from training.checkpoint import Position, read_position
 from training.config import TrainConfig
@@ -35,7 +35,20 @@ class RunFolder:
     """The folder of a run, which this process holds as long as `lock` is open."""
 
     path: Path
-    lock: IO[bytes]
+    position: Position | None  # of its newest checkpoint; None: there is none
+    lock: IO[bytes] | None  # None: it was only looked at
+
+    @property
+    def threads(self) -> int | None:
+        """Threads per operation that the run has had; None if that is not known."""
+        if self.position is None:
+            return None
+        return int(self.position.environment.get("threads") or 0) or None
+
+    def close(self) -> None:
+        """Lets others have the folder."""
+        if self.lock is not None:
+            self.lock.close()
 
 
 def settings_of(config: TrainConfig, num_images: int) -> dict[str, Any]:
@@ -81,51 +94,55 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def find_folder(result_dir: str, resume: str, config: TrainConfig, num_images: int) -> RunFolder:
-    """The locked folder of the run to go on with, or of a new one; its settings are written.
+def find_run(
+    result_dir: str, resume: str, config: TrainConfig, num_images: int, *, is_chief: bool = True
+) -> RunFolder | None:
+    """The run that a command goes on with, locked; nothing is written.
 
     Args:
         result_dir: parent of the run folders.
         resume: `auto`, `none`, or a run folder.
         config: of the command.
         num_images: of the data set.
+        is_chief: False for the other workers of a run: their chief has the lock, they only look.
+
+    Returns:
+        None if a new run has to be begun.
 
     Raises:
         UserError: the folder named is in use, of other settings, finished, or no run at all.
     """
-    found = _find_or_create(result_dir, resume, config, num_images)
-    # At once: a folder without settings is not one to go on with.
-    save_json(config, found.path / SETTINGS_FILE)
-    return found
+    if resume == "none":
+        return None
+    if resume != "auto":
+        return _named(Path(resume), config, num_images, is_chief)
+    for path in _newest_first(Path(result_dir)):
+        found = _open(path, config, is_chief)
+        if found is None:
+            continue
+        finished = found.position is not None and found.position.finished
+        if not finished and not _differences(found, config, num_images):
+            return found
+        found.close()
+    return None
 
 
-def _find_or_create(
-    result_dir: str, resume: str, config: TrainConfig, num_images: int
-) -> RunFolder:
-    if resume not in ("auto", "none"):
-        return _named(Path(resume), config, num_images)
-    if resume == "auto":
-        for path in _newest_first(Path(result_dir)):
-            found = _continue(path, config, num_images)
-            if found is not None:
-                return found
+def begin_run(result_dir: str, config: TrainConfig) -> RunFolder:
+    """The locked folder of a new run.
+
+    Raises:
+        UserError: it cannot be made.
+    """
     while True:
         path = create_run_dir(result_dir, config.description)
-        lock = try_lock(path)
+        lock = _try_lock(path)
         if lock is not None:  # else another command was faster to go on with it
-            return RunFolder(path, lock)
+            return RunFolder(path, None, lock)
 
 
-def find_threads(result_dir: str, resume: str, config: TrainConfig, num_images: int) -> int | None:
-    """Threads per operation of the run that `find_folder` would go on with; None if it is new."""
-    folders = [] if resume == "none" else _newest_first(Path(result_dir))
-    for path in [Path(resume)] if resume not in ("auto", "none") else folders:
-        position = read_position(path)
-        if position is None or (resume == "auto" and position.finished):
-            continue
-        if not _differences(path, config, num_images, position):
-            return int(position.environment.get("threads") or 0) or None
-    return None
+def write_settings(folder: RunFolder, config: TrainConfig) -> None:
+    """Writes what the run's command has settled; a folder without it is not one to go on with."""
+    save_json(config, folder.path / SETTINGS_FILE)
 
 
 def _newest_first(result_dir: Path) -> list[Path]:
@@ -135,24 +152,24 @@ def _newest_first(result_dir: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.partition("-")[0]), reverse=True)
 
 
-def _continue(path: Path, config: TrainConfig, num_images: int) -> RunFolder | None:
-    """The folder, if it holds a run that `auto` goes on with."""
+def _try_lock(path: Path) -> IO[bytes] | None:
+    try:
+        return try_lock_folder(path)
+    except OSError as error:
+        raise write_error(path, error) from error
+
+
+def _open(path: Path, config: TrainConfig, is_chief: bool) -> RunFolder | None:
+    """A folder that may hold a run; None if it does not, or is in use."""
     if not os.access(path, os.W_OK):
         return None
     if not (path / SETTINGS_FILE).is_file() and not _is_new(path, config):
         return None
-    lock = try_lock(path)
-    if lock is None:
+    lock = _try_lock(path) if is_chief else None
+    if is_chief and lock is None:
         return None
     # Read behind the lock: nobody changes it any more.
-    if not (path / SETTINGS_FILE).is_file():
-        return RunFolder(path, lock)
-    position = read_position(path)
-    finished = position is not None and position.finished
-    if finished or _differences(path, config, num_images, position):
-        lock.close()
-        return None
-    return RunFolder(path, lock)
+    return RunFolder(path, read_position(path), lock)
 
 
 def _is_new(path: Path, config: TrainConfig) -> bool:
@@ -163,42 +180,44 @@ def _is_new(path: Path, config: TrainConfig) -> bool:
     return names <= {LOCK_FILE}
 
 
-def _named(path: Path, config: TrainConfig, num_images: int) -> RunFolder:
+def _named(path: Path, config: TrainConfig, num_images: int, is_chief: bool) -> RunFolder:
     flag = f"--resume={path}"
     if not (path / SETTINGS_FILE).is_file():
         raise UserError(f"{flag} is no run folder (it has no {SETTINGS_FILE}); name one, or `auto`")
-    lock = try_lock(path)
-    if lock is None:
+    lock = _try_lock(path) if is_chief else None
+    if is_chief and lock is None:
         raise UserError(f"{flag} is in use by another process; wait for it or choose another run")
-    position = read_position(path)
-    different = _differences(path, config, num_images, position)
+    found = RunFolder(path, read_position(path), lock)
+    position = found.position
+    different = _differences(found, config, num_images)
     if different:
-        lock.close()
+        found.close()
         raise UserError(
             f"{flag} is a run of other settings: {', '.join(different)}; repeat its flags, or "
             "start a new run with --resume=none"
         )
     if position is not None and position.finished and config.total_kimg <= _kimg(position):
-        lock.close()
+        found.close()
         raise UserError(
             f"{flag} has finished at {_kimg(position):g} kimg; raise --total-kimg to go on with it"
         )
-    return RunFolder(path, lock)
+    return found
 
 
-def _differences(
-    path: Path, config: TrainConfig, num_images: int, position: Position | None
-) -> list[str]:
+def _differences(folder: RunFolder, config: TrainConfig, num_images: int) -> list[str]:
     """What differs between a run's settings and those of the command."""
     now = settings_of(config, num_images)
-    if position is not None:
-        return differences(position.settings, now)
+    if folder.position is not None:
+        before = complete(TrainConfig, folder.position.settings)
+        return differences({name: v for name, v in before.items() if name not in _FREE}, now)
+    if not (folder.path / SETTINGS_FILE).is_file():
+        return []  # killed before its first file
     # Stopped before its first checkpoint.
     try:
-        before = load_json(TrainConfig, path / SETTINGS_FILE)
+        earlier = load_json(TrainConfig, folder.path / SETTINGS_FILE)
     except UserError:
         return [f"{SETTINGS_FILE} cannot be read"]
-    return differences(settings_of(before, num_images), now)
+    return differences(settings_of(earlier, num_images), now)
 
 
 def _kimg(position: Position) -> float:

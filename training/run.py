@@ -1,13 +1,16 @@
-"""A training run: its networks, data and position, and one iteration of it."""
+"""A training run: its networks, data and state, and one iteration of it."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from dnnlib.errors import UserError
+from dnnlib.pixels import centred
 from dnnlib.tflib.devices import Devices
 from dnnlib.tflib.machine import resolve_execution
 from dnnlib.tflib.threads import pin_threads
@@ -18,9 +21,11 @@ from metrics.sampling import make_context
 from training.config import TrainConfig
 from training.data.dataset import Dataset
 from training.grids import Grids
+from training.loss import weights_of
 from training.models.snapshot import load_networks, save_snapshot
-from training.schedule import learning_rates
+from training.schedule import Rates, learning_rates
 from training.setup import make_networks, make_steps
+from training.state import RunState
 
 
 class Run:
@@ -50,28 +55,22 @@ class Run:
         self.config = config
         self.dataset = dataset
         self.networks = make_networks(config, self.devices)
-        self.num_images = 0  # real images shown
-        self.iteration = 0
-        self.pl_mean = 0.0
+        self.state = RunState()
+        pl_mean = 0.0
         if config.resume_pkl is not None:
-            self._resume(config.resume_pkl)
+            pl_mean = self._start_from(config.resume_pkl)
         self.execution = resolve_execution(config.ops, config.precision)
         self.steps = make_steps(config, self.networks, self.execution, self.devices)
-        self.steps.pl_mean.assign(self.pl_mean)
+        self.steps.pl_mean.assign(pl_mean)
         self.context = self._metric_context()
         self.grids = Grids(
             self.networks.Gs, config.seed, config.minibatch_gpu, self.execution, self.devices
         )
 
     @property
-    def kimg(self) -> float:
-        """Real images shown, in thousands."""
-        return self.num_images / 1000
-
-    @property
     def is_done(self) -> bool:
         """Whether the run has reached its length."""
-        return self.kimg >= self.config.total_kimg
+        return self.state.kimg >= self.config.total_kimg
 
     def variables(self) -> dict[str, tf.Variable]:
         """Everything that training changes, by names that do not change."""
@@ -88,7 +87,12 @@ class Run:
                 found[f"{slot}/adam/second/{name}"] = second
         return found
 
-    def trace(self) -> None:
+    def begin(self) -> None:
+        """Starts the clock, and traces what is compiled before anything that depends on it."""
+        self.state.started = time.time()
+        self._trace()
+
+    def _trace(self) -> None:
         """Traces what XLA compiles, before anything that depends on the position.
 
         XLA's program cache knows a program by a name that counts the functions made before it:
@@ -97,34 +101,35 @@ class Run:
         if not self.execution.jit or self.devices.num_replicas > 1:
             return
         config, steps = self.config, self.steps
-        size, channels = config.G["resolution"], config.G["num_channels"]
-        step = tf.TensorSpec([], tf.int64)
-        three, beta = tf.TensorSpec([3], tf.float32), tf.TensorSpec([], tf.float32)
+        size, channels = config.G.resolution, config.G.num_channels
+        step, scalar = tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.float32)
+        rates = Rates(scalar, scalar, scalar)
+        weights = tf.nest.map_structure(lambda _: scalar, weights_of(config.loss))
         reals = tf.TensorSpec([config.minibatch, size, size, channels], tf.float32)
-        steps.generator_step.get_concrete_function(step, three, three)
-        steps.discriminator_step.get_concrete_function(step, reals, three, beta)
+        steps.generator_step.get_concrete_function(step, rates, weights)
+        steps.discriminator_step.get_concrete_function(step, reals, rates, scalar)
         if config.schedule.g_reg_interval:
-            steps.path_length_step.get_concrete_function(step, three)
+            steps.path_length_step.get_concrete_function(step, rates)
         if config.schedule.d_reg_interval:
-            steps.r1_step.get_concrete_function(reals, three)
+            steps.r1_step.get_concrete_function(step, reals, rates)
         self.grids.trace()
 
     def train_iteration(self, batches: Iterator[np.ndarray]) -> dict[str, tf.Tensor]:
         """One minibatch through all phases that are due; returns their statistics."""
         config, schedule, steps = self.config, self.config.schedule, self.steps
-        step = tf.constant(self.iteration, tf.int64)
-        rates = tf.constant(learning_rates(config, self.num_images), tf.float32)
-        weights = tf.constant([config.loss.decouple, config.loss.latent, config.loss.bits])
-        stats = dict(steps.generator_step(step, rates, weights))
-        if schedule.g_reg_interval and self.iteration % schedule.g_reg_interval == 0:
+        state = self.state
+        step = tf.constant(state.iteration, tf.int64)
+        rates = _as_tensors(learning_rates(config, state.num_images))
+        stats = dict(steps.generator_step(step, rates, _as_tensors(weights_of(config.loss))))
+        if schedule.g_reg_interval and state.iteration % schedule.g_reg_interval == 0:
             stats |= steps.path_length_step(step, rates)
-        reals = self.devices.distribute(tf.cast(next(batches), tf.float32) / 127.5 - 1)
+        reals = self.devices.distribute(centred(tf.cast(next(batches), tf.float32)))
         beta = 0.5 ** (config.minibatch / (schedule.ema_kimg * 1000))
         stats |= steps.discriminator_step(step, reals, rates, tf.constant(beta, tf.float32))
-        if schedule.d_reg_interval and self.iteration % schedule.d_reg_interval == 0:
-            stats |= steps.r1_step(reals, rates)
-        self.iteration += 1
-        self.num_images += config.minibatch
+        if schedule.d_reg_interval and state.iteration % schedule.d_reg_interval == 0:
+            stats |= steps.r1_step(step, reals, rates)
+        state.iteration += 1
+        state.num_images += config.minibatch
         return stats
 
     def save(self, path: Path) -> None:
@@ -132,9 +137,9 @@ class Run:
         if not self.devices.is_chief:
             return
         position = {
-            "num_images": self.num_images,
-            "kimg": self.kimg,
-            "iteration": self.iteration,
+            "num_images": self.state.num_images,
+            "kimg": self.state.kimg,
+            "iteration": self.state.iteration,
             "pl_mean": float(self.steps.pl_mean.read_value()),
             "seed": self.config.seed,
             "config": self.config.config,
@@ -148,8 +153,12 @@ class Run:
             position=position,
         )
 
-    def _resume(self, name: str) -> None:
-        """Starts from the weights of a snapshot, and from its position if it says one."""
+    def _start_from(self, name: str) -> float:
+        """Starts from the weights of a snapshot, and from its position if it says one.
+
+        Returns:
+            The mean path length.
+        """
         found = load_networks(name)
         average = found.fingerprinted
         pairs = {
@@ -169,9 +178,9 @@ class Run:
                         f"{value}; choose {flag} as in the snapshot"
                     )
             ours.copy_from(theirs)
-        self.num_images = int(found.position.get("num_images", 0))
-        self.iteration = int(found.position.get("iteration", 0))
-        self.pl_mean = float(found.position.get("pl_mean", 0.0))
+        self.state.num_images = int(found.position.get("num_images", 0))
+        self.state.iteration = int(found.position.get("iteration", 0))
+        return float(found.position.get("pl_mean", 0.0))
 
     def _metric_context(self) -> MetricContext:
         config = self.config
@@ -189,6 +198,11 @@ class Run:
         # Last, since it may download a file.
         inception = check_inception(config.metrics, config.inception, devices=self.devices)
         return replace(context, inception=inception)
+
+
+def _as_tensors(numbers: Any) -> Any:
+    """A named tuple of numbers as one of scalar tensors, for which nothing is traced anew."""
+    return tf.nest.map_structure(lambda number: tf.constant(number, tf.float32), numbers)
 
 
 _FLAGS = {

@@ -1,9 +1,19 @@
 """What changes during a run: the learning rates, as a function of the images shown."""
 
+from typing import Any, NamedTuple
+
 from training.config import TrainConfig
 
 
-def learning_rates(config: TrainConfig, num_images: int) -> tuple[float, float, float]:
+class Rates(NamedTuple):
+    """Learning rates by network, numbers or scalar tensors."""
+
+    G: Any
+    E: Any
+    D: Any
+
+
+def learning_rates(config: TrainConfig, num_images: int) -> Rates:
     """Learning rates of G, E and D after `num_images` real images were shown.
 
     Constant as published; with `decay_kimg` they fall linearly to the share `final_lr` at the end.
@@ -13,4 +23,4 @@ def learning_rates(config: TrainConfig, num_images: int) -> tuple[float, float, 
     if schedule.decay_kimg > 0:
         left = (config.total_kimg - num_images / 1000) / schedule.decay_kimg
         factor = schedule.final_lr + (1 - schedule.final_lr) * min(max(left, 0.0), 1.0)
-    return schedule.g_lr * factor, schedule.e_lr * factor, schedule.d_lr * factor
+    return Rates(schedule.g_lr * factor, schedule.e_lr * factor, schedule.d_lr * factor)

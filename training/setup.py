@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from dnnlib.errors import UserError
 from dnnlib.tflib.devices import Devices
 from dnnlib.tflib.execution import Execution
+from training.channels import find_channel
 from training.config import TrainConfig
 from training.networks.decoder import Decoder
 from training.networks.discriminator import Discriminator
@@ -32,10 +33,10 @@ def make_networks(config: TrainConfig, devices: Devices | None = None) -> Traine
     devices = devices or Devices()
     with devices.strategy.scope():
         return TrainedNetworks(
-            G=Generator(**config.G, seed=config.seed),
-            D=Discriminator(**config.D, seed=config.seed + 1),
-            E=Decoder(**config.E, seed=config.seed + 2),
-            Gs=Generator(**config.G, seed=config.seed),
+            G=Generator(config.G, seed=config.seed),
+            D=Discriminator(config.D, seed=config.seed + 1),
+            E=Decoder(config.E, seed=config.seed + 2),
+            Gs=Generator(config.G, seed=config.seed),
         )
 
 
@@ -73,7 +74,8 @@ def make_steps(
                 g_reg_interval=config.schedule.g_reg_interval,
                 d_reg_interval=config.schedule.d_reg_interval,
                 seed=config.seed,
-                clip_decoder_input=config.clip_decoder_input,
+                channel=find_channel(config.channel),
+                augment=find_channel(config.augment),
                 jit=execution.jit,
             ),
             devices=devices,

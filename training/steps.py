@@ -17,10 +17,12 @@ import tensorflow as tf
 from dnnlib.tflib.devices import Devices
 from training import loss
 from training.adam import Adam
+from training.channels import CHANNELS, Channel, Draws
 from training.ema import WeightAverage
 from training.networks.decoder import Decoder
 from training.networks.discriminator import Discriminator
 from training.networks.generator import Generator
+from training.schedule import Rates
 
 Stats = dict[str, tf.Tensor]
 Gradients = tuple[list[tf.Tensor], Stats]
@@ -36,15 +38,18 @@ class StepOptions:
     g_reg_interval: int
     d_reg_interval: int
     seed: int
-    clip_decoder_input: bool = False
+    channel: Channel = CHANNELS["identity"]
+    augment: Channel = CHANNELS["identity"]
     jit: bool = True
     beta1: float = 0.0
     beta2: float = 0.99
     epsilon: float = 1e-8
 
 
-# Streams of random numbers: every (phase, slice) of an iteration has its own.
+# Streams of random numbers: every (phase, slice) of an iteration has its own. Those of the channels
+# count downwards from -1, so that a channel leaves all others as they are.
 _PHASES = ("generator", "path_length", "path_length_pixels", "discriminator")
+_CHANNEL_USES = ("decoder", "fakes_of_generator", "fakes", "reals", "reals_of_r1")
 
 
 class Steps(tf.Module):
@@ -151,17 +156,33 @@ class Steps(tf.Module):
         noise = tf.reshape(normal[num * g.latent_size :], [generator_calls, num, flat])
         return latents, tf.cast(bits, tf.float32), noise
 
+    def _draw_channel(
+        self, channel: Channel, step: tf.Tensor, use: str, part: int | tf.Tensor
+    ) -> Draws:
+        """What a channel needs of chance for one slice, in one of its uses."""
+        number = (step * len(_CHANNEL_USES) + _CHANNEL_USES.index(use)) * self.num_slices + part
+        seed = tf.stack([tf.constant(self.options.seed, tf.int64), -1 - number])
+        d = self.discriminator
+        shape = (self.options.minibatch_gpu, d.resolution, d.resolution, d.num_channels)
+        return channel.draw(shape, seed)
+
     # Phases as pure functions: tensors -> gradients and statistics.
 
     def generator_gradients(
-        self, latents: tf.Tensor, bits: tf.Tensor, noise: tf.Tensor, weights: tf.Tensor
+        self,
+        latents: tf.Tensor,
+        bits: tf.Tensor,
+        noise: tf.Tensor,
+        weights: Any,
+        channel_draws: Draws | None = None,
+        fakes_draws: Draws | None = None,
     ) -> Gradients:
         """Generator and decoder step: two fingerprints, one latent (paper, equation 6).
 
-        `weights` are those of the decouple, latent and bits losses.
+        `weights` are those of `loss.weights_of`; None are the draws of a channel without chance.
         """
-        g, d, e = self.generator, self.discriminator, self.decoder
-        n = self.options.minibatch_gpu
+        g, d, e, options = self.generator, self.discriminator, self.decoder, self.options
+        n = options.minibatch_gpu
         with tf.GradientTape() as tape:
             # Both fingerprints in one pass: twice the batch costs less than two calls.
             both = g(
@@ -170,25 +191,16 @@ class Steps(tf.Module):
                 g.split_noise(tf.concat([noise[0], noise[1]], 0)),
             )
             images, images_other = both[:n], both[n:]
-            scores = d(images)
-            seen = tf.clip_by_value(images, -1, 1) if self.options.clip_decoder_input else images
-            decoded, logits = e(seen)
-            adversarial = tf.reduce_mean(loss.generator_adversarial_loss(scores))
-            decouple = tf.reduce_mean(loss.decouple_loss(images, images_other))
-            latent_loss = tf.reduce_mean(loss.latent_loss(latents, decoded))
-            bits_loss = tf.reduce_mean(loss.bits_loss(bits[0], logits))
-            total = (
-                adversarial
-                + weights[0] * decouple
-                + weights[1] * latent_loss
-                + weights[2] * bits_loss
+            scores = d(options.augment.apply(images, fakes_draws or {}))
+            received = options.channel.apply(images, channel_draws or {})
+            decoded, logits = e(received)
+            forward = loss.Forward(
+                latents, bits[0], images, bits[1], images_other, received, decoded, logits
             )
+            total, statistics = loss.generator_loss(scores, forward, weights)
         gradients = tape.gradient(total, self._g_vars + self._e_vars, unconnected_gradients="zero")
         return gradients, {
-            "loss_G": adversarial,
-            "loss_decouple": decouple,
-            "loss_E_latents": latent_loss,
-            "loss_E_watermarks": bits_loss,
+            **statistics,
             "scores/fake": tf.reduce_mean(scores),
             "bit_accuracy": loss.bit_accuracy(bits[0], logits),
         }
@@ -212,11 +224,18 @@ class Steps(tf.Module):
         return gradients, {"pl_lengths": tf.reduce_mean(lengths), "pl_penalty": penalty}
 
     def discriminator_gradients(
-        self, latents: tf.Tensor, bits: tf.Tensor, noise: tf.Tensor, reals: tf.Tensor
+        self,
+        latents: tf.Tensor,
+        bits: tf.Tensor,
+        noise: tf.Tensor,
+        reals: tf.Tensor,
+        fakes_draws: Draws | None = None,
+        reals_draws: Draws | None = None,
     ) -> Gradients:
-        """Discriminator step on fresh fakes and the reals given."""
-        g, d = self.generator, self.discriminator
-        fakes = g(latents, bits[0], g.split_noise(noise[0]))
+        """Discriminator step on fresh fakes and the reals given, both through the augmentation."""
+        g, d, augment = self.generator, self.discriminator, self.options.augment.apply
+        fakes = augment(g(latents, bits[0], g.split_noise(noise[0])), fakes_draws or {})
+        reals = augment(reals, reals_draws or {})
         with tf.GradientTape() as tape:
             # Fakes and reals in one pass, for the same reason.
             scores = d(tf.concat([fakes, reals], 0), minibatches=2)
@@ -229,12 +248,13 @@ class Steps(tf.Module):
             "scores/real": tf.reduce_mean(scores_reals),
         }
 
-    def r1_gradients(self, reals: tf.Tensor) -> Gradients:
+    def r1_gradients(self, reals: tf.Tensor, draws: Draws | None = None) -> Gradients:
         """R1 on the discriminator step's reals, scaled by its interval."""
         with tf.GradientTape() as tape:
             with tf.GradientTape(watch_accessed_variables=False) as inner:
                 inner.watch(reals)
-                scores = tf.reduce_sum(self.discriminator(reals))
+                augmented = self.options.augment.apply(reals, draws or {})
+                scores = tf.reduce_sum(self.discriminator(augmented))
             penalty = loss.r1_penalty(inner.gradient(scores, reals), self.options.gamma)
             penalty = tf.reduce_mean(penalty)
             total = penalty * self.options.d_reg_interval
@@ -278,20 +298,22 @@ class Steps(tf.Module):
         n = self.options.minibatch_gpu
         return reals[index * n : (index + 1) * n]
 
-    def _generator_step(self, step: tf.Tensor, lr: tf.Tensor, weights: tf.Tensor) -> Stats:
+    def _generator_step(self, step: tf.Tensor, rates: Rates, weights: Any) -> Stats:
         def one(index: int) -> Gradients:
-            n = self.options.minibatch_gpu
-            drawn = self._draw(step, "generator", self._part(index), n, 2)
-            return self._compiled["generator_gradients"](*drawn, weights)
+            n, part, options = self.options.minibatch_gpu, self._part(index), self.options
+            drawn = self._draw(step, "generator", part, n, 2)
+            channel = self._draw_channel(options.channel, step, "decoder", part)
+            augment = self._draw_channel(options.augment, step, "fakes_of_generator", part)
+            return self._compiled["generator_gradients"](*drawn, weights, channel, augment)
 
         gradients, stats = self._accumulate(one)
         split = len(self._g_vars)
         ratio = lazy_ratio(self.options.g_reg_interval)
-        self.g_adam.apply(gradients[:split], lr[0] * ratio)
-        self.e_adam.apply(gradients[split:], lr[1] * ratio)
+        self.g_adam.apply(gradients[:split], rates.G * ratio)
+        self.e_adam.apply(gradients[split:], rates.E * ratio)
         return stats
 
-    def _path_length_step(self, step: tf.Tensor, lr: tf.Tensor) -> Stats:
+    def _path_length_step(self, step: tf.Tensor, rates: Rates) -> Stats:
         n = max(self.options.minibatch_gpu // 2, 1)
         shape = [n, self.generator.resolution, self.generator.resolution]
 
@@ -303,29 +325,33 @@ class Steps(tf.Module):
             return self._compiled["path_length_gradients"](*drawn, pixels)
 
         gradients, stats = self._accumulate(one)
-        self.g_adam.apply(gradients, lr[0] * lazy_ratio(self.options.g_reg_interval))
+        self.g_adam.apply(gradients, rates.G * lazy_ratio(self.options.g_reg_interval))
         self.pl_mean.assign_add(loss.PATH_LENGTH_DECAY * (stats["pl_lengths"] - self.pl_mean))
         return stats
 
     def _discriminator_step(
-        self, step: tf.Tensor, reals: tf.Tensor, lr: tf.Tensor, ema_beta: tf.Tensor
+        self, step: tf.Tensor, reals: tf.Tensor, rates: Rates, ema_beta: tf.Tensor
     ) -> Stats:
         def one(index: int) -> Gradients:
-            n = self.options.minibatch_gpu
-            drawn = self._draw(step, "discriminator", self._part(index), n, 1)
+            n, part, augment = self.options.minibatch_gpu, self._part(index), self.options.augment
+            drawn = self._draw(step, "discriminator", part, n, 1)
+            draws = (self._draw_channel(augment, step, use, part) for use in ("fakes", "reals"))
             phase = self._compiled["discriminator_gradients"]
-            return phase(*drawn, self._slice(reals, index))
+            return phase(*drawn, self._slice(reals, index), *draws)
 
         gradients, stats = self._accumulate(one)
-        self.d_adam.apply(gradients, lr[2] * lazy_ratio(self.options.d_reg_interval))
+        self.d_adam.apply(gradients, rates.D * lazy_ratio(self.options.d_reg_interval))
         self._average.update(ema_beta)
         return stats
 
-    def _r1_step(self, reals: tf.Tensor, lr: tf.Tensor) -> Stats:
-        gradients, stats = self._accumulate(
-            lambda index: self._compiled["r1_gradients"](self._slice(reals, index))
-        )
-        self.d_adam.apply(gradients, lr[2] * lazy_ratio(self.options.d_reg_interval))
+    def _r1_step(self, step: tf.Tensor, reals: tf.Tensor, rates: Rates) -> Stats:
+        def one(index: int) -> Gradients:
+            part, augment = self._part(index), self.options.augment
+            draws = self._draw_channel(augment, step, "reals_of_r1", part)
+            return self._compiled["r1_gradients"](self._slice(reals, index), draws)
+
+        gradients, stats = self._accumulate(one)
+        self.d_adam.apply(gradients, rates.D * lazy_ratio(self.options.d_reg_interval))
         return stats
 
 

@@ -1,7 +1,7 @@
 """The training loop: reads like a table of contents, the work is done elsewhere."""
 
 import signal
-import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,8 @@ from training.keeper import Keeper
 from training.out_of_memory import suggesting
 from training.progress_log import ProgressLog
 from training.run import Run
+from training.state import RunState
+from training.tick import Ticker
 
 
 def train(run: Run, run_dir: Path) -> None:
@@ -32,136 +34,138 @@ def train(run: Run, run_dir: Path) -> None:
         KeyboardInterrupt: after Ctrl-C, when a checkpoint and a snapshot have been written.
         Terminated: after SIGTERM, when a checkpoint has been written.
     """
-    start = time.time()
-    run.trace()
-    config, devices = run.config, run.devices
+    run.begin()
+    devices = run.devices
     if devices.is_chief:
         remove_remains(run_dir)
     with (
         devices.reporting_lost_workers(),
-        ProgressLog(run_dir, config.total_kimg, silent=not devices.is_chief) as log,
+        ProgressLog(run_dir, run.config.total_kimg, silent=not devices.is_chief) as log,
         interrupts() as interrupted,
     ):
-        _describe(run, log)
-        keeper = Keeper(run, log, run_dir, start)
-        if not keeper.resumed:
-            run.grids.save_reals(run.dataset, run_dir)
-            with suggesting(config, devices.num_replicas):
-                run.grids.save(run_dir, "init")
+        _Training(run, run_dir, log, Keeper(run, run_dir), interrupted).go()
+
+
+@dataclass
+class _Training:
+    """A run in its folder, from its beginning or its newest checkpoint to its end."""
+
+    run: Run
+    run_dir: Path
+    log: ProgressLog
+    keeper: Keeper
+    interrupted: Interrupts
+
+    @property
+    def state(self) -> RunState:
+        return self.run.state
+
+    def go(self) -> None:
+        run, config = self.run, self.run.config
+        self.describe()
+        if not self.keeper.restore(self.log):
+            run.grids.save_reals(run.dataset, self.run_dir)
+            with suggesting(config, run.devices.num_replicas):
+                run.grids.save(self.run_dir, "init")
         with run.dataset.batches(
             config.minibatch,
             config.seed,
             config.mirror_augment,
-            first=run.iteration,
-            rows=devices.rows(config.minibatch),
+            first=self.state.iteration,
+            rows=run.devices.rows(config.minibatch),
         ) as batches:
-            while not (stop := devices.agree(interrupted.is_set)):
-                if keeper.outputs_due:
-                    _write_outputs(run, log, run_dir, keeper, interrupted)
+            ticker = Ticker(config, self.log, self.state)
+            while not (stop := run.devices.agree(self.interrupted.is_set)):
+                if self.state.outputs_due:
+                    self.write_outputs()
                     continue
                 if run.is_done:
                     break
-                with suggesting(config, devices.num_replicas):
-                    keeper.statistics.add(run.train_iteration(batches))
-                log.progress(run.kimg, keeper.statistics)
-                if keeper.tick.is_due(run.num_images):
-                    keeper.tick.write(run.num_images, keeper.statistics)
-                    keeper.outputs_due = True
-                if keeper.is_due():
-                    keeper.save()
+                with suggesting(config, run.devices.num_replicas):
+                    self.state.statistics.add(run.train_iteration(batches))
+                self.log.progress(self.state.kimg, self.state.statistics)
+                if ticker.is_due():
+                    ticker.write()
+                    self.state.outputs_due = True
+                if self.keeper.is_due():
+                    self.keeper.save()
         if stop:
-            _stop(run, log, run_dir, keeper, interrupted)
-        _finish(run, log, run_dir, keeper, interrupted)
+            self.stop(ticker)
+        self.finish()
 
-
-def _describe(run: Run, log: ProgressLog) -> None:
-    config = run.config
-    log.line(
-        f"Training {config.config} on {run.dataset.name}: {run.dataset.num_images} images of "
-        f"{run.dataset.resolution}x{run.dataset.resolution}, {config.num_bits} bits, "
-        f"minibatch {config.minibatch} in slices of {config.minibatch_gpu}, seed {config.seed}, "
-        f"to {config.total_kimg:g} kimg; {run.devices.describe()}, {run.execution.label}"
-    )
-    for name, network in (("G", run.networks.G), ("D", run.networks.D), ("E", run.networks.E)):
-        count = sum(int(np.prod(v.shape)) for v in network.named_trainables().values())
-        log.line(f"{name}: {count} parameters")
-
-
-def _write_outputs(
-    run: Run, log: ProgressLog, run_dir: Path, keeper: Keeper, interrupted: Interrupts
-) -> None:
-    """Image grids and snapshots with metrics, at their ticks; `-init` shows the beginning."""
-    ticks, number = run.config.ticks, keeper.tick.number
-    if number > 0 and number % ticks.image_ticks == 0:
-        run.grids.save(run_dir, _kimg_text(run))
-    if number > 0 and number % ticks.snapshot_ticks == 0:
-        name = f"network-snapshot-{_kimg_text(run)}"
-        run.save(run_dir / f"{name}.pkl")
-        _evaluate(run, log, run_dir, name, keeper, interrupted)
-    keeper.outputs_due = False
-
-
-def _stop(
-    run: Run, log: ProgressLog, run_dir: Path, keeper: Keeper, interrupted: Interrupts
-) -> None:
-    """After Ctrl-C or SIGTERM: everything is saved, and the log says how to go on."""
-    keeper.save()
-    if run.devices.agree(interrupted.signal == signal.SIGTERM):
-        log.line(f"Terminated; {_how_to_go_on(run_dir)}")
-        raise Terminated
-    if keeper.tick.num_images != run.num_images:
-        keeper.tick.write(run.num_images, keeper.statistics)
-    path = run_dir / f"network-snapshot-{_kimg_text(run)}.pkl"
-    run.save(path)
-    log.line(f"Interrupted; wrote {path}; {_how_to_go_on(run_dir)}")
-    run.devices.wait()  # else the others would end while the chief writes, and seem lost
-    raise KeyboardInterrupt
-
-
-def _finish(
-    run: Run, log: ProgressLog, run_dir: Path, keeper: Keeper, interrupted: Interrupts
-) -> None:
-    """The last grids, snapshot and metrics."""
-    run.grids.save(run_dir, _kimg_text(run))
-    run.save(run_dir / "network-final.pkl")
-    _evaluate(run, log, run_dir, "network-final", keeper, interrupted)
-    keeper.save(finished=True)
-    elapsed = format_time(keeper.tick.elapsed())
-    log.line(f"Finished after {elapsed}: {run_dir / 'network-final.pkl'}")
-    run.devices.wait()
-
-
-def _evaluate(
-    run: Run,
-    log: ProgressLog,
-    run_dir: Path,
-    name: str,
-    keeper: Keeper,
-    interrupted: Interrupts,
-) -> None:
-    """Metrics may take hours: Ctrl-C ends them at once, since everything is written before."""
-    if not run.config.metrics:
-        return
-    keeper.save()
-    try:
-        with interrupted.at_once():
-            results = evaluate(run.config.metrics, run.context)
-    except KeyboardInterrupt:
-        path = run_dir / f"{name}.pkl"
-        log.line(f"Interrupted; wrote {path} without its metrics; {_how_to_go_on(run_dir)}")
-        if interrupted.signal == signal.SIGTERM:
-            raise Terminated from None
-        raise
-    for result in results if run.devices.is_chief else ():
-        log.line(report(result, run_dir, name))
-        log.scalars(
-            {f"Metrics/{key}": value for key, value in result.values.items()}, run.num_images
+    def describe(self) -> None:
+        run, config = self.run, self.run.config
+        self.log.line(
+            f"Training {config.config} on {run.dataset.name}: {run.dataset.num_images} images of "
+            f"{run.dataset.resolution}x{run.dataset.resolution}, {config.num_bits} bits, minibatch "
+            f"{config.minibatch} in slices of {config.minibatch_gpu}, seed {config.seed}, "
+            f"to {config.total_kimg:g} kimg; {run.devices.describe()}, {run.execution.label}"
         )
+        networks = run.networks
+        for name, network in (("G", networks.G), ("D", networks.D), ("E", networks.E)):
+            count = sum(int(np.prod(v.shape)) for v in network.named_trainables().values())
+            self.log.line(f"{name}: {count} parameters")
 
+    def write_outputs(self) -> None:
+        """Image grids and snapshots with metrics, at their ticks; `-init` shows the beginning."""
+        ticks, number = self.run.config.ticks, self.state.tick
+        if number > 0 and number % ticks.image_ticks == 0:
+            self.run.grids.save(self.run_dir, self.kimg_text)
+        if number > 0 and number % ticks.snapshot_ticks == 0:
+            name = f"network-snapshot-{self.kimg_text}"
+            self.run.save(self.run_dir / f"{name}.pkl")
+            self.evaluate(name)
+        self.state.outputs_due = False
 
-def _how_to_go_on(run_dir: Path) -> str:
-    return f"the same command goes on with {run_dir} (or --resume={run_dir})"
+    def stop(self, ticker: Ticker) -> None:
+        """After Ctrl-C or SIGTERM: everything is saved, and the log says how to go on."""
+        self.keeper.save()
+        if self.run.devices.agree(self.interrupted.signal == signal.SIGTERM):
+            self.log.line(f"Terminated; {self.how_to_go_on}")
+            raise Terminated
+        if self.state.tick_images != self.state.num_images:
+            ticker.write()
+        path = self.run_dir / f"network-snapshot-{self.kimg_text}.pkl"
+        self.run.save(path)
+        self.log.line(f"Interrupted; wrote {path}; {self.how_to_go_on}")
+        # Else the others would end while the chief writes, and seem lost.
+        self.run.devices.wait()
+        raise KeyboardInterrupt
 
+    def finish(self) -> None:
+        """The last grids, snapshot and metrics."""
+        self.run.grids.save(self.run_dir, self.kimg_text)
+        self.run.save(self.run_dir / "network-final.pkl")
+        self.evaluate("network-final")
+        self.keeper.save(finished=True)
+        elapsed = format_time(self.state.seconds())
+        self.log.line(f"Finished after {elapsed}: {self.run_dir / 'network-final.pkl'}")
+        self.run.devices.wait()
 
-def _kimg_text(run: Run) -> str:
-    return f"{round(run.kimg):06d}"
+    def evaluate(self, name: str) -> None:
+        """Metrics may take hours: Ctrl-C ends them at once, since everything is written before."""
+        run = self.run
+        if not run.config.metrics:
+            return
+        self.keeper.save()
+        try:
+            with self.interrupted.at_once():
+                results = evaluate(run.config.metrics, run.context)
+        except KeyboardInterrupt:
+            path = self.run_dir / f"{name}.pkl"
+            self.log.line(f"Interrupted; wrote {path} without its metrics; {self.how_to_go_on}")
+            if self.interrupted.signal == signal.SIGTERM:
+                raise Terminated from None
+            raise
+        for result in results if run.devices.is_chief else ():
+            self.log.line(report(result, self.run_dir, name))
+            values = {f"Metrics/{key}": value for key, value in result.values.items()}
+            self.log.scalars(values, self.state.num_images)
+
+    @property
+    def how_to_go_on(self) -> str:
+        return f"the same command goes on with {self.run_dir} (or --resume={self.run_dir})"
+
+    @property
+    def kimg_text(self) -> str:
+        return f"{round(self.state.kimg):06d}"

@@ -9,7 +9,6 @@ loads on machines without a driver, too.
 
 import atexit
 import ctypes
-import fcntl
 import hashlib
 import os
 import platform
@@ -28,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from filelock import FileLock, Timeout
 
 from dnnlib.atomic import temporary_name
 from dnnlib.cache import CACHE_VARIABLE, default_cache_dir
@@ -275,13 +275,17 @@ def _find_built(folder: Path, archs: Sequence[str]) -> Path | None:
 @contextmanager
 def _exclusive(folder: Path) -> Iterator[None]:
     """Lets one process at a time go on; OSError where the folder cannot be written or locked."""
-    with open(folder / "lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("Waiting for a process that compiles the custom operations ...", file=sys.stderr)
-            fcntl.flock(file, fcntl.LOCK_EX)
+    lock = FileLock(folder / "lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        text = "Waiting for a process that compiles the custom operations ..."
+        print(text, file=sys.stderr, flush=True)
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def _compile(folder: Path, compiler: str, nvcc: str | None, archs: Sequence[str]) -> Path:

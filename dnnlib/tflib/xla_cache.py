@@ -9,7 +9,6 @@ instructions that it lacks.
 """
 
 import atexit
-import fcntl
 import hashlib
 import importlib.metadata
 import os
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from dnnlib.cache import default_cache_dir
+from dnnlib.locks import share_lock, try_lock
 from dnnlib.tflib.hardware import cpu_identity
 
 VARIABLE = "GAN_FINGERPRINTS_XLA_CACHE"  # 0 switches it off
@@ -100,12 +100,9 @@ def _lock_and_clean(folder: Path) -> None:
     and what they have added since is whole, for TensorFlow renames a file when it is complete.
     """
     lock = open(folder / "lock", "wb")  # noqa: SIM115  it stays open
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    if try_lock(lock):
         _clean(folder)
-    except BlockingIOError:
-        pass
-    fcntl.flock(lock, fcntl.LOCK_SH)
+    share_lock(lock)
     _locks.append(lock)
 
 

@@ -20,8 +20,8 @@ import scipy.special
 import scipy.stats
 
 from dnnlib.errors import UserError
-from fingerprints.bits import unpack_bits
-from fingerprints.detection.tails import binomial_tail, decide_bits
+from fingerprints.bits import decide_bits, unpack_bits
+from fingerprints.detection.tails import binomial_tail
 
 MIN_INDEPENDENT = 20  # independent foreign images, or pools, below which no moments are estimated
 MIN_INDEPENDENT_CONFIDENCE = 100  # ... below which no tail is fitted to the confidence

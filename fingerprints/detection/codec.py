@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from dnnlib.errors import UserError
-from fingerprints.detection.tails import decide_bits, match_pvalue
+from fingerprints.bits import decide_bits
+from fingerprints.detection.tails import match_pvalue
 
 VERSION = 1
 _VERSION_BITS = 4

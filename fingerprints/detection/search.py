@@ -16,8 +16,7 @@ import numpy as np
 
 from dnnlib.atomic import open_atomic
 from dnnlib.errors import UserError
-from fingerprints.bits import pack_bits, unpack_bits
-from fingerprints.detection.tails import decide_bits
+from fingerprints.bits import decide_bits, pack_bits, unpack_bits
 
 MAX_BITS = 4096
 # Magic, version, number of bits, CRC-32 of all that follows, number of fingerprints.

@@ -15,11 +15,6 @@ import scipy.special
 import scipy.stats
 
 
-def decide_bits(logits: np.ndarray) -> np.ndarray:
-    """Logits, any shape -> uint8 bits of the same shape: 1 where the logit is above 0."""
-    return (np.asarray(logits) > 0).astype(np.uint8)
-
-
 def confidence(logits: np.ndarray) -> np.ndarray:
     """The decoder's probability of the bit that it decided for, sigmoid(|logit|), in [0.5, 1].
 

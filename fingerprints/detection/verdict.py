@@ -16,15 +16,9 @@ from typing import Literal
 
 import numpy as np
 
-from fingerprints.bits import unpack_bits
+from fingerprints.bits import decide_bits, unpack_bits
 from fingerprints.detection.calibration import Calibration, Candidate, ForeignNull, Index
-from fingerprints.detection.tails import (
-    binomial_tail,
-    count_matches,
-    decide_bits,
-    match_pvalue,
-    matches_needed,
-)
+from fingerprints.detection.tails import binomial_tail, count_matches, match_pvalue, matches_needed
 
 FPR = 1e-6  # P[a foreign image is called ours], per image
 MARGIN_LEVEL = 0.01  # a lead over the runner-up that chance has more rarely is significant

@@ -164,7 +164,8 @@ def describe(path: Path, logits: np.ndarray, expected: np.ndarray | None) -> dic
         logits: [B] of the decoder.
         expected: the true fingerprint, [B] of 0 and 1, or None if it is not known.
     """
-    from fingerprints.detection.tails import confidence, count_matches, decide_bits, match_pvalue
+    from fingerprints.bits import decide_bits
+    from fingerprints.detection.tails import confidence, count_matches, match_pvalue
 
     bits = decide_bits(logits)
     result: dict[str, Any] = {

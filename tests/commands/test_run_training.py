@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 import run_training
-import training.run
 from dnnlib.errors import UserError
 from dnnlib.tflib.devices import Devices
+from gan_fingerprints.work import train as work
 from tests.support.paths import ROOT
 from tests.training.test_training_loop import ticks_of, write_images
 from training.config import TrainConfig, TrainOptions, setup_training_config
@@ -34,10 +34,10 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[TrainConfig]:
 
     def run(config: TrainConfig, dataset: object, devices: Devices, *, threads: int) -> None:
         assert (devices.num_replicas, threads >= 1) == (1, True)
-        assert dataset.resolution == config.G["resolution"]  # type: ignore[attr-defined]
+        assert dataset.resolution == config.G.resolution  # type: ignore[attr-defined]
         found.append(config)
 
-    monkeypatch.setattr(training.run, "Run", run)
+    monkeypatch.setattr(work, "Run", run)
     return found
 
 

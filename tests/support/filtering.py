@@ -1,4 +1,4 @@
-"""The published filter_2d, made of `upfirdn_2d`: the reference data hold it, our networks do not."""
+"""The published filter_2d, made of `upfirdn_2d`; the reference data hold it, networks do not."""
 
 import tensorflow as tf
 

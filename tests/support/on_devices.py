@@ -20,7 +20,7 @@ from dnnlib.tflib.execution import Execution
 from metrics.feature_extractors import InceptionExtractor
 from metrics.sampling import make_context
 from tests.support.made_up_inception import graph_bytes
-from tests.training.test_steps import PHASES, make_reals, make_steps
+from tests.support.small_steps import PHASES, make_reals, make_steps
 from training.models.functions import make_decoder, make_generator
 from training.models.seeds import sample_by_seed
 from training.models.snapshot import load_networks, save_snapshot

@@ -27,7 +27,7 @@ import tensorflow as tf
 import run_training
 from dnnlib import cli
 from dnnlib.errors import UserError
-from dnnlib.run_lock import try_lock
+from dnnlib.locks import try_lock_folder
 from dnnlib.tflib.devices import check_equal_devices
 from dnnlib.tflib.workers import Task
 from tests.dnnlib.tflib.test_workers import TRAINING, python
@@ -128,8 +128,8 @@ def idle_iteration(run: Run, batches: Iterator[np.ndarray]) -> dict[str, tf.Tens
     """An iteration that reads its images and counts itself in a variable."""
     assert len(next(batches)) == run.config.minibatch
     run.steps.pl_mean.assign_add(1)
-    run.iteration += 1
-    run.num_images += run.config.minibatch
+    run.state.iteration += 1
+    run.state.num_images += run.config.minibatch
     return {"loss_G": tf.constant(1.0)}
 
 
@@ -186,7 +186,7 @@ def at_iteration(number: int, act: Callable[[Run], object]) -> Iterator[None]:
     iteration = Run.train_iteration
 
     def hooked(run: Run, batches: Iterator[np.ndarray]) -> dict[str, tf.Tensor]:
-        if run.iteration == number:
+        if run.state.iteration == number:
             act(run)
         return iteration(run, batches)
 
@@ -519,7 +519,7 @@ def test_run_in_use(command: Command, data_dir: Path, result_dir: Path) -> None:
     """The one named is refused; `auto` begins another."""
     flags = flags_of(data_dir, result_dir)
     run_dir = stopped_run(command, flags, result_dir)
-    lock = try_lock(run_dir)
+    lock = try_lock_folder(run_dir)
     assert lock is not None
     assert command.fails([*flags, f"--resume={run_dir}"]) == (
         f"error: --resume={run_dir} is in use by another process; wait for it or choose another run"

@@ -27,12 +27,12 @@ def test_memory_and_traces_stand_still(tmp_path: Path, monkeypatch: pytest.Monke
     with dataset.batches(8, seed=0) as batches:
         for _ in range(ITERATIONS):
             statistics.add(run.train_iteration(batches))
-            if run.iteration % 125 == 0:  # as often as published ticks
+            if run.state.iteration % 125 == 0:  # as often as published ticks
                 assert len(statistics.take_means()) >= 8
-            if run.iteration in (WARM_UP, ITERATIONS):
+            if run.state.iteration in (WARM_UP, ITERATIONS):
                 gc.collect()
                 memory.append(process_memory_gb())
-            if run.iteration in (17, ITERATIONS):  # every phase has run twice
+            if run.state.iteration in (17, ITERATIONS):  # every phase has run twice
                 traces.append(run.steps.num_traces())
     assert traces[0] == traces[1] > 0
     assert memory[0] > 0.1

@@ -9,16 +9,17 @@ import pytest
 
 from dnnlib.config import load_json, save_json
 from dnnlib.errors import UserError
-from dnnlib.run_lock import try_lock
+from dnnlib.locks import try_lock_folder
 from tests.training.test_checkpoint import POSITION
 from training.checkpoint import FOLDER, read_position
 from training.config import TrainConfig, TrainOptions, setup_training_config
 from training.resume import (
     SETTINGS_FILE,
+    begin_run,
     differences,
-    find_folder,
-    find_threads,
+    find_run,
     settings_of,
+    write_settings,
 )
 
 NUM_IMAGES = 50
@@ -50,9 +51,13 @@ def make_run(
 def find(result_dir: Path, resume: str = "auto", num_images: int = NUM_IMAGES, **options):
     """The folder found, unlocked again; whether it held a run before; its newest position."""
     runs = {settings.parent for settings in result_dir.glob(f"*/{SETTINGS_FILE}")}
-    found = find_folder(str(result_dir), resume, make_config(**options), num_images)
+    config = make_config(**options)
+    found = find_run(str(result_dir), resume, config, num_images) or begin_run(
+        str(result_dir), config
+    )
+    write_settings(found, config)
     assert found.lock is not None
-    found.lock.close()
+    found.close()
     return SimpleNamespace(
         path=found.path, resumed=found.path in runs, position=read_position(found.path)
     )
@@ -110,7 +115,7 @@ def test_none_starts_anew(tmp_path: Path) -> None:
 def test_a_live_process_holds_its_run(tmp_path: Path) -> None:
     first = make_run(tmp_path, 0, make_config())
     second = make_run(tmp_path, 1, make_config())
-    lock = try_lock(second)
+    lock = try_lock_folder(second)
     assert lock is not None
     assert find(tmp_path).path == first
     with pytest.raises(UserError, match="-32bits is in use by another process; "):
@@ -123,7 +128,7 @@ def test_a_process_that_ends_lets_go(tmp_path: Path) -> None:
     path = make_run(tmp_path, 0, make_config())
     child = os.fork()
     if child == 0:
-        held = try_lock(path)
+        held = try_lock_folder(path)
         os._exit(0 if held is not None else 1)
     assert os.waitpid(child, 0)[1] == 0
     assert find(tmp_path).path == path
@@ -203,18 +208,39 @@ def test_no_run(tmp_path: Path, content: str | None) -> None:
         find(tmp_path, str(path))
 
 
+def threads_of(result_dir: str, resume: str, config: TrainConfig, **options: bool) -> int | None:
+    """Of the run that is found."""
+    found = find_run(result_dir, resume, config, NUM_IMAGES, **options)
+    if found is None:
+        return None
+    found.close()
+    return found.threads
+
+
 def test_threads_of_the_run_that_goes_on(tmp_path: Path) -> None:
     config = make_config()
-    where = (str(tmp_path), "auto", config, NUM_IMAGES)
-    assert find_threads(*where) is None
+    where = (str(tmp_path), "auto", config)
+    assert threads_of(*where) is None
     path = make_run(tmp_path, 0, config, environment={"threads": 3})
-    assert find_threads(*where) == 3
-    assert find_threads(str(tmp_path), "none", config, NUM_IMAGES) is None
-    assert find_threads("elsewhere", str(path), config, NUM_IMAGES) == 3
-    assert find_threads(str(tmp_path), "auto", make_config(seed=1), NUM_IMAGES) is None
+    assert threads_of(*where) == 3
+    assert threads_of(str(tmp_path), "none", config) is None
+    assert threads_of("elsewhere", str(path), config) == 3
+    assert threads_of(str(tmp_path), "auto", make_config(seed=1)) is None
     finished = make_run(tmp_path, 1, config, environment={"threads": 5}, finished=True)
-    assert find_threads(*where) == 3
-    assert find_threads("elsewhere", str(finished), config, NUM_IMAGES) == 5
+    assert threads_of(*where) == 3
+    assert threads_of("elsewhere", str(finished), config) == 5
+
+
+def test_threads_of_a_run_that_is_alive_are_its_own(tmp_path: Path) -> None:
+    """A second command gets a run of its own; the workers of the first one look at its run."""
+    config = make_config()
+    path = make_run(tmp_path, 0, config, environment={"threads": 1})
+    lock = try_lock_folder(path)
+    assert lock is not None
+    assert threads_of(str(tmp_path), "auto", config) is None
+    assert threads_of(str(tmp_path), "auto", config, is_chief=False) == 1
+    lock.close()
+    assert threads_of(str(tmp_path), "auto", config) == 1
 
 
 def test_differences() -> None:

@@ -1,112 +1,29 @@
 """The training phases: gradients, accumulation, what each of them changes, random numbers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from dnnlib.tflib.devices import Devices
-from tests.training.test_adam import NumpyAdam
+from tests.support.numpy_adam import NumpyAdam
+from tests.support.small_steps import (
+    BITS,
+    GAMMA,
+    LATENT,
+    PHASES,
+    RATES,
+    WEIGHTS,
+    make_reals,
+    make_steps,
+    make_weights,
+    run_r1,
+    step_number,
+)
 from training import loss
-from training.networks.configs import DecoderConfig, DiscriminatorConfig, GeneratorConfig
-from training.networks.decoder import Decoder
-from training.networks.discriminator import Discriminator
-from training.networks.generator import Generator
 from training.networks.layers import Network
-from training.steps import StepOptions, Steps
-
-BITS, LATENT = 5, 6
-# Arrays, since tensors would start TensorFlow before `on_devices` has made its devices.
-RATES = np.array([0.01, 0.02, 0.03], np.float32)
-WEIGHTS = np.array([2.0, 3.0, 4.0], np.float32)  # decouple, latent, bits
-GAMMA = 7.0
-
-
-def make_steps(
-    *,
-    minibatch: int = 4,
-    minibatch_gpu: int = 4,
-    seed: int = 1,
-    jit: bool = False,
-    resolution: int = 8,
-    clip_decoder_input: bool = False,
-    fmap_base: int = 64,
-    fmap_max: int = 8,
-    devices: Devices | None = None,
-) -> Steps:
-    """Small networks, always the same at the start; all noise is on."""
-    devices = devices or Devices()
-    images = {"resolution": resolution, "num_channels": 3}
-    fmaps = {"fmap_base": fmap_base, "fmap_max": fmap_max}
-    sizes = {"latent_size": LATENT, "fingerprint_size": BITS}
-
-    def generator(network_seed: int) -> Generator:
-        g = Generator(
-            GeneratorConfig(
-                **images,
-                **fmaps,
-                **sizes,
-                dlatent_size=8,
-                mapping_fmaps=8,
-                mapping_layers=1,
-                mapping_lrmul=1.0,
-            ),
-            seed=network_seed,
-        )
-        for name, variable in g.named_variables().items():
-            if name.endswith("noise_strength"):
-                variable.assign(0.1)
-        return g
-
-    with devices.strategy.scope():
-        return Steps(
-            generator=generator(10),
-            average=generator(11),
-            discriminator=Discriminator(DiscriminatorConfig(**images, **fmaps), seed=12),
-            decoder=Decoder(DecoderConfig(**images, **fmaps, **sizes), seed=13),
-            options=StepOptions(
-                minibatch=minibatch,
-                minibatch_gpu=minibatch_gpu,
-                gamma=GAMMA,
-                g_reg_interval=4,
-                d_reg_interval=16,
-                seed=seed,
-                jit=jit,
-                clip_decoder_input=clip_decoder_input,
-            ),
-            devices=devices,
-        )
-
-
-def make_reals(steps: Steps) -> tf.Tensor:
-    size = steps.generator.resolution
-    rng = np.random.default_rng(3)
-    reals = rng.uniform(-1, 1, [steps.options.minibatch, size, size, 3])
-    return tf.constant(reals.astype(np.float32))
-
-
-def step_number(value: int) -> tf.Tensor:
-    return tf.constant(value, tf.int64)
-
-
-def run_discriminator(steps: Steps, n: int, reals: Any = None) -> dict[str, tf.Tensor]:
-    reals = make_reals(steps) if reals is None else reals
-    return steps.discriminator_step(step_number(n), reals, RATES, tf.constant(0.9))
-
-
-def run_r1(steps: Steps, n: int, reals: Any = None) -> dict[str, tf.Tensor]:
-    return steps.r1_step(make_reals(steps) if reals is None else reals, RATES)
-
-
-# Called with steps, number of the iteration and, if need be, the reals of all devices.
-PHASES: dict[str, Callable[..., dict[str, tf.Tensor]]] = {
-    "generator": lambda steps, n, reals=None: steps.generator_step(step_number(n), RATES, WEIGHTS),
-    "path_length": lambda steps, n, reals=None: steps.path_length_step(step_number(n), RATES),
-    "discriminator": run_discriminator,
-    "r1": run_r1,
-}
+from training.steps import Steps
 
 
 def values(steps: Steps) -> dict[str, np.ndarray]:
@@ -357,14 +274,13 @@ def draw(steps: Steps, calls: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
 def test_loss_is_the_weighted_sum(shared: Steps) -> None:
     """Every weight has its own part; together they make the gradient."""
     inputs = draw(shared, 2)
-    base, stats = shared.generator_gradients(*inputs, tf.zeros(3))
+    base, stats = shared.generator_gradients(*inputs, make_weights(0, 0, 0))
     assert sum_of_squares(base[: len(shared._g_vars)]) > 0
     assert sum_of_squares(base[len(shared._g_vars) :]) == 0
     expected = [np.asarray(g) for g in base]
-    for weight, unit in zip((2, 3, 4), tf.eye(3), strict=True):
-        part = [
-            a - b for a, b in zip(shared.generator_gradients(*inputs, unit)[0], base, strict=True)
-        ]
+    for weight, unit in zip((2, 3, 4), np.eye(3), strict=True):
+        found, _ = shared.generator_gradients(*inputs, make_weights(*unit))
+        part = [a - b for a, b in zip(found, base, strict=True)]
         assert sum_of_squares(part) > 0
         expected = [a + weight * b for a, b in zip(expected, part, strict=True)]
     assert_close(shared.generator_gradients(*inputs, WEIGHTS)[0], expected)
@@ -401,7 +317,7 @@ def test_decoder_may_see_clipped_images(shared: Steps) -> None:
     latents, bits, noise = draw(shared, 2)
     images = shared.generator(latents, bits[0], shared.generator.split_noise(noise[0])).numpy()
     assert np.abs(images).max() > 1
-    seen = make_steps(clip_decoder_input=True).generator_gradients(latents, bits, noise, WEIGHTS)[1]
+    seen = make_steps(channel="clip").generator_gradients(latents, bits, noise, WEIGHTS)[1]
     plain = shared.generator_gradients(latents, bits, noise, WEIGHTS)[1]
     decoded = shared.decoder(tf.constant(np.clip(images, -1, 1)))[0]
     expected = float(tf.reduce_mean((latents - decoded) ** 2))
@@ -564,7 +480,7 @@ def test_average_follows_the_generator(shared: Steps) -> None:
 
 def test_bits_are_learnt(shared: Steps) -> None:
     """A few hundred generator steps bring the bits through, against a discriminator at rest."""
-    weights = tf.constant([0.0, 0.0, 10.0])
+    weights = make_weights(0.0, 0.0, 10.0)
     accuracies, losses = [], []
     for iteration in range(400):
         stats = shared.generator_step(step_number(iteration), RATES, weights)

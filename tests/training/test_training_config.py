@@ -1,15 +1,16 @@
 """Settings of a run: every preset, every option, every refusal."""
 
 import dataclasses
-import inspect
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dnnlib.config import from_dict, load_json, save_json, to_dict
+from dnnlib.config import complete, from_dict, load_json, save_json, to_dict
 from dnnlib.errors import UserError
+from training.channels import CHANNELS
 from training.config import (
     PRESETS,
     CheckpointConfig,
@@ -17,12 +18,13 @@ from training.config import (
     ScheduleConfig,
     TickConfig,
     TrainConfig,
-    TrainOptions,
     find_preset,
     parse_modulated_range,
     setup_training_config,
 )
+from training.networks.configs import DecoderConfig, DiscriminatorConfig, GeneratorConfig
 from training.networks.table import NETWORKS
+from training.options import TrainOptions
 from training.setup import make_networks
 
 ARCHITECTURES = ("skip", "resnet", "orig")
@@ -40,7 +42,7 @@ PUBLISHED = {
 def setup(
     resolution: int = 128, num_channels: int = 3, dataset: str = "data", **options: Any
 ) -> TrainConfig:
-    return setup_training_config(TrainOptions(dataset, **options), resolution, num_channels)
+    return setup_training_config(TrainOptions(dataset=dataset, **options), resolution, num_channels)
 
 
 def test_the_command_line_starts_from_the_published_default() -> None:
@@ -66,18 +68,18 @@ def test_published_preset(name: str) -> None:
         seed=1000,
         mirror_augment=False,
         metrics=(),
-        G={
+        G=GeneratorConfig(
             **images,
             **sizes,
             **fmaps,
-            "dlatent_size": 512,
-            "mapping_fmaps": 512,
-            "architecture": g_architecture,
-            "modulated_min_log2": 2,
-            "modulated_max_log2": 7,
-        },
-        D={**images, **fmaps, "architecture": d_architecture},
-        E={**images, **sizes, **fmaps, "architecture": d_architecture},
+            dlatent_size=512,
+            mapping_fmaps=512,
+            architecture=g_architecture,
+            modulated_min_log2=2,
+            modulated_max_log2=7,
+        ),
+        D=DiscriminatorConfig(**images, **fmaps, architecture=d_architecture),
+        E=DecoderConfig(**images, **sizes, **fmaps, architecture=d_architecture),
         loss=LossConfig(decouple=2.0, latent=1.0, bits=2.0, gamma=gamma),
         schedule=ScheduleConfig(
             g_lr=0.002,
@@ -90,7 +92,8 @@ def test_published_preset(name: str) -> None:
         ),
         ticks=TickConfig(kimg=1.0, image_ticks=30, snapshot_ticks=150),
         resume_pkl=None,
-        clip_decoder_input=False,
+        channel="identity",
+        augment="identity",
         inception=None,
         ops="auto",
         precision="fp32",
@@ -100,7 +103,7 @@ def test_published_preset(name: str) -> None:
 def test_defaults_of_published_networks() -> None:
     """What a published preset leaves to the classes, which the test above does not see."""
     defaults = {
-        name: {p.name: p.default for p in inspect.signature(cls).parameters.values()}
+        name: {field.name: field.default for field in dataclasses.fields(cls.Config)}
         for name, cls in NETWORKS.items()
     }
     published = {"fmap_decay": 1.0, "fmap_min": 1}
@@ -115,15 +118,11 @@ def test_every_preset(name: str, tmp_path: Path) -> None:
     """It fits its networks, survives JSON, leaves room for the other options and is pure."""
     config = setup(config=name)
     assert config == setup(config=name)
-    for class_name, kwargs in (
-        ("Generator", config.G),
-        ("Discriminator", config.D),
-        ("Decoder", config.E),
-    ):
-        inspect.signature(NETWORKS[class_name]).bind(**kwargs)
-        assert (kwargs["resolution"], kwargs["num_channels"]) == (128, 3)
-    assert config.num_bits == config.G["fingerprint_size"] == config.E["fingerprint_size"]
-    assert config.G["latent_size"] == config.E["latent_size"]
+    for network in (config.G, config.D, config.E):
+        assert (network.resolution, network.num_channels) == (128, 3)
+    assert config.num_bits == config.G.fingerprint_size == config.E.fingerprint_size
+    assert config.G.latent_size == config.E.latent_size
+    assert {config.channel, config.augment} <= CHANNELS.keys()
     assert config.minibatch_gpu == config.minibatch
     assert config.minibatch_gpu % 4 == 0
     assert config.config == name
@@ -151,9 +150,9 @@ def test_every_field_survives_json(tmp_path: Path) -> None:
         seed=4,
         mirror_augment=True,
         metrics=("fid1k", "swd1k"),
-        G={"center_bits": True},
-        D={"fmap_base": 5},
-        E={"architecture": "orig"},
+        G=GeneratorConfig(resolution=4, center_bits=True),
+        D=DiscriminatorConfig(resolution=8, fmap_base=5),
+        E=DecoderConfig(resolution=16, architecture="orig"),
         loss=LossConfig(0.1, 0.2, 0.3, 0.4),
         schedule=ScheduleConfig(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 7, 8),
         ticks=TickConfig(12.0, 13, 14),
@@ -161,7 +160,8 @@ def test_every_field_survives_json(tmp_path: Path) -> None:
         inception="i.pb",
         ops="reference",
         precision="bf16",
-        clip_decoder_input=True,
+        channel="clip",
+        augment="clip",
         skip_bad_records=True,
         checkpoints=CheckpointConfig(15.0, 16),
     )
@@ -228,7 +228,7 @@ OPTIONS: dict[str, tuple[Any, dict[str, Any]]] = {
     "inception": ("graph.pb", {"inception": "graph.pb"}),
     "ops": ("reference", {"ops": "reference"}),
     "precision": ("bf16", {"precision": "bf16"}),
-    "clip_decoder_input": (True, {"clip_decoder_input": True}),
+    "clip_decoder_input": (True, {"channel": "clip"}),
     "skip_bad_records": (True, {"skip_bad_records": True}),
     "checkpoint_minutes": (0.0, {"checkpoints.minutes": 0.0}),
     "keep_checkpoints": (5, {"checkpoints.keep": 5}),
@@ -266,8 +266,9 @@ def test_mapping() -> None:
     assert found == {f"G.{name}": value for name, value in linear.items()}
     assert changes(setup(), setup(mapping="published")) == {}
     tiny = setup(config="config-tiny", mapping="published")
-    assert not tiny.G.keys() & linear.keys()
-    assert linear.items() <= setup(config="config-tiny", mapping="linear").G.items()
+    defaults = GeneratorConfig(resolution=4)
+    assert all(getattr(tiny.G, name) == getattr(defaults, name) for name in linear)
+    assert linear.items() <= to_dict(setup(config="config-tiny", mapping="linear").G).items()
     with pytest.raises(UserError, match="--mapping=quick: choose one of published, linear"):
         setup(mapping="quick")
 
@@ -372,8 +373,8 @@ def test_description() -> None:
 def test_small_presets_have_room_for_their_bits(name: str) -> None:
     """In the styles, in the layers that they modulate, and in the decoder's last hidden layer."""
     config = setup(config=name)
-    assert config.G["dlatent_size"] >= config.num_bits
-    assert min(config.E["fmap_base"], config.E["fmap_max"]) > config.num_bits + 16
+    assert config.G.dlatent_size >= config.num_bits
+    assert min(config.E.fmap_base, config.E.fmap_max) > config.num_bits + 16
     networks = make_networks(config)
     modulated = sum(
         variable.shape[1]
@@ -381,3 +382,17 @@ def test_small_presets_have_room_for_their_bits(name: str) -> None:
         if variable_name.endswith("/mod_weight")
     )
     assert modulated > 1.5 * config.num_bits
+
+
+def test_settings_of_an_earlier_version(tmp_path: Path) -> None:
+    """What it did not write has its default, and a clipped input was no channel yet."""
+    values = to_dict(setup(config="config-tiny"))
+    del values["channel"], values["augment"], values["G"]["fmap_decay"]
+    for clipped in (True, False):
+        values["clip_decoder_input"] = clipped
+        (tmp_path / "settings.json").write_text(json.dumps(values))
+        expected = setup(config="config-tiny", clip_decoder_input=clipped)
+        assert load_json(TrainConfig, tmp_path / "settings.json") == expected
+        assert complete(TrainConfig, values)["channel"] == expected.channel
+    assert complete(TrainConfig, values)["G"]["fmap_decay"] == 1.0
+    assert complete(TrainConfig, {"unknown": 1})["unknown"] == 1

@@ -126,8 +126,8 @@ def idle(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def iteration(run: Run, batches: Iterator[tf.Tensor]) -> dict[str, tf.Tensor]:
         assert next(batches).shape[0] == run.config.minibatch
-        run.iteration += 1
-        run.num_images += run.config.minibatch
+        run.state.iteration += 1
+        run.state.num_images += run.config.minibatch
         return {"loss_G": tf.constant(1.0)}
 
     monkeypatch.setattr(Run, "train_iteration", iteration)
@@ -431,7 +431,7 @@ def test_resume_from_a_published_snapshot(monkeypatch: pytest.MonkeyPatch) -> No
     for slot in ("G", "D", "E", "Gs"):
         for name, variable in getattr(run.networks, slot).named_variables().items():
             np.testing.assert_array_equal(variable, expected[f"{slot}:{name}"])
-    assert (run.num_images, run.iteration, run.kimg) == (0, 0, 0)
+    assert (run.state.num_images, run.state.iteration, run.state.kimg) == (0, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -554,8 +554,8 @@ def test_divergence(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """A statistic that is not finite stops the run at the tick, before anything is saved."""
 
     def iteration(run: Run, batches: Iterator[tf.Tensor]) -> dict[str, tf.Tensor]:
-        run.num_images += 64
-        bad = run.num_images == 3 * 64
+        run.state.num_images += 64
+        bad = run.state.num_images == 3 * 64
         return {"loss_G": tf.constant(1.0), "pl_penalty": tf.constant(np.nan if bad else 1.0)}
 
     monkeypatch.setattr(Run, "train_iteration", iteration)
@@ -609,9 +609,9 @@ def interrupt_iterations(monkeypatch: pytest.MonkeyPatch, presses: int) -> list[
             for _ in range(presses):
                 press_ctrl_c()
                 time.sleep(0.01)
-        run.iteration += 1
-        run.num_images += 600
-        finished.append(run.num_images)
+        run.state.iteration += 1
+        run.state.num_images += 600
+        finished.append(run.state.num_images)
         return {"loss_G": tf.constant(1.0)}
 
     monkeypatch.setattr(Run, "train_iteration", iteration)

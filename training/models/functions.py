@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from dnnlib.pixels import centred
 from dnnlib.tflib.devices import Devices
 from dnnlib.tflib.execution import PLAIN, Execution
 from training.models.seeds import GeneratorInputs
@@ -73,7 +74,7 @@ def make_decoder(
     shape = (decoder.resolution, decoder.resolution, decoder.num_channels)
 
     def logits_of(images: tf.Tensor) -> tf.Tensor:
-        _, logits = decoder(tf.cast(images, tf.float32) / 127.5 - 1.0)
+        _, logits = decoder(centred(tf.cast(images, tf.float32)))
         return logits  # [N,B]
 
     signature = [tf.TensorSpec([None, *shape], tf.uint8)]

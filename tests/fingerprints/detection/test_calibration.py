@@ -9,14 +9,14 @@ import scipy.optimize
 import scipy.stats
 
 from dnnlib.errors import UserError
-from fingerprints.bits import pack_bits
+from fingerprints.bits import decide_bits, pack_bits
 from fingerprints.detection.calibration import (
     Calibration,
     ConfidenceTail,
     beta_binomial_tails,
     match_moments,
 )
-from fingerprints.detection.tails import binomial_tail, count_matches, decide_bits
+from fingerprints.detection.tails import binomial_tail, count_matches
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from fingerprints.bits import pack_bits
+from fingerprints.bits import decide_bits, pack_bits
 from fingerprints.detection.tails import (
     binomial_tail,
     confidence,
     count_matches,
-    decide_bits,
     match_pvalue,
     matches_needed,
     upper_rate,

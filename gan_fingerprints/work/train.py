@@ -1,0 +1,50 @@
+"""Settles a run's settings, finds or makes its folder, and trains."""
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+
+from dnnlib.config import to_dict
+from dnnlib.tflib.devices import make_devices
+from dnnlib.tflib.machine import resolve_num_gpus
+from dnnlib.tflib.threads import pin_threads
+from dnnlib.tflib.workers import find_task
+from training.config import setup_training_config
+from training.data.dataset import open_dataset
+from training.options import TrainOptions
+from training.resume import begin_run, find_run, write_settings
+from training.run import Run
+from training.training_loop import train
+
+
+def train_model(args: argparse.Namespace, options: TrainOptions) -> None:
+    """The command.
+
+    Raises:
+        UserError: anything that the user can mend, most of it before the run's folder is made.
+    """
+    dataset = open_dataset(
+        options.data_dir, options.dataset, skip_bad_records=options.skip_bad_records
+    )
+    plan = resolve_num_gpus(options.num_gpus)
+    task = find_task()
+    num_gpus = plan.requested * (task.num_workers if task else 1)
+    options = dataclasses.replace(options, num_gpus=num_gpus)
+    config = setup_training_config(options, dataset.resolution, dataset.num_channels)
+
+    # Before TensorFlow runs its first operation, for the number of threads is fixed by then.
+    is_chief = task is None or task.index == 0
+    found = find_run(args.result_dir, args.resume, config, dataset.num_images, is_chief=is_chief)
+    threads = pin_threads(args.threads or (found.threads if found else None))
+    devices = make_devices(plan.num_gpus)
+    with devices.reporting_lost_workers():
+        run = Run(config, dataset, devices, threads=threads)
+        if args.dry_run:
+            print(json.dumps(to_dict(config), indent=2))
+            return
+        folder = None  # the chief's; it keeps it locked
+        if devices.is_chief:
+            folder = found or begin_run(args.result_dir, config)
+            write_settings(folder, config)
+        train(run, Path(devices.from_chief(str(folder.path) if folder else "")))

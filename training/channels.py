@@ -1,0 +1,58 @@
+"""What images go through before a network sees them: between generator and decoder, and before
+the discriminator.
+
+A channel is a function of images and of random draws. It runs inside the compiled step and has to
+be differentiable; its draws are made outside, because random numbers by the same seed differ
+between XLA and plain TensorFlow. The configuration chooses one by its name in `CHANNELS`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from dnnlib.errors import UserError
+
+Draws = dict[str, tf.Tensor]
+
+
+def draw_nothing(shape: Sequence[int], seed: tf.Tensor) -> Draws:
+    """Of a channel without chance."""
+    return {}
+
+
+@dataclass(frozen=True)
+class Channel:
+    """A function of images, with what it needs of chance."""
+
+    # (images [N,H,W,C] around [-1,1], draws) -> images of the same shape
+    apply: Callable[[tf.Tensor, Draws], tf.Tensor]
+    # (N,H,W,C and a seed int64 [2] of stateless random numbers) -> draws, tensors of fixed shapes
+    draw: Callable[[Sequence[int], tf.Tensor], Draws] = draw_nothing
+
+
+def identity(images: tf.Tensor, draws: Draws) -> tf.Tensor:
+    """The images as they are, not clipped, which is the published way."""
+    return images
+
+
+def clip(images: tf.Tensor, draws: Draws) -> tf.Tensor:
+    """Cut to [-1,1], which is what image files keep."""
+    return tf.clip_by_value(images, -1, 1)
+
+
+CHANNELS: dict[str, Channel] = {
+    "identity": Channel(identity),
+    "clip": Channel(clip),
+}
+
+
+def find_channel(name: str) -> Channel:
+    """The channel of this name.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name not in CHANNELS:
+        raise UserError(f"channel {name}: unknown; choose one of {', '.join(CHANNELS)}")
+    return CHANNELS[name]

@@ -1,0 +1,124 @@
+"""The flags of training, each written once: name, type, default and help stand at its field."""
+
+from dataclasses import MISSING, dataclass
+
+from dnnlib import cli
+from dnnlib.flags import flag
+from dnnlib.tflib.execution import OPS, OPS_HELP, PRECISION_HELP, PRECISIONS
+from metrics.table import parse_metrics
+
+_WEIGHT = {"metavar": "W", "type": cli.non_negative_float}
+
+
+def _metrics(text: str) -> tuple[str, ...]:
+    return tuple(parse_metrics(text))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PassedOn:
+    """Options that are settings of a run as they are."""
+
+    data_dir: str = flag("datasets", "root of the data sets", metavar="DIR")
+    dataset: str = flag(MISSING, "folder of the data set below --data-dir", metavar="NAME")
+    config: str = flag("config-e-Gskip-Dresnet", "see below", metavar="CONFIG")
+    metrics: tuple[str, ...] = flag(
+        (), "computed with each snapshot, or none", metavar="LIST", type=_metrics
+    )
+    mirror_augment: bool = flag(False, "mirror images at random")
+    skip_bad_records: bool = flag(False, "leave damaged records of a data set out")
+    resume_pkl: str | None = flag(
+        None, "start from this snapshot: path or https URL", metavar="PKL"
+    )
+    seed: int = flag(1000, "of everything random (default: 1000)", metavar="N")
+    inception: str | None = flag(None, "Inception graph for FID: path or URL", metavar="FILE")
+    ops: str = flag("auto", OPS_HELP, metavar="PATH", choices=OPS)
+    precision: str = flag("fp32", PRECISION_HELP, metavar="NAME", choices=PRECISIONS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(PassedOn):
+    """The command line's choices; None leaves the preset's own.
+
+    `sets` names the setting of `TrainConfig` that a flag stands for. What has neither that nor a
+    field of `PassedOn` is settled by `setup_training_config`.
+    """
+
+    num_gpus: int | None = flag(None, "GPUs to use (default: all there are)", metavar="N")
+    watermark_size: int | None = flag(
+        None, "fingerprint bits", metavar="BITS", type=cli.positive_int
+    )
+    res_modulated_range: str | None = flag(
+        None, "resolutions that the fingerprint modulates", metavar="LO-HI"
+    )
+    total_kimg: float | None = flag(
+        None,
+        "length, in 1000 images",
+        metavar="KIMG",
+        type=cli.positive_float,
+        sets="total_kimg",
+    )
+    gamma: float | None = flag(
+        None,
+        "R1 regularisation",
+        metavar="WEIGHT",
+        type=cli.non_negative_float,
+        sets="loss.gamma",
+    )
+    checkpoint_minutes: float | None = flag(
+        None,
+        "between checkpoints, which a run goes on from (default: 10; 0: every iteration)",
+        metavar="MINUTES",
+        type=cli.non_negative_float,
+        sets="checkpoints.minutes",
+    )
+    keep_checkpoints: int | None = flag(
+        None,
+        "how many are kept (default: 2)",
+        metavar="N",
+        type=cli.positive_int,
+        sets="checkpoints.keep",
+    )
+    decouple_weight: float | None = flag(
+        None,
+        "images alike across fingerprints",
+        name="--decoupleL2-weight",
+        sets="loss.decouple",
+        **_WEIGHT,
+    )
+    latent_weight: float | None = flag(
+        None,
+        "recovery of the latent",
+        name="--latentsRecL2-weight",
+        sets="loss.latent",
+        **_WEIGHT,
+    )
+    bits_weight: float | None = flag(
+        None,
+        "recovery of the fingerprint",
+        name="--watermarkCls-weight",
+        sets="loss.bits",
+        **_WEIGHT,
+    )
+    minibatch: int | None = flag(None, "images per iteration", metavar="N", type=cli.positive_int)
+    minibatch_gpu: int | None = flag(
+        None, "images at a time per device", metavar="N", type=cli.positive_int
+    )
+    kimg_per_tick: float | None = flag(
+        None,
+        "between lines of the log",
+        metavar="KIMG",
+        type=cli.positive_float,
+        sets="ticks.kimg",
+    )
+    image_snapshot_ticks: int | None = flag(
+        None, "between image grids", metavar="N", type=cli.positive_int, sets="ticks.image_ticks"
+    )
+    snapshot_ticks: int | None = flag(
+        None, "between snapshots", metavar="N", type=cli.positive_int, sets="ticks.snapshot_ticks"
+    )
+    mapping: str | None = flag(
+        None, "of fingerprints: published or linear (docs/training.md)", metavar="NAME"
+    )
+    clip_decoder_input: bool | None = flag(
+        None, "train the decoder on what image files keep (default: as in the config)"
+    )
