@@ -21,7 +21,7 @@ from PIL import Image
 
 from tests.support import made_up_inception
 from tests.support.paths import ROOT
-from tests.training.test_training_loop import ticks_of
+from tests.support.small_runs import ticks_of
 from training.data.dataset import open_dataset
 from training.models.snapshot import load_networks, save_snapshot
 from training.networks.decoder import Decoder

@@ -15,7 +15,7 @@ from dnnlib.errors import UserError
 from dnnlib.tflib.devices import Devices
 from gan_fingerprints.work import train as work
 from tests.support.paths import ROOT
-from tests.training.test_training_loop import ticks_of, write_images
+from tests.support.small_runs import ticks_of, write_images
 from training.config import TrainConfig, TrainOptions, setup_training_config
 from training.models.snapshot import load_networks
 

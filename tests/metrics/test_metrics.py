@@ -17,8 +17,8 @@ from metrics.metric import MetricResult
 from metrics.report import report
 from metrics.table import help_text, make_table, parse_metric, parse_metrics
 from metrics.watermark_accuracy import count_matches
-from tests.metrics.test_metrics_statistics import reference_distance
 from tests.support.fake_metrics import BITS, FakeDataset, FakeExtractor, fake_decode, fake_generate
+from tests.support.frechet import reference_distance
 
 NAMES = ["fid_watermark_accuracy_1k", "watermark_accuracy_2k", "fid1k", "swd1k"]
 

@@ -2,19 +2,14 @@
 
 import numpy as np
 import pytest
-import scipy.linalg
 
 from metrics.feature_statistics import FeatureStatistics, frechet_distance
+from tests.support.frechet import reference_distance
 
 
 def random_covariance(rnd: np.random.RandomState, size: int, rank: int) -> np.ndarray:
     factor = rnd.randn(size, rank) * np.geomspace(1, 1e-2, rank)
     return factor @ factor.T
-
-
-def reference_distance(m1: np.ndarray, c1: np.ndarray, m2: np.ndarray, c2: np.ndarray) -> float:
-    root = scipy.linalg.sqrtm(c1 @ c2)
-    return float(np.sum((m1 - m2) ** 2) + np.trace(c1 + c2 - 2 * np.real(root)))
 
 
 def test_statistics_equal_numpy_for_any_batches() -> None:

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from dnnlib import cli
 from dnnlib.image_grid import save_png
-from tests.training.test_checkpoint import POSITION
+from tests.support.checkpoints import POSITION
 from tools import soak
 from tools.run_files import damaged_files, end_differences
 from training.checkpoint import Checkpoints

@@ -11,28 +11,13 @@ import tensorflow as tf
 
 from dnnlib.atomic import temporary_name
 from dnnlib.errors import UserError
+from tests.support.checkpoints import POSITION, cut_variables, damage_position, damage_variables
 from training.checkpoint import (
     FOLDER,
     Checkpoints,
-    Position,
     list_checkpoints,
     read_position,
     remove_remains,
-)
-
-POSITION = Position(
-    iteration=7,
-    num_images=448,
-    tick=1,
-    tick_images=320,
-    outputs_due=True,
-    elapsed=1.5,
-    statistics={"loss_G": [0.1, float(np.float32(0.2))]},
-    metric_files={"metric-x.txt": 12},
-    settings={"seed": 1, "loss": {"bits": 2.0}, "modulated_log2": [2, 3]},
-    environment={"threads": 2},
-    bit_exact=True,
-    finished=False,
 )
 
 
@@ -92,25 +77,9 @@ def test_more_than_a_million(tmp_path: Path) -> None:
     assert position.iteration == 8
 
 
-def damage_variables(path: Path) -> None:
-    (data,) = path.glob("variables.data-*")
-    content = bytearray(data.read_bytes())
-    content[4] ^= 1
-    data.write_bytes(content)
-
-
 def damage_index(path: Path) -> None:
     index = path / "variables.index"
     index.write_bytes(index.read_bytes()[:-5])
-
-
-def damage_position(path: Path) -> None:
-    (path / "position.json").write_text("{")
-
-
-def cut_variables(path: Path) -> None:
-    (data,) = path.glob("variables.data-*")
-    os.truncate(data, data.stat().st_size - 3)
 
 
 def empty(path: Path) -> None:

@@ -30,18 +30,17 @@ from dnnlib.errors import UserError
 from dnnlib.locks import try_lock_folder
 from dnnlib.tflib.devices import check_equal_devices
 from dnnlib.tflib.workers import Task
-from tests.dnnlib.tflib.test_workers import TRAINING, python
+from tests.support.checkpoints import cut_variables, damage_position, damage_variables
+from tests.support.page import DOCS, check, documented, produced
 from tests.support.paths import ROOT
-from tests.training.test_checkpoint import cut_variables, damage_position, damage_variables
-from tests.training.test_training_loop import METRIC, SMALL, write_images
+from tests.support.small_runs import METRIC, SMALL, write_images
+from tests.support.workers import TRAINING, python
 from tools.run_files import damaged_files, end_differences, read_checkpoint, remains
 from training import grids
 from training.checkpoint import list_checkpoints, read_position
 from training.config import PRESETS, TickConfig
 from training.models.snapshot import read_snapshot
 from training.run import Run
-
-DOCS = ROOT / "docs" / "troubleshooting.md"
 
 ITERATIONS = 10
 # Ticks 0 to 5 come after 1, 3, 5, 7, 9 and 10 iterations, snapshots with ticks 2 and 4.
@@ -54,31 +53,8 @@ WIDE_LIMIT = 400_000  # bytes: grids fit, neither a snapshot nor a checkpoint of
 
 # The messages
 
-PLACEHOLDERS = {
-    "ADDRESS": r"\S+:\d+", "DIR": r"\S+", "FILE": r"\S+", "RUN": r"\S+",
-    "NAME": r"[\w/.-]+", "N": r"[\d.]+", "NUMBERS": r"[\d, .]+", "TEXT": r".+",
-}  # fmt: skip
-produced: set[str] = set()
 ran: set[str] = set()
 not_possible_here: list[str] = []
-
-
-def documented() -> dict[str, str]:
-    """Every line of the page's ```text blocks, and the pattern that it stands for."""
-    blocks = re.findall(r"^```text\n(.*?)^```", DOCS.read_text(), re.DOTALL | re.MULTILINE)
-    lines = [line for block in blocks for line in block.splitlines()]
-    names = "|".join(PLACEHOLDERS)
-    return {
-        line: re.sub(rf"\b({names})\b", lambda match: PLACEHOLDERS[match[0]], re.escape(line))
-        for line in lines
-    }
-
-
-def check(message: str) -> None:
-    """The page must have this message, once."""
-    found = [line for line, pattern in documented().items() if re.fullmatch(pattern, message)]
-    assert len(found) == 1, f"{DOCS.name} has {message!r} as {found}"
-    produced.add(found[0])
 
 
 @pytest.fixture(autouse=True)

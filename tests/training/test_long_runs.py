@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dnnlib.tflib.hardware import process_memory_gb
-from tests.training.test_training_loop import SMALL, write_images
+from tests.support.small_runs import SMALL, write_images
 from training.config import PRESETS, TrainOptions, setup_training_config
 from training.data.dataset import open_dataset
 from training.progress_log import Statistics

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import run_training
 from dnnlib.errors import UserError
-from tests.training.test_training_loop import write_images
+from tests.support.small_runs import write_images
 from training.config import PRESETS, TrainConfig, TrainOptions, setup_training_config
 from training.grids import Grids
 from training.out_of_memory import advice, is_out_of_memory, smaller_slice, suggesting

@@ -10,7 +10,7 @@ import pytest
 from dnnlib.config import load_json, save_json
 from dnnlib.errors import UserError
 from dnnlib.locks import try_lock_folder
-from tests.training.test_checkpoint import POSITION
+from tests.support.checkpoints import POSITION
 from training.checkpoint import FOLDER, read_position
 from training.config import TrainConfig, TrainOptions, setup_training_config
 from training.resume import (

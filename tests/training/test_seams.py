@@ -1,7 +1,6 @@
 """A loss term and a channel from outside, in two places each, on every path of the operations."""
 
 import dataclasses
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,13 +36,12 @@ def draw_factor(shape: tuple[int, ...], seed: tf.Tensor) -> channels.Draws:
 
 
 @pytest.fixture
-def seams(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def seams(monkeypatch: pytest.MonkeyPatch) -> None:
     """The second places: rows of the tables."""
     term = Term(lambda f: tf.reduce_mean(tf.abs(f.received), [1, 2, 3]), "loss_brightness")
     monkeypatch.setitem(loss.TERMS, "brightness", term)
     monkeypatch.setitem(channels.CHANNELS, "dim", Channel(dim, draw_factor))
     monkeypatch.setitem(PRESETS, "config-test", SMALL)
-    yield
 
 
 @pytest.fixture(scope="module")

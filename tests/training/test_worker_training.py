@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support.page import check
 from tests.support.paths import ROOT
-from tests.training.test_faults import check
-from tests.training.test_training_loop import write_images
+from tests.support.small_runs import write_images
 from training.checkpoint import list_checkpoints, read_position
 
 METRIC = "watermark_accuracy_1k"

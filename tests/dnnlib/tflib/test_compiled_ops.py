@@ -19,9 +19,9 @@ from dnnlib.tflib.ops.upfirdn_2d import (
     upfirdn_2d,
     upsample_2d,
 )
-from tests.dnnlib.tflib.test_ops import FIR, pad_arguments, random_case, reference_upfirdn
 from tests.support.filtering import filter_2d
 from tests.support.reference_ops import check_ops
+from tests.support.upfirdn_cases import FIR, pad_arguments, random_case, reference_upfirdn
 
 pytestmark = pytest.mark.skipif(
     not any(map(shutil.which, ("g++", "c++", "clang++"))), reason="needs a C++ compiler"

@@ -16,6 +16,7 @@ from dnnlib.errors import UserError
 from dnnlib.tflib import workers
 from dnnlib.tflib.workers import find_task, free_ports, launch
 from tests.support.paths import ROOT
+from tests.support.workers import TRAINING, python
 
 
 def tf_config(kind: str, index: object, **jobs: object) -> str:
@@ -120,16 +121,6 @@ def test_ports_are_free_and_differ() -> None:
     assert all(0 < port < 65536 for port in ports)
 
 
-def python(code: str) -> list[str]:
-    """A worker that knows its number as `index`."""
-    head = """
-        import json, os, signal, sys, time
-        config = json.loads(os.environ["TF_CONFIG"])
-        index = config["task"]["index"]
-    """
-    return [sys.executable, "-u", "-c", textwrap.dedent(head) + textwrap.dedent(code)]
-
-
 def test_every_worker_knows_itself(capfd: pytest.CaptureFixture[str]) -> None:
     """The chief's output passes, that of the others goes behind their names."""
     code = """
@@ -212,25 +203,6 @@ def test_signals_reach_every_worker_once(tmp_path: Path, number: signal.Signals)
     assert process.returncode == 75
     assert out == f"caught [{int(number)}]\n"
     assert err == f"worker 1: caught [{int(number)}]\n"
-
-
-TRAINING = """
-    from dnnlib import cli
-    from dnnlib.tflib.start import quiet_tensorflow
-
-    def main(argv):
-        quiet_tensorflow(False)
-        from dnnlib.tflib.devices import make_devices
-
-        devices = make_devices(0)
-        with devices.reporting_lost_workers():
-            for number in range(10**6):
-                devices.agree(False)
-                if number == 20 and index == VICTIM:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-    cli.run(main)
-"""
 
 
 @pytest.mark.parametrize("victim", [0, 1])

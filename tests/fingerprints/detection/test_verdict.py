@@ -9,7 +9,7 @@ import scipy.stats
 from fingerprints.detection.calibration import Calibration
 from fingerprints.detection.tails import match_pvalue, matches_needed
 from fingerprints.detection.verdict import decide, expected_false, per_image_level, pool_logits
-from tests.fingerprints.detection.test_calibration import (
+from tests.support.foreign import (
     BruteIndex,
     biased_logits,
     unlucky_registry,
