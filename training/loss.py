@@ -68,15 +68,12 @@ def _weights_class(names: tuple[str, ...]) -> Any:
 
 
 def weights_of(losses: Any) -> Any:
-    """The weights of `TERMS` as a named tuple of scalars.
+    """The weights of `TERMS` as a named tuple of numbers.
 
     Args:
         losses: a `config.LossConfig`.
     """
-    names = tuple(TERMS)
-    return _weights_class(names)(
-        *(tf.constant(getattr(losses, name), tf.float32) for name in names)
-    )
+    return _weights_class(tuple(TERMS))(*(float(getattr(losses, name)) for name in TERMS))
 
 
 def generator_loss(

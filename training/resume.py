@@ -156,7 +156,7 @@ def _try_lock(path: Path) -> IO[bytes] | None:
     try:
         return try_lock_folder(path)
     except OSError as error:
-        raise write_error(path, error) from error
+        raise write_error(path / LOCK_FILE, error) from error
 
 
 def _open(path: Path, config: TrainConfig, is_chief: bool) -> RunFolder | None:

@@ -21,6 +21,7 @@ from dnnlib.errors import UserError
 from fingerprints.registry.event_log import canonical_json
 
 VERSION = 1
+ENDING = ".manifest.json"  # behind the name of the instance
 _MAX_BYTES = 1_000_000
 
 

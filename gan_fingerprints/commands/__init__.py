@@ -1,1 +1,1 @@
-"""The commands of run_fingerprints.py, a file per group; TensorFlow is imported when they run."""
+"""Flags, help and examples of the commands; light, so that `--help` answers at once."""

@@ -1,56 +1,43 @@
-"""`verify` and `attribute`: whether the model made an image, and whose instance did."""
-
-import argparse
-import sys
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+"""Flags of `verify` and `attribute`."""
 
 from dnnlib import cli
-from dnnlib.errors import UserError
-from fingerprints.image_files import find_images
 from gan_fingerprints.commands.common import (
     Commands,
-    Reader,
+    add_fpr,
     add_images,
     add_json,
     add_network,
     add_registry,
-    emit,
-    image_arguments,
-    load_decoder,
-    open_registry,
 )
-from gan_fingerprints.commands.plan import add_fpr
-
-if TYPE_CHECKING:
-    from fingerprints.detection.detector import Finding
 
 VERIFY_DESCRIPTION = """\
 Gives a verdict on each image: `not-ours`, `ours, unattributed` or `licensee X`, with the
 probability p that an image of another origin matches some registered fingerprint as well, the
 matching bits, and the lead over the runner-up. docs/fingerprints.md says what a verdict means.
 """
+
+
 ATTRIBUTE_DESCRIPTION = """\
 Names for each image the registered fingerprints that explain it best, by the likelihood of the
 decoder's logits, and the verdict; for many images, with the throughput and a count at the end.
 """
+
+
 EXAMPLES = """examples:
   python3 run_fingerprints.py verify --network=network-final.pkl picture.png
   python3 run_fingerprints.py verify --network=network-final.pkl --pool account-1/ account-2/
   python3 run_fingerprints.py attribute --network=network-final.pkl --json --list=files.txt
 """
 
+VERIFY = cli.deferred("gan_fingerprints.work.verify:verify")
+ATTRIBUTE = cli.deferred("gan_fingerprints.work.verify:attribute")
+
 
 def add(commands: "Commands[cli.ArgumentParser]") -> None:
     """Adds the commands `verify` and `attribute`."""
     for name, help_text, description, function in (
-        ("verify", "whether the model made an image, and whose", VERIFY_DESCRIPTION, verify),
-        ("attribute", "whose fingerprint fits images best", ATTRIBUTE_DESCRIPTION, attribute),
+        ("verify", "whether the model made an image, and whose", VERIFY_DESCRIPTION, VERIFY),
+        ("attribute", "whose fingerprint fits images best", ATTRIBUTE_DESCRIPTION, ATTRIBUTE),
     ):
         parser = commands.add_parser(name, help=help_text, description=description, epilog=EXAMPLES)
         parser.set_defaults(function=function, needs_tensorflow=True)
@@ -97,172 +84,3 @@ def add(commands: "Commands[cli.ArgumentParser]") -> None:
             )
         add_json(parser)
         parser.add_verbose()
-
-
-def verify(args: argparse.Namespace) -> None:
-    """The command `verify`."""
-    _run(args, top=0)
-
-
-def attribute(args: argparse.Namespace) -> None:
-    """The command `attribute`."""
-    args.licensee = args.payload_key = None
-    _run(args, top=args.top)
-
-
-# logits [M,B] of the images of one source -> the values of `--json` and the text
-Judge = Callable[[np.ndarray], tuple[dict[str, Any], str]]
-
-
-def _run(args: argparse.Namespace, top: int) -> None:
-    arguments = image_arguments(args)
-    groups = [(argument, find_images([argument])) for argument in arguments]
-    paths = [path for _, members in groups for path in members]
-    num_sources = len(groups) if args.pool else len(paths)
-
-    from fingerprints.detection.verdict import per_image_level
-
-    level = per_image_level(args.fpr, args.fwer, num_sources)
-    network, model_hash, decoder_hash = load_decoder(args.network)
-    if args.payload_key is not None:
-        judge = _judge_payload(args, network.fingerprint_size, model_hash, level)
-    else:
-        judge = _judge_by_registry(args, decoder_hash, level, top)
-    reader = Reader(args, network, len(paths))
-
-    start = time.monotonic()
-    counts: Counter[str] = Counter()
-    wrong_name_rate: float | None = None  # payload mode names nobody
-    for name, rows in _sources(args, reader, groups, paths):
-        values, text = judge(rows)
-        counts[values["verdict"]] += 1
-        wrong_name_rate = values.get("wrong_name_rate")
-        pooled = {"images": len(rows)} if args.pool else {}
-        emit(args, {"file": name, **pooled, **values}, f"{name}  {text}")
-    num_images = len(paths) - reader.num_bad
-    seconds = time.monotonic() - start
-    _print_summary(args, counts, num_images, level, wrong_name_rate, seconds)
-    reader.finish(len(paths))
-
-
-def _sources(
-    args: argparse.Namespace,
-    reader: Reader,
-    groups: Sequence[tuple[str, list[Path]]],
-    paths: Sequence[Path],
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Name and logits [M,B] of what gets one verdict each: images, or pools of them."""
-    if not args.pool:
-        for path, logits in reader.read(paths):
-            yield str(path), logits[None]
-        return
-    for argument, members in groups:
-        rows = [logits for _, logits in reader.read(members)]
-        if rows:
-            yield argument, np.stack(rows)
-
-
-def _judge_by_registry(
-    args: argparse.Namespace, decoder_hash: str, level: float, top: int
-) -> Judge:
-    from fingerprints.detection.detector import Detector
-
-    registry = open_registry(args)
-    model = registry.find_model(decoder_hash)
-    detector = Detector(registry, model, args.licensee, faiss=args.faiss)
-    if detector.calibration is None:
-        print(
-            "not calibrated: p is exact for fingerprints drawn at random, but says nothing of "
-            "foreign images that all lean to one of them (see the command calibrate)",
-            file=sys.stderr,
-        )
-
-    def judge(rows: np.ndarray) -> tuple[dict[str, Any], str]:
-        finding = detector.judge_pool(rows, level)
-        values, text = finding.to_dict(), _text(finding)
-        if top:
-            candidates = detector.candidates(rows, top)
-            values["candidates"] = [
-                {"licensee": owner.licensee, "matches": matches, "score": round(score, 4)}
-                for owner, matches, score in candidates
-            ]
-            text += "".join(
-                f"\n    {owner.licensee}  {matches}/{model.num_bits}  score {score:.1f}"
-                for owner, matches, score in candidates
-            )
-        return values, text
-
-    return judge
-
-
-def _text(finding: "Finding") -> str:
-    verdict = finding.verdict
-    parts = [finding.text, f"match {verdict.matches}/{verdict.num_bits}"]
-    parts.append(f"p {verdict.pvalue:.1e}{' (extrapolated)' if verdict.extrapolated else ''}")
-    if verdict.margin is not None:
-        parts.append(f"margin {verdict.margin}")
-    if verdict.route == "confidence":
-        parts.append(f"confidence p {verdict.confidence_pvalue:.1e}")
-    return "  ".join(parts)
-
-
-def _judge_payload(
-    args: argparse.Namespace, num_bits: int, model_hash: str | None, level: float
-) -> Judge:
-    """Judges by the code of payload mode, without a registry."""
-    from fingerprints.detection.codec import PayloadCode
-    from fingerprints.keys import load_secret
-
-    if args.licensee is not None:
-        raise UserError("--payload-key knows no licensees; leave --licensee out")
-    if model_hash is None:
-        raise UserError(
-            f"--network={args.network} holds no generator, and the code of payload mode is that of "
-            "generator and decoder together; name the training's snapshot"
-        )
-    code = PayloadCode(num_bits, load_secret(args.payload_key, "payload"), model_hash)
-
-    def judge(rows: np.ndarray) -> tuple[dict[str, Any], str]:
-        found = code.decode(rows.sum(axis=0))
-        is_ours = found.payload is not None and found.pvalue <= level
-        values = {
-            "verdict": "payload" if is_ours else "not-ours",
-            "payload": found.payload if is_ours else None,
-            "pvalue": found.pvalue,
-            "matches": found.matches,
-            "num_bits": num_bits,
-            "calibrated": False,
-            "level": level,
-        }
-        what = f"payload {found.payload}" if is_ours else "not-ours"
-        return values, f"{what}  match {found.matches}/{num_bits}  p {found.pvalue:.1e}"
-
-    return judge
-
-
-def _print_summary(
-    args: argparse.Namespace,
-    counts: Counter[str],
-    num_images: int,
-    level: float,
-    wrong_name_rate: float | None,
-    seconds: float,
-) -> None:
-    from fingerprints.detection.verdict import expected_false
-
-    num_verdicts = sum(counts.values())
-    num_false = expected_false(level, num_verdicts)
-    rate = num_images / max(seconds, 1e-9)
-    summary = {
-        "images": num_images,
-        "verdicts": dict(counts),
-        "level": level,
-        "expected_false": num_false,
-        "wrong_name_rate": wrong_name_rate,
-        "images_per_second": round(rate, 2),
-    }
-    listed = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items())) or "none"
-    text = f"verdicts: {listed}; false ones to expect if all are foreign: {num_false:.1e} at most"
-    if wrong_name_rate is not None:
-        text += f"; risk of a wrong name, per image of ours: {wrong_name_rate:.1e} at most"
-    emit(args, {"summary": summary}, f"{text}; {rate:.1f} images/s")

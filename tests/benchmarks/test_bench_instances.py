@@ -8,6 +8,7 @@ import pytest
 from benchmarks import bench_instances, report
 from dnnlib.errors import UserError
 from training.models.snapshot import save_snapshot
+from training.networks.configs import GeneratorConfig
 from training.networks.generator import Generator
 
 SMALL = {"resolution": 8, "latent_size": 3, "fingerprint_size": 5, "fmap_base": 32, "fmap_max": 8}
@@ -16,7 +17,9 @@ SMALL = {"resolution": 8, "latent_size": 3, "fingerprint_size": 5, "fmap_base": 
 @pytest.fixture
 def model(tmp_path: Path) -> str:
     path = tmp_path / "parent.pkl"
-    save_snapshot(path, Gs=Generator(**SMALL, dlatent_size=4, mapping_fmaps=4, seed=1))
+    save_snapshot(
+        path, Gs=Generator(GeneratorConfig(**SMALL, dlatent_size=4, mapping_fmaps=4), seed=1)
+    )
     return str(path)
 
 

@@ -25,6 +25,7 @@ from benchmarks import (
 from benchmarks.settings import SETTINGS, Setting
 from dnnlib.errors import UserError
 from tests.support.paths import ROOT
+from training.networks.configs import DecoderConfig, DiscriminatorConfig, GeneratorConfig
 from training.networks.decoder import Decoder
 from training.networks.discriminator import Discriminator
 from training.networks.generator import Generator
@@ -50,7 +51,9 @@ def read(folder: Path, name: str) -> dict:
 
 
 def test_multiply_adds_of_a_generator() -> None:
-    generator = Generator(**SMALL, **CODES, dlatent_size=4, mapping_fmaps=4, seed=1)
+    generator = Generator(
+        GeneratorConfig(**SMALL, **CODES, dlatent_size=4, mapping_fmaps=4), seed=1
+    )
     mapping = 5 * 4 + 7 * 4 * 4
     latent = 3 * 16 * 4 * 4
     styles = 4 * 16 + 4 * 16 + 4 * 16 + 4 * 8 + 4 * 8
@@ -66,9 +69,9 @@ def test_multiply_adds_of_discriminator_and_decoder() -> None:
     down = (9 * 8 * 16 + 8 * 16) * 4 * 4
     dense = 16 * 4 * 4 * 16
     body = at_8 + down + dense
-    discriminator = Discriminator(**SMALL, seed=1)
+    discriminator = Discriminator(DiscriminatorConfig(**SMALL), seed=1)
     assert floor.network_flops(discriminator) == 2 * (body + 9 * 17 * 16 * 4 * 4 + 16)
-    decoder = Decoder(**SMALL, **CODES, seed=1)
+    decoder = Decoder(DecoderConfig(**SMALL, **CODES), seed=1)
     assert floor.network_flops(decoder) == 2 * (body + 9 * 16 * 16 * 4 * 4 + 16 * (3 + 5))
 
 

@@ -24,6 +24,7 @@ from tests.support.paths import ROOT
 from tests.support.small_runs import ticks_of
 from training.data.dataset import open_dataset
 from training.models.snapshot import load_networks, save_snapshot
+from training.networks.configs import DecoderConfig, GeneratorConfig
 from training.networks.decoder import Decoder
 from training.networks.generator import Generator
 
@@ -80,8 +81,10 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sizes = {"resolution": 128, "fmap_base": 64, "fmap_max": 4, "fingerprint_size": 128}
     save_snapshot(
         folder / "models" / "celeba_align_png_cropped_30k_128x128.pkl",
-        E=Decoder(**sizes, latent_size=8, seed=1),
-        Gs=Generator(**sizes, latent_size=8, mapping_fmaps=8, dlatent_size=8, seed=2),
+        E=Decoder(DecoderConfig(**sizes, latent_size=8), seed=1),
+        Gs=Generator(
+            GeneratorConfig(**sizes, latent_size=8, mapping_fmaps=8, dlatent_size=8), seed=2
+        ),
     )
     return folder
 

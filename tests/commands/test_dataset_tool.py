@@ -18,6 +18,7 @@ from PIL import Image
 
 import dataset_tool
 from dnnlib.errors import UserError
+from gan_fingerprints.work import dataset as work
 from tests.support.paths import ROOT
 from training.data.dataset import open_dataset
 from training.data.image_folder import ImageFolder, UnreadableImageError, decode_image, fit_square
@@ -176,7 +177,7 @@ def test_attributes_become_labels_in_record_order(tmp_path: Path, reference: Pat
     values = write_attributes(tmp_path / "celeba" / "Anno", stems)
     dataset_tool.main(["create_celeba", str(tmp_path / "c"), str(source), "--skip-bad"])
     labels = np.load(tmp_path / "c" / "c-rxx.labels")
-    order = [i for i in dataset_tool.published_order(5) if i != 2]
+    order = [i for i in work.published_order(5) if i != 2]
     assert labels.dtype == np.float32
     assert np.array_equal(labels, values[order])
     assert open_dataset(tmp_path, "c").num_images == 4  # labels do not disturb reading
@@ -193,10 +194,10 @@ def test_attribute_errors(
     path = tmp_path / "list_attr_celeba.txt"
     write_attributes(tmp_path, ["000001", "000002"])
     with pytest.raises(UserError, match=r"no line for 000004.png \(1 images"):
-        dataset_tool.read_attributes(path, ["000002.png", "000004.png"])
+        work.read_attributes(path, ["000002.png", "000004.png"])
     path.write_text("1\nBald Young\n000001.jpg 1 0\n")
     with pytest.raises(UserError, match=r"line 3: expected .* 2 values"):
-        dataset_tool.read_attributes(path, ["000001.png"])
+        work.read_attributes(path, ["000001.png"])
     source = str(reference / "tfrecords" / "celeba5_png")
     dataset_tool.main(["create_celeba", str(tmp_path / "c"), source, "--export_attr", "1"])
     assert "no list_attr_celeba.txt near" in capsys.readouterr().err

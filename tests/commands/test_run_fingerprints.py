@@ -21,6 +21,7 @@ from fingerprints.image_manifest import ManifestEntry, read_manifest, write_mani
 from tests.support.paths import REFERENCE
 from training.models.functions import make_decoder
 from training.models.snapshot import load_networks, save_snapshot
+from training.networks.configs import DecoderConfig
 from training.networks.decoder import Decoder
 
 SNAPSHOT = REFERENCE / "snapshot_skip_resnet_32.pkl"  # 32x32, 16 bits
@@ -233,12 +234,14 @@ def test_resize_is_asked_for(capsys, generated, tmp_path):
 
 def test_grey_network_decodes_colour_files(capsys, generated, tmp_path):
     network = Decoder(
-        resolution=32,
-        num_channels=1,
-        latent_size=4,
-        fingerprint_size=6,
-        fmap_base=64,
-        fmap_max=8,
+        DecoderConfig(
+            resolution=32,
+            num_channels=1,
+            latent_size=4,
+            fingerprint_size=6,
+            fmap_base=64,
+            fmap_max=8,
+        ),
         seed=0,
     )
     save_snapshot(tmp_path / "grey.pkl", E=network, position={})

@@ -18,10 +18,12 @@ from dnnlib.errors import UserError
 from dnnlib.tflib.execution import Execution
 from fingerprints.bits import format_hex
 from fingerprints.image_manifest import read_manifest
+from gan_fingerprints.work import generate as work
 from tests.support.paths import REFERENCE, ROOT
 from training.models import functions, seeds
 from training.models.baking import Baker, write_instance
 from training.models.snapshot import load_networks, save_snapshot
+from training.networks.configs import GeneratorConfig
 from training.networks.generator import Generator
 
 SNAPSHOT = REFERENCE / "snapshot_skip_resnet_32.pkl"  # 16 bits
@@ -155,15 +157,17 @@ def test_grid_shows_the_images_and_truncation_does_nothing(capsys, tmp_path):
 
 def test_grey_networks_give_grey_files(capsys, tmp_path):
     network = Generator(
-        resolution=8,
-        num_channels=1,
-        latent_size=8,
-        fingerprint_size=4,
-        dlatent_size=8,
-        mapping_fmaps=8,
-        mapping_layers=1,
-        fmap_base=32,
-        fmap_max=4,
+        GeneratorConfig(
+            resolution=8,
+            num_channels=1,
+            latent_size=8,
+            fingerprint_size=4,
+            dlatent_size=8,
+            mapping_fmaps=8,
+            mapping_layers=1,
+            fmap_base=32,
+            fmap_max=4,
+        ),
         seed=0,
     )
     save_snapshot(tmp_path / "grey.pkl", Gs=network, position={})
@@ -231,7 +235,7 @@ def test_an_interrupted_run_of_an_instance_leaves_no_list(tmp_path, monkeypatch,
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(image_grid, "save_png", interrupt)
+    monkeypatch.setattr(work, "save_png", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run_generator.main(
             [
@@ -252,7 +256,7 @@ def test_an_interrupted_run_keeps_its_fingerprints(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         save(image, path)
 
-    monkeypatch.setattr(image_grid, "save_png", save_two)
+    monkeypatch.setattr(work, "save_png", save_two)
     with pytest.raises(KeyboardInterrupt):
         run_generator.main(
             ["generate-images", f"--network={SNAPSHOT}", f"--result-dir={tmp_path}", "--seeds=0-3"]

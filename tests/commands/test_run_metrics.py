@@ -11,12 +11,14 @@ import tensorflow as tf
 import run_metrics
 from dnnlib.errors import UserError
 from dnnlib.tflib.execution import Execution
-from metrics import evaluate as evaluate_module
+from gan_fingerprints.work import evaluate as work
+from gan_fingerprints.work.evaluate import network_stem
 from metrics.feature_extractors import VARIABLE
 from metrics.sampling import make_context
 from tests.support import made_up_inception
 from tests.support.paths import REFERENCE
 from training.models.snapshot import save_snapshot
+from training.networks.configs import DecoderConfig, GeneratorConfig, PlainGeneratorConfig
 from training.networks.decoder import Decoder
 from training.networks.generator import Generator
 from training.networks.plain_generator import PlainGenerator
@@ -34,18 +36,20 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def small_networks(resolution: int) -> tuple[Generator, Decoder]:
     size = {"latent_size": 8, "fingerprint_size": 6, "fmap_base": 64, "fmap_max": 4}
     generator = Generator(
-        resolution=resolution,
-        **size,
-        dlatent_size=8,
-        mapping_fmaps=8,
-        mapping_layers=2,
-        mapping_lrmul=1.0,
+        GeneratorConfig(
+            resolution=resolution,
+            **size,
+            dlatent_size=8,
+            mapping_fmaps=8,
+            mapping_layers=2,
+            mapping_lrmul=1.0,
+        ),
         seed=1,
     )
     for name, variable in generator.named_variables().items():
         if name.endswith("noise_strength"):
             variable.assign(0.5 * np.ones(variable.shape))
-    return generator, Decoder(resolution=resolution, **size, seed=2)
+    return generator, Decoder(DecoderConfig(resolution=resolution, **size), seed=2)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +81,9 @@ def test_context_of_networks() -> None:
     decoder.named_variables()["Output/bias"].assign_add(np.full([14], 1000.0))
     assert (context.decode(batch.images_float) > 500).all()  # type: ignore[misc]
     with pytest.raises(ValueError, match="differ in fingerprint_size"):
-        make_context(generator=generator, decoder=Decoder(resolution=16, fingerprint_size=7))
+        make_context(
+            generator=generator, decoder=Decoder(DecoderConfig(resolution=16, fingerprint_size=7))
+        )
 
 
 def test_every_path_measures_the_same_images() -> None:
@@ -206,7 +212,9 @@ def test_bit_accuracy_needs_no_data(
 )
 def test_errors_come_before_any_work(tmp_path: Path, flags: list[str], message: str) -> None:
     instance = tmp_path / "instance.pkl"
-    save_snapshot(instance, Gs=PlainGenerator(resolution=4, fmap_base=16, seed=0))
+    save_snapshot(
+        instance, Gs=PlainGenerator(PlainGeneratorConfig(resolution=4, fmap_base=16), seed=0)
+    )
     flags = [flag.replace("INSTANCE", str(instance)) for flag in flags]
     with pytest.raises(UserError, match=message):
         run_metrics.main([*flags, f"--result-dir={tmp_path / 'results'}"])
@@ -224,7 +232,7 @@ def test_interrupt_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(evaluate_module, "evaluate", interrupted)
+    monkeypatch.setattr(work, "evaluate", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_metrics.main(
             ["--metrics=watermark_accuracy_1k", f"--network={NETWORK}", f"--result-dir={tmp_path}"]
@@ -238,4 +246,4 @@ def test_names_of_run_folders() -> None:
         ("https://host/x/my%20net.pkl?download=1", "my_20net"),
         ("plain", "plain"),
     ):
-        assert run_metrics.network_stem(name) == stem
+        assert network_stem(name) == stem

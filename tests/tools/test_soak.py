@@ -20,6 +20,7 @@ from tools import soak
 from tools.run_files import damaged_files, end_differences
 from training.checkpoint import Checkpoints
 from training.models.snapshot import save_snapshot
+from training.networks.configs import DecoderConfig
 from training.networks.decoder import Decoder
 
 METRIC = "metric-watermark_accuracy_1k"
@@ -154,7 +155,9 @@ def make_run(run_dir: Path) -> None:
     """What a run leaves, without training."""
     run_dir.mkdir(parents=True)
     rnd = np.random.RandomState(0)
-    decoder = Decoder(resolution=8, latent_size=4, fingerprint_size=4, fmap_base=32, fmap_max=8)
+    decoder = Decoder(
+        DecoderConfig(resolution=8, latent_size=4, fingerprint_size=4, fmap_base=32, fmap_max=8)
+    )
     for name in NAMES:
         save_snapshot(run_dir / name, E=decoder, position={"kimg": 1})
     weights = {"G/weight": tf.Variable(rnd.randn(50).astype(np.float32))}

@@ -10,6 +10,7 @@ from PIL import Image
 from dnnlib.errors import UserError
 from tools import plot_training, publish_model
 from training.models.snapshot import load_networks, save_snapshot
+from training.networks.configs import DecoderConfig, DiscriminatorConfig, GeneratorConfig
 from training.networks.decoder import Decoder
 from training.networks.discriminator import Discriminator
 from training.networks.generator import Generator
@@ -20,12 +21,12 @@ CODES = {"latent_size": 3, "fingerprint_size": 5}
 
 def test_published_model_holds_average_and_decoder_alone(tmp_path: Path) -> None:
     generator = {**SMALL, **CODES, "dlatent_size": 4, "mapping_fmaps": 4}
-    average = Generator(**generator, seed=1)
+    average = Generator(GeneratorConfig(**generator), seed=1)
     save_snapshot(
         tmp_path / "full.pkl",
-        E=Decoder(**SMALL, **CODES, seed=2),
-        G=Generator(**generator, seed=3),
-        D=Discriminator(**SMALL, seed=4),
+        E=Decoder(DecoderConfig(**SMALL, **CODES), seed=2),
+        G=Generator(GeneratorConfig(**generator), seed=3),
+        D=Discriminator(DiscriminatorConfig(**SMALL), seed=4),
         Gs=average,
         position={"kimg": 7.0},
     )

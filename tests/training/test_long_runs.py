@@ -20,7 +20,7 @@ def test_memory_and_traces_stand_still(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setitem(PRESETS, "config-test", SMALL)
     write_images(tmp_path / "noise", 50)
     dataset = open_dataset(tmp_path, "noise")
-    options = TrainOptions("noise", config="config-test", minibatch=8, ops="reference")
+    options = TrainOptions(dataset="noise", config="config-test", minibatch=8, ops="reference")
     run = Run(setup_training_config(options, 8, 3), dataset)
     statistics = Statistics()
     memory, traces = [], []

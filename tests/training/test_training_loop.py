@@ -269,9 +269,9 @@ def test_metric_file(finished: tuple[Path, list[str]]) -> None:
 
 def test_settings(finished: tuple[Path, list[str]], data_dir: Path) -> None:
     options = TrainOptions(
-        "noise",
-        str(data_dir),
-        "config-test",
+        dataset="noise",
+        data_dir=str(data_dir),
+        config="config-test",
         metrics=(METRIC,),
         minibatch=64,
         seed=SEED,
@@ -369,7 +369,7 @@ def test_resume_from_a_published_snapshot(monkeypatch: pytest.MonkeyPatch) -> No
     )  # fmt: skip
     monkeypatch.setitem(PRESETS, "config-published", preset)
     dataset = open_dataset(REFERENCE / "tfrecords", "emoji12")
-    options = TrainOptions("emoji12", config="config-published", resume_pkl=str(path))
+    options = TrainOptions(dataset="emoji12", config="config-published", resume_pkl=str(path))
     run = Run(setup_training_config(options, dataset.resolution, dataset.num_channels), dataset)
     expected = variables(path)
     for slot in ("G", "D", "E", "Gs"):

@@ -182,8 +182,26 @@ def load_networks(
         UserError: no such file, nothing that can be read safely, a newer format, or networks whose
             arguments or variables do not fit.
     """
-    where = os.fspath(path_or_url)
     networks, position = read_snapshot(path_or_url)
+    return build_networks(networks, position, os.fspath(path_or_url), only)
+
+
+def build_networks(
+    networks: Mapping[str, NetworkData],
+    position: dict[str, Any],
+    where: str,
+    only: Literal["generator", "decoder"] | None = None,
+) -> Networks:
+    """Builds the networks of a snapshot that `read_snapshot` has read.
+
+    Args:
+        networks, position: what it returned.
+        where: the file, for error texts.
+        only: as in `load_networks`.
+
+    Raises:
+        UserError: arguments or variables that do not fit.
+    """
     if only is not None:
         wanted = "E" if only == "decoder" else "Gs" if "Gs" in networks else "G"
         networks = {slot: data for slot, data in networks.items() if slot == wanted}

@@ -8,6 +8,7 @@ from dnnlib.errors import UserError
 from dnnlib.tflib.execution import OPS, PLAIN, PRECISIONS, Execution, plan_execution
 from dnnlib.tflib.machine import resolve_execution as resolve
 from training.models.functions import fill_batch, make_function
+from training.networks.configs import Images
 from training.networks.layers import Network
 
 XLA = Execution("xla", "xla", True, "fp32")
@@ -88,7 +89,7 @@ def test_batches_are_filled_for_xla_alone():
 @pytest.mark.parametrize("execution", [PLAIN, XLA], ids=lambda execution: execution.ops)
 def test_a_function_runs_as_it_is_told(execution):
     """In the network's own state, only within, and traced once for batches that were filled."""
-    network = Network({}, seed=0)
+    network = Network(Images(resolution=4), seed=0)
     traced = []
 
     def double(values):

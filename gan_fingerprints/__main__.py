@@ -1,0 +1,5 @@
+"""`python -m gan_fingerprints`."""
+
+from gan_fingerprints.main import console
+
+console()

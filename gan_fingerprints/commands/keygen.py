@@ -1,0 +1,34 @@
+"""Flags of `keygen`."""
+
+from dnnlib import cli
+from gan_fingerprints.commands.common import Commands, add_json
+
+DESCRIPTION = """\
+Makes a key that only its owner can read (mode 0600); it is never part of a registry.
+
+  signing   Ed25519, signs the manifests of instances; the public half goes to FILE.pub and to
+            whoever shall verify them
+  registry  encrypts the fingerprints of a registry (give it to every command as --registry-key)
+  payload   hides the code of a model in payload mode
+"""
+
+
+def add(commands: "Commands[cli.ArgumentParser]") -> None:
+    """Adds the command `keygen`."""
+    parser = commands.add_parser(
+        "keygen",
+        help="make a key",
+        description=DESCRIPTION,
+        epilog="example:\n  python3 run_fingerprints.py keygen signing.key",
+    )
+    work = cli.deferred("gan_fingerprints.work.keygen:keygen")
+    parser.set_defaults(function=work, needs_tensorflow=False)
+    parser.add_argument("file", metavar="FILE", help="where the key goes; never overwritten")
+    parser.add_argument(
+        "--kind",
+        choices=("signing", "registry", "payload"),
+        default="signing",
+        help="(default: signing)",
+    )
+    add_json(parser)
+    parser.add_verbose()

@@ -1,0 +1,90 @@
+"""`calibrate`: how a decoder answers to images that its model did not make."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dnnlib.errors import UserError
+from fingerprints.bits import decide_bits
+from fingerprints.detection.calibration import MIN_INDEPENDENT, Calibration
+from fingerprints.detection.detector import open_index
+from fingerprints.detection.tails import match_pvalue, matches_needed
+from fingerprints.detection.verdict import FPR
+from fingerprints.image_files import source_of
+from fingerprints.registry.entries import Model
+from fingerprints.registry.facade import Registry
+from gan_fingerprints.work.images import Reader, image_paths, load_decoder
+from gan_fingerprints.work.output import emit
+from gan_fingerprints.work.registry import open_registry
+
+
+def calibrate(args: argparse.Namespace) -> None:
+    """The command `calibrate`."""
+    paths = image_paths(args)
+
+    network, model_hash, decoder_hash = load_decoder(args.network)
+    registry = open_registry(args, create=True)
+    if model_hash is None:
+        model = registry.find_model(decoder_hash)  # a decoder alone says less than the snapshot
+    else:
+        name = Path(args.network).name
+        model = registry.add_model(model_hash, decoder_hash, network.fingerprint_size, name)
+
+    reader = Reader(args, network, len(paths))
+    found = list(reader.read(paths))
+    rows = [logits for _, logits in found]
+    sources = [source_of(path) for path, _ in found]
+    numbers = {source: number for number, source in enumerate(dict.fromkeys(sources))}
+    if len(numbers) < MIN_INDEPENDENT:
+        raise UserError(
+            f"{len(numbers)} independent foreign images are too few to calibrate with; give at "
+            f"least {MIN_INDEPENDENT}, better thousands"
+        )
+    calibration = Calibration.from_logits(
+        decoder_hash, np.stack(rows), np.array([numbers[source] for source in sources])
+    )
+    registry.save_calibration(model, calibration.to_bytes(), len(rows))
+    values, text = _report(calibration, registry, model, [path for path, _ in found])
+    emit(args, values, text)
+    reader.finish(len(paths))
+
+
+def _report(
+    calibration: Calibration, registry: Registry, model: Model, paths: Sequence[Path]
+) -> tuple[dict[str, Any], str]:
+    """What the calibration says of the fingerprints that are registered."""
+    index = open_index(registry, model)
+    values: dict[str, Any] = {
+        "model_hash": model.model_hash,
+        "images": calibration.num_images,
+        "independent": calibration.num_independent,
+        "fingerprints": len(index),
+    }
+    lines = [f"{calibration.num_images} foreign images, {calibration.num_independent} independent"]
+    if len(index):
+        null = calibration.null_for(index)
+        best = index.max_matches(decide_bits(calibration.logits))
+        needed = matches_needed(model.num_bits, len(index), FPR)
+        values |= {"most_matches": int(best.max()), "matches_needed": needed}
+        lines.append(
+            f"most matches with any of {len(index)} fingerprints: {best.max()} of {model.num_bits}"
+        )
+        if needed is not None:
+            if ours := [str(path) for path, m in zip(paths, best, strict=True) if m >= needed]:
+                print(
+                    f"warning: {len(ours)} of these images match a registered fingerprint as only "
+                    f"the model's own should; are they foreign? ({ours[0]}"
+                    f"{', ...' if len(ours) > 1 else ''}) Take them out and calibrate again",
+                    file=sys.stderr,
+                )
+            values["calibrated_pvalue"] = null.match_pvalue(needed)
+            values["exact_pvalue"] = match_pvalue(needed, model.num_bits, len(index))
+            lines.append(
+                f"at {needed} matches, which fpr {FPR:g} needs: p exact "
+                f"{values['exact_pvalue']:.1e}, calibrated {values['calibrated_pvalue']:.1e}"
+            )
+    return values, "\n".join(lines)

@@ -1,0 +1,70 @@
+"""Measures quality and bit accuracy of a snapshot."""
+
+import argparse
+import dataclasses
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from dnnlib.run_dir import create_run_dir
+from dnnlib.tflib.devices import local_devices
+from dnnlib.tflib.machine import resolve_execution, resolve_num_gpus
+from metrics.evaluate import check_metrics, evaluate
+from metrics.feature_extractors import check_inception
+from metrics.report import append_line, report
+from metrics.sampling import make_context
+from training.data.dataset import open_dataset
+from training.models.snapshot import load_networks
+
+
+def measure(args: argparse.Namespace, names: Sequence[str]) -> None:
+    """The command.
+
+    Raises:
+        UserError: anything that the user can mend. All of it is checked before computing.
+    """
+    plan = resolve_num_gpus(args.num_gpus)
+    execution = resolve_execution(args.ops, args.precision)
+    devices = local_devices(plan.num_gpus)
+    with devices.strategy.scope():
+        networks = load_networks(args.network)
+    dataset = None
+    if args.dataset:
+        dataset = open_dataset(args.data_dir, args.dataset, skip_bad_records=args.skip_bad_records)
+    context = make_context(
+        generator=networks.fingerprinted,
+        decoder=networks.E,
+        dataset=dataset,
+        minibatch=args.minibatch,
+        seed=args.seed,
+        mirror_augment=args.mirror_augment,
+        num_gpus=plan.num_gpus,
+        execution=execution,
+        devices=devices,
+    )
+    check_metrics(names, context)
+    inception = check_inception(names, args.inception, devices=devices)
+    context = dataclasses.replace(context, inception=inception)
+
+    stem = network_stem(args.network)
+    run_dir = create_run_dir(args.result_dir, f"metrics-{stem}")
+    try:
+        for result in evaluate(names, context):
+            extra = {"network": args.network, "data_dir": args.data_dir}
+            line = report(result, run_dir, stem, extra)
+            append_line(run_dir / "log.txt", line)
+            print(line, flush=True)
+    finally:
+        remove_if_empty(run_dir)
+
+
+def network_stem(name: str) -> str:
+    """Name of a snapshot without folder, query and ending, fit for a file name."""
+    last = name.partition("?")[0].rstrip("/").rpartition("/")[2]
+    return re.sub(r"[^A-Za-z0-9._-]", "_", last.removesuffix(".pkl")) or "network"
+
+
+def remove_if_empty(run_dir: Path) -> None:
+    """Leaves no folder behind when a run ends before its first result."""
+    if not any(run_dir.iterdir()):
+        run_dir.rmdir()

@@ -1,0 +1,85 @@
+"""Makes images that carry fingerprints, as PNG files with a list of what each of them carries."""
+
+import argparse
+import sys
+
+import numpy as np
+from tqdm import tqdm
+
+from dnnlib.errors import UserError
+from dnnlib.image_grid import grid_size, save_grid, save_png
+from dnnlib.run_dir import create_run_dir
+from dnnlib.tflib.devices import local_devices
+from dnnlib.tflib.machine import resolve_execution, resolve_num_gpus
+from fingerprints.bits import parse_fingerprint
+from fingerprints.image_manifest import FILE_NAME, ManifestEntry, write_manifest
+from training.models.functions import make_generator
+from training.models.seeds import sample_by_seed
+from training.models.snapshot import load_networks
+from training.networks.plain_generator import PlainGenerator
+
+
+def generate_images(args: argparse.Namespace) -> None:
+    """The command `generate-images`."""
+    if args.truncation_psi is not None:
+        print("--truncation-psi has no effect: these networks have no truncation", file=sys.stderr)
+
+    plan = resolve_num_gpus(args.num_gpus)
+    execution = resolve_execution(args.ops, args.precision)
+    devices = local_devices(plan.num_gpus)
+    with devices.strategy.scope():
+        generator = load_networks(args.network, only="generator").generator
+    is_instance = isinstance(generator, PlainGenerator)
+    if is_instance and args.fingerprint is not None:
+        raise UserError(
+            f"--fingerprint with --network={args.network}: this is an instance, whose fingerprint "
+            "is part of its weights; leave the flag out, or name the snapshot it was made from"
+        )
+    if is_instance and args.identical_watermark:
+        print(
+            "--identical-watermark has no effect: an instance has one fingerprint", file=sys.stderr
+        )
+    fingerprint = None
+    if args.fingerprint is not None:
+        try:
+            fingerprint = parse_fingerprint(args.fingerprint, generator.fingerprint_size)
+        except UserError as error:
+            raise UserError(f"--fingerprint with --network={args.network}: {error}") from error
+    generate = make_generator(generator, min(args.minibatch, len(args.seeds)), execution, devices)
+    batches = sample_by_seed(
+        args.seeds,
+        latent_size=generator.latent_size,
+        fingerprint_size=generator.fingerprint_size,
+        noise_shapes=generator.noise_shapes,
+        identical_latent=args.identical_latent,
+        identical_watermark=args.identical_watermark and not is_instance,
+        fingerprint=fingerprint,
+        minibatch=args.minibatch,
+    )
+
+    size = grid_size(generator.resolution, len(args.seeds))
+    num_grid = min(len(args.seeds), size[0] * size[1]) if args.grid else 0
+    grid: list[np.ndarray] = []
+    entries: list[ManifestEntry] = []
+    folder = create_run_dir(args.result_dir, "generate-images")
+    try:
+        with tqdm(total=len(args.seeds), unit="image", file=sys.stderr, disable=None) as progress:
+            for inputs in batches:
+                for seed, bits, image in zip(
+                    inputs.seeds, inputs.fingerprints, generate(inputs), strict=True
+                ):
+                    name = f"seed{seed:04d}.png"
+                    save_png(image, folder / name)
+                    entries.append(ManifestEntry(name, seed, tuple(bits.tolist())))
+                    if len(grid) < num_grid:
+                        grid.append(image)
+                    progress.update()
+    finally:
+        # Images that an interrupted run has left must not lose their fingerprints.
+        if not is_instance:
+            write_manifest(folder / FILE_NAME, entries)
+    if grid:
+        save_grid(np.stack(grid), folder / "grid.png", size)
+        if num_grid < len(args.seeds):
+            print(f"grid.png holds the first {num_grid} images", file=sys.stderr)
+    print(folder)

@@ -1,0 +1,127 @@
+"""`issue`: generators of their own for licensees, and their papers."""
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from dnnlib.atomic import write_error
+from dnnlib.errors import UserError
+from fingerprints.detection.codec import PayloadCode
+from fingerprints.detection.detector import load_calibration
+from fingerprints.instances.issuing import Issuer, reserve
+from fingerprints.keys import load_secret, load_signing_key
+from fingerprints.registry.entries import Fingerprint
+from fingerprints.registry.facade import Registry
+from gan_fingerprints.work.licensees import check_licensee, read_licensees
+from gan_fingerprints.work.output import emit
+from gan_fingerprints.work.registry import open_registry
+from training.models.baking import Baker
+from training.models.hashes import hashes_of
+from training.models.instances import make_writers
+from training.models.snapshot import build_networks, read_snapshot
+from training.networks.generator import Generator
+
+
+@dataclass(frozen=True)
+class _Order:
+    """One instance to make."""
+
+    licensee: str
+    bits: np.ndarray  # uint8 [B]
+    fingerprint: Fingerprint | None  # None in payload mode
+
+
+def issue(args: argparse.Namespace) -> None:
+    """The command `issue`."""
+    licensees: list[tuple[str, str]] = []
+    if args.csv is not None:
+        licensees = read_licensees(args.csv)
+    elif args.licensee is not None:
+        licensees = [(check_licensee(args.licensee, "--licensee"), args.name)]
+    elif args.payload_key is None:
+        raise UserError("--payload needs --payload-key; make one with keygen --kind=payload")
+    signing_key = load_signing_key(args.key)
+    writers = make_writers(args.format)
+    folder = Path(args.result_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_error(folder, error) from error
+    generator, model_hash, decoder_hash = _load_model(args.network)
+
+    registry: Registry | None = None
+    if args.payload is None:
+        registry = open_registry(args, create=True)
+        orders = _reserve(args, registry, generator, (model_hash, decoder_hash), licensees)
+    else:
+        orders = [_payload_order(args, generator.fingerprint_size, model_hash)]
+
+    issuer = Issuer(
+        Baker(generator).bake,
+        writers,
+        folder,
+        model_hash=model_hash,
+        signing_key=signing_key,
+        registry=registry,
+    )
+    with tqdm(total=len(orders), unit="instance", file=sys.stderr, disable=None) as progress:
+        for order in orders:
+            for issued in issuer.issue(order.licensee, order.bits, order.fingerprint):
+                values = {
+                    "licensee": issued.licensee,
+                    "file": str(issued.path),
+                    "manifest": str(issued.manifest_path),
+                    "instance_hash": issued.instance_hash,
+                    "format": issued.file_format,
+                }
+                text = f"{issued.licensee}  {issued.path}  {issued.manifest_path}"
+                emit(args, values, text)
+            progress.update()
+
+
+def _load_model(name: str) -> tuple[Generator, str, str]:
+    """The generator of a snapshot, and the hashes of the model and of its decoder."""
+    networks, position = read_snapshot(name)
+    model_hash, decoder_hash = hashes_of(networks, name)
+    if model_hash is None or decoder_hash is None:
+        raise UserError(
+            f"--network={name} must hold a generator and its decoder, which reads the "
+            "fingerprints back; name the training's snapshot"
+        )
+    found = build_networks(networks, position, name, only="generator")
+    return found.fingerprinted, model_hash, decoder_hash
+
+
+def _reserve(
+    args: argparse.Namespace,
+    registry: Registry,
+    generator: Generator,
+    hashes: tuple[str, str],
+    licensees: list[tuple[str, str]],
+) -> list[_Order]:
+    """Reserves a fingerprint for each licensee, or finds the one that is there."""
+    name = Path(args.network).name
+    model = registry.add_model(*hashes, generator.fingerprint_size, name)
+    if load_calibration(registry, model) is None:
+        print(
+            "not calibrated: fingerprints are drawn without regard to what foreign images show "
+            "(see the command calibrate)",
+            file=sys.stderr,
+        )
+    found = reserve(
+        registry,
+        model,
+        licensees,
+        min_distance=args.min_distance,
+        replace_revoked=args.replace_revoked,
+    )
+    return [_Order(entry.licensee, entry.bits, entry) for entry in found]
+
+
+def _payload_order(args: argparse.Namespace, num_bits: int, model_hash: str) -> _Order:
+    code = PayloadCode(num_bits, load_secret(args.payload_key, "payload"), model_hash)
+    return _Order(f"payload-{args.payload}", code.encode(args.payload), None)
