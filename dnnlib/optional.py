@@ -6,13 +6,13 @@ from types import ModuleType
 from dnnlib.errors import UserError
 
 
-def require(name: str, what: str, requirements: str) -> ModuleType:
-    """Imports a package that the project does not always need.
+def require(name: str, problem: str) -> ModuleType:
+    """Imports a module of a package that the project does not always need.
 
     Args:
         name: of the module.
-        what: who needs it, the beginning of the error's text: "payload mode needs galois".
-        requirements: the file in `requirements/` that installs it.
+        problem: the error's text: who needs what, and how it is installed; `{name}` in it becomes
+            the name of what is missing.
 
     Raises:
         UserError: it, or something that it needs, is not installed.
@@ -20,7 +20,4 @@ def require(name: str, what: str, requirements: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise UserError(
-            f"{what}, and {error.name or name} is not installed; run: "
-            f"pip install -r requirements/{requirements}"
-        ) from error
+        raise UserError(problem.format(name=error.name or name)) from error

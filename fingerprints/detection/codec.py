@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 
 from dnnlib.errors import UserError
+from dnnlib.optional import require
 from fingerprints.bits import decide_bits
 from fingerprints.detection.tails import match_pvalue
 
 VERSION = 1
 _VERSION_BITS = 4
 _KEY_BYTES = 32
+_MISSING = "payload mode needs galois; run: pip install -r requirements/payload.txt"
 
 
 @dataclass(frozen=True)
@@ -139,12 +141,7 @@ class PayloadCode:
 @functools.cache
 def _make_code(chosen: _Parameters) -> Any:
     """The code; the first word that is decoded takes seconds, since galois compiles for it."""
-    try:
-        import galois
-    except ImportError as error:
-        raise UserError(
-            "payload mode needs galois; run: pip install -r requirements/payload.txt"
-        ) from error
+    galois = require("galois", _MISSING)
     # What makes the code needs few operations: compiling them first would take far longer.
     field = galois.GF(
         chosen.length + 1, irreducible_poly=chosen.polynomial, compile="python-calculate"

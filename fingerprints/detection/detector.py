@@ -1,4 +1,4 @@
-"""A model's registry, packed index and calibration together: whose is an image?
+"""A model's fingerprints, packed index and calibration together: whose is an image?
 
 For services: make a `Detector` once, give it the logits of images, get findings. uint8 images
 become logits through `training.models.functions.make_decoder`.
@@ -16,11 +16,12 @@ from dnnlib.atomic import write_error
 from dnnlib.cache import default_cache_dir
 from dnnlib.errors import UserError
 from fingerprints.bits import pack_bits
-from fingerprints.detection.calibration import Calibration, ForeignNull
+from fingerprints.detection.calibration import Calibration
+from fingerprints.detection.nulls import ForeignNull
 from fingerprints.detection.search import PackedIndex, write_index
+from fingerprints.detection.store import FingerprintStore
 from fingerprints.detection.verdict import FPR, Verdict, decide, pool_logits
-from fingerprints.registry.entries import Fingerprint, Model
-from fingerprints.registry.facade import Registry
+from fingerprints.entries import Fingerprint, Model
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Detector:
 
     def __init__(
         self,
-        registry: Registry,
+        store: FingerprintStore,
         model: Model,
         licensee: str | None = None,
         *,
@@ -85,8 +86,8 @@ class Detector:
         """Brings the packed index up to date and reads the calibration.
 
         Args:
-            registry: where the model and its fingerprints are.
-            model: of that registry.
+            store: where the model and its fingerprints are, for example a `Registry`.
+            model: of that store.
             licensee: compare with this licensee's fingerprints only. That answers "is it X's?" and
                 must have been asked before looking at the image.
             faiss: search with FAISS (`PackedIndex.with_faiss`).
@@ -95,19 +96,19 @@ class Detector:
             UserError: there is no fingerprint to compare with, the calibration is that of another
                 decoder, or FAISS is not installed.
         """
-        self._registry = registry
+        self._store = store
         self.model = model
         if licensee is None:
-            self.index = open_index(registry, model)
+            self.index = open_index(store, model)
         else:
-            self.index = _index_of(registry, model, licensee)
+            self.index = _index_of(store, model, licensee)
         if len(self.index) == 0:
             raise UserError(
                 f"the registry has no fingerprint of the model {model.model_hash[:12]}; issue one"
             )
         if faiss:
             self.index = self.index.with_faiss()
-        self.calibration = load_calibration(registry, model)
+        self.calibration = load_calibration(store, model)
         self._nulls: dict[int, ForeignNull] = {}  # by the number of images in a pool
 
     def judge(self, logits: np.ndarray, fpr: float = FPR) -> Finding:
@@ -143,15 +144,15 @@ class Detector:
         """
         row = logits[0] if len(logits) == 1 else pool_logits(logits, self.calibration)
         found = self.index.search(np.asarray(row, np.float64), k)
-        return [(self._registry.fingerprint(c.id), c.matches, c.score) for c in found]
+        return [(self._store.fingerprint(c.id), c.matches, c.score) for c in found]
 
     def _judge(self, logits: np.ndarray, fpr: float, pool: int) -> Finding:
         verdict = decide(logits, self.index, fpr=fpr, null=self._null(pool))
         found = name = None
         if verdict.kind == "licensee":
             assert verdict.candidate is not None
-            found = self._registry.fingerprint(verdict.candidate)
-            name = self._registry.licensee(found.licensee).name
+            found = self._store.fingerprint(verdict.candidate)
+            name = self._store.licensee(found.licensee).name
         return Finding(verdict, found, name, self.calibration is not None)
 
     def bits_of(self, licensee: str) -> np.ndarray:
@@ -160,7 +161,7 @@ class Detector:
         Raises:
             UserError: the licensee has none.
         """
-        return _fingerprints_of(self._registry, self.model, licensee)[-1].bits
+        return _fingerprints_of(self._store, self.model, licensee)[-1].bits
 
     def _null(self, pool: int) -> ForeignNull | None:
         if self.calibration is None:
@@ -170,13 +171,13 @@ class Detector:
         return self._nulls[pool]
 
 
-def load_calibration(registry: Registry, model: Model) -> Calibration | None:
+def load_calibration(store: FingerprintStore, model: Model) -> Calibration | None:
     """The calibration of a model; None if there is none.
 
     Raises:
         UserError: it is damaged, or that of another decoder.
     """
-    data = registry.load_calibration(model)
+    data = store.load_calibration(model)
     if data is None:
         return None
     calibration = Calibration.from_bytes(data)
@@ -188,17 +189,17 @@ def load_calibration(registry: Registry, model: Model) -> Calibration | None:
     return calibration
 
 
-def _index_of(registry: Registry, model: Model, licensee: str) -> PackedIndex:
+def _index_of(store: FingerprintStore, model: Model, licensee: str) -> PackedIndex:
     """The fingerprints of one licensee."""
-    found = _fingerprints_of(registry, model, licensee)
+    found = _fingerprints_of(store, model, licensee)
     ids = np.array([entry.id for entry in found], dtype=np.int64)
     return PackedIndex.from_arrays(
         ids, pack_bits(np.stack([entry.bits for entry in found])), model.num_bits
     )
 
 
-def _fingerprints_of(registry: Registry, model: Model, licensee: str) -> list[Fingerprint]:
-    found = registry.fingerprints(model, licensee)
+def _fingerprints_of(store: FingerprintStore, model: Model, licensee: str) -> list[Fingerprint]:
+    found = store.fingerprints(model, licensee)
     if not found:
         raise UserError(
             f"licensee {licensee} has no fingerprint of the model {model.model_hash[:12]}; "
@@ -215,7 +216,7 @@ def _in_memory(blocks: list[tuple[np.ndarray, np.ndarray]], num_bits: int) -> Pa
     )
 
 
-def open_index(registry: Registry, model: Model) -> PackedIndex:
+def open_index(store: FingerprintStore, model: Model) -> PackedIndex:
     """The packed index of all fingerprints of a model, written anew if some have been added.
 
     It lies in the cache folder (see README), readable by its owner only. The fingerprints of an
@@ -224,11 +225,11 @@ def open_index(registry: Registry, model: Model) -> PackedIndex:
     Raises:
         UserError: the cache folder cannot be written.
     """
-    if registry.is_encrypted:
-        return _in_memory(list(registry.packed(model)), model.num_bits)
-    count = registry.counts(model).fingerprints
+    if store.is_encrypted:
+        return _in_memory(list(store.packed(model)), model.num_bits)
+    count = store.counts(model).fingerprints
     folder = default_cache_dir() / "index"
-    prefix = f"{registry.id}-{model.model_hash[:16]}"
+    prefix = f"{store.id}-{model.model_hash[:16]}"
     # Fingerprints are only ever added, so their number tells whether a file is up to date.
     path = folder / f"{prefix}-{count}.idx"
     if path.is_file():
@@ -240,7 +241,7 @@ def open_index(registry: Registry, model: Model) -> PackedIndex:
         os.chmod(folder, 0o700)
     except OSError as error:
         raise write_error(folder, error) from error
-    write_index(path, registry.packed(model), model.num_bits)
+    write_index(path, store.packed(model), model.num_bits)
     _remove_older(folder, prefix, path)
     return PackedIndex.open(path)
 

@@ -16,9 +16,11 @@ import numpy as np
 
 from dnnlib.atomic import open_atomic
 from dnnlib.errors import UserError
+from dnnlib.optional import require
 from fingerprints.bits import decide_bits, pack_bits, unpack_bits
 
 MAX_BITS = 4096
+_MISSING = "FAISS is not installed; run: pip install -r requirements/faiss.txt"
 # Magic, version, number of bits, CRC-32 of all that follows, number of fingerprints.
 _HEADER = struct.Struct("<8sHHIQ")
 _MAGIC = b"GANFPIDX"
@@ -241,12 +243,7 @@ class _Faiss:
     """FAISS's exact binary index; it uses all cores."""
 
     def __init__(self, index: PackedIndex) -> None:
-        try:
-            import faiss
-        except ImportError as error:
-            raise UserError(
-                "FAISS is not installed; run: pip install -r requirements/faiss.txt"
-            ) from error
+        faiss = require("faiss", _MISSING)
         num_words = -(-index.num_bits // 64)
         self._faiss = faiss.IndexBinaryFlat(64 * num_words)
         for start in range(0, len(index), 2**20):

@@ -17,7 +17,8 @@ from typing import Literal
 import numpy as np
 
 from fingerprints.bits import decide_bits, unpack_bits
-from fingerprints.detection.calibration import Calibration, Candidate, ForeignNull, Index
+from fingerprints.detection.calibration import Calibration
+from fingerprints.detection.nulls import Candidate, ForeignNull, Index
 from fingerprints.detection.tails import binomial_tail, count_matches, match_pvalue, matches_needed
 
 FPR = 1e-6  # P[a foreign image is called ours], per image
@@ -89,19 +90,7 @@ def decide(
             another index.
     """
     logits = np.asarray(logits, dtype=np.float64)
-    if logits.shape != (index.num_bits,):
-        raise ValueError(f"expected logits [{index.num_bits}], got {logits.shape}")
-    if not np.isfinite(logits).all():
-        raise ValueError("logits are not finite")
-    if len(index) == 0:
-        raise ValueError("no verdict without a registered fingerprint")
-    if not 0 < fpr < 1:
-        raise ValueError(f"fpr {fpr} is not within (0, 1)")
-    if null is not None and (null.num_bits, null.num_keys) != (index.num_bits, len(index)):
-        raise ValueError(
-            f"the null is of {null.num_keys} fingerprints of {null.num_bits} bits, the index of "
-            f"{len(index)} of {index.num_bits}"
-        )
+    _check(logits, index, fpr, null)
     candidates = index.search(logits, k=2)
     best = candidates[0]
     runner_up = candidates[1] if len(candidates) > 1 else None
@@ -111,19 +100,14 @@ def decide(
     confidence_pvalue = None if tail is None else tail.pvalue(sure)
     level = fpr if confidence_pvalue is None else fpr / 2
 
-    exact = match_pvalue(best.matches, index.num_bits, len(index))
-    calibrated = None if null is None else null.match_pvalue(best.matches)
+    exact, calibrated = _pvalues(best.matches, index, null)
     pvalue = exact if calibrated is None else max(exact, calibrated)
-
-    margin = margin_pvalue = None
+    margin_pvalue = None
     is_ahead = True
     if runner_up is not None:
-        margin = best.matches - runner_up.matches
         margin_pvalue = _margin_pvalue(decide_bits(logits), index, best, runner_up)
         # A runner-up that passes as well, as any with more matches does, leaves two names.
-        other = match_pvalue(runner_up.matches, index.num_bits, len(index))
-        if null is not None:
-            other = max(other, null.match_pvalue(runner_up.matches))
+        other = max(p for p in _pvalues(runner_up.matches, index, null) if p is not None)
         is_ahead = margin_pvalue <= margin_level and other > level
 
     kind: Kind = "not-ours"
@@ -146,11 +130,34 @@ def decide(
         calibrated_pvalue=calibrated,
         extrapolated=null is not None and behind is not None and null.is_extrapolated(behind),
         runner_up=None if runner_up is None else runner_up.id,
-        margin=margin,
+        margin=None if runner_up is None else best.matches - runner_up.matches,
         margin_pvalue=margin_pvalue,
         confidence=sure,
         confidence_pvalue=confidence_pvalue,
     )
+
+
+def _check(logits: np.ndarray, index: Index, fpr: float, null: ForeignNull | None) -> None:
+    """ValueError for what `decide` cannot decide."""
+    if logits.shape != (index.num_bits,):
+        raise ValueError(f"expected logits [{index.num_bits}], got {logits.shape}")
+    if not np.isfinite(logits).all():
+        raise ValueError("logits are not finite")
+    if len(index) == 0:
+        raise ValueError("no verdict without a registered fingerprint")
+    if not 0 < fpr < 1:
+        raise ValueError(f"fpr {fpr} is not within (0, 1)")
+    if null is not None and (null.num_bits, null.num_keys) != (index.num_bits, len(index)):
+        raise ValueError(
+            f"the null is of {null.num_keys} fingerprints of {null.num_bits} bits, the index of "
+            f"{len(index)} of {index.num_bits}"
+        )
+
+
+def _pvalues(matches: int, index: Index, null: ForeignNull | None) -> tuple[float, float | None]:
+    """Exact and, after calibration, calibrated p-value of so many matches."""
+    exact = match_pvalue(matches, index.num_bits, len(index))
+    return exact, None if null is None else null.match_pvalue(matches)
 
 
 def pool_logits(logits: np.ndarray, calibration: Calibration | None) -> np.ndarray:

@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fingerprints.detection.detector import load_calibration
 from fingerprints.detection.planning import default_min_distance
+from fingerprints.entries import Fingerprint, Model
 from fingerprints.instances import instance_manifest
 from fingerprints.instances.instance_manifest import InstanceManifest, hash_tree
-from fingerprints.registry.entries import Fingerprint, Model
 from fingerprints.registry.event_log import utc_now
 from fingerprints.registry.facade import Registry
 

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from fingerprints.bits import format_hex
-from fingerprints.registry.entries import Model
+from fingerprints.entries import Model
 from fingerprints.registry.facade import Registry
 
 FORMATS = ("csv", "json")

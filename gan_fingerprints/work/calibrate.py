@@ -14,8 +14,8 @@ from fingerprints.detection.calibration import MIN_INDEPENDENT, Calibration
 from fingerprints.detection.detector import open_index
 from fingerprints.detection.tails import match_pvalue, matches_needed
 from fingerprints.detection.verdict import FPR
+from fingerprints.entries import Model
 from fingerprints.image_files import source_of
-from fingerprints.registry.entries import Model
 from fingerprints.registry.facade import Registry
 from gan_fingerprints.work.images import Reader, image_paths, load_decoder
 from gan_fingerprints.work.output import emit

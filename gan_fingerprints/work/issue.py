@@ -12,9 +12,9 @@ from dnnlib.atomic import write_error
 from dnnlib.errors import UserError
 from fingerprints.detection.codec import PayloadCode
 from fingerprints.detection.detector import load_calibration
+from fingerprints.entries import Fingerprint
 from fingerprints.instances.issuing import Issuer, reserve
 from fingerprints.keys import load_secret, load_signing_key
-from fingerprints.registry.entries import Fingerprint
 from fingerprints.registry.facade import Registry
 from gan_fingerprints.work.licensees import check_licensee, read_licensees
 from gan_fingerprints.work.output import emit

@@ -3,7 +3,7 @@
 import csv
 
 from dnnlib.errors import UserError
-from fingerprints.registry.entries import LICENSEE_ID
+from fingerprints.entries import LICENSEE_ID
 
 
 def read_licensees(path: str) -> list[tuple[str, str]]:

@@ -147,6 +147,7 @@ def _judge_payload(
             "pvalue": found.pvalue,
             "matches": found.matches,
             "num_bits": num_bits,
+            "corrected": found.num_corrected if is_ours else None,
             "calibrated": False,
             "level": level,
         }

@@ -376,6 +376,8 @@ def test_payload_needs_no_registry(capsys, place, tmp_path):
     *results, _ = run_json(capsys, "verify", f"--network={MODEL}", key, "--fpr=1e-4", images)
     assert {result["payload"] for result in results if result["verdict"] == "payload"} == {9}
     assert sum(result["verdict"] == "payload" for result in results) >= 3
+    for result in results:
+        assert (result["corrected"] is None) == (result["payload"] is None)
     # Another key reads nothing that is evidence.
     run(capsys, "keygen", "--kind=payload", tmp_path / "other.key")
     *results, _ = run_json(

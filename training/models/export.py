@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from dnnlib.atomic import folder_atomic, open_atomic
-from dnnlib.errors import UserError
+from dnnlib.optional import require
 from dnnlib.tflib.write_errors import convert_write_errors
 from training.models.functions import to_uint8
 from training.models.legacy import NetworkData
@@ -76,11 +76,6 @@ class SavedModelExporter:
             (folder / _GRAPH_FILE).write_bytes(self._graph)
             (folder / "variables").mkdir()
             self._checkpoint.write(os.fspath(folder / "variables" / "variables"))
-
-
-def export_saved_model(data: NetworkData, path: str | os.PathLike[str]) -> None:
-    """Writes a single instance as a SavedModel, see `SavedModelExporter`."""
-    SavedModelExporter(data).write(data, path)
 
 
 class OnnxExporter:
@@ -162,16 +157,12 @@ def import_onnx() -> tuple[ModuleType, ModuleType]:
     Raises:
         UserError: they are not installed.
     """
-    try:
-        import onnx
-        import onnx.checker
-        import onnx.numpy_helper
-        from tf2onnx import convert
-    except ImportError as error:
-        raise UserError(
-            f"ONNX files need the package {error.name}, which is not installed: "
-            "pip install -r requirements/onnx.txt"
-        ) from error
+    problem = (
+        "ONNX files need the package {name}, which is not installed: "
+        "pip install -r requirements/onnx.txt"
+    )
+    names = ("onnx", "onnx.checker", "onnx.numpy_helper", "tf2onnx", "tf2onnx.convert")
+    onnx, *_, convert = (require(name, problem) for name in names)
     return onnx, convert
 
 

@@ -9,12 +9,8 @@ import scipy.stats
 
 from dnnlib.errors import UserError
 from fingerprints.bits import decide_bits, pack_bits
-from fingerprints.detection.calibration import (
-    Calibration,
-    ConfidenceTail,
-    beta_binomial_tails,
-    match_moments,
-)
+from fingerprints.detection.calibration import Calibration
+from fingerprints.detection.nulls import ConfidenceTail, beta_binomial_tails, match_moments
 from fingerprints.detection.tails import binomial_tail, count_matches
 from tests.support.foreign import BruteIndex, biased_logits, unlucky_registry
 
@@ -115,7 +111,7 @@ def test_moments_in_blocks_are_those_of_the_whole(monkeypatch):
     words = pack_bits(rng.integers(0, 2, (50, 20), dtype=np.uint8))
     bits = rng.integers(0, 2, (40, 20), dtype=np.uint8)
     whole = match_moments(words, bits, np.full(40, 1 / 40), 40)
-    monkeypatch.setattr("fingerprints.detection.calibration._BLOCK", 7)
+    monkeypatch.setattr("fingerprints.detection.nulls._BLOCK", 7)
     blocks = match_moments(words, bits, np.full(40, 1 / 40), 40)
     assert np.allclose(whole, blocks, rtol=1e-13)
 

@@ -9,7 +9,7 @@ from dnnlib.errors import UserError
 from fingerprints.detection.calibration import Calibration
 from fingerprints.detection.detector import Detector, open_index
 from fingerprints.detection.search import PackedIndex
-from fingerprints.registry.entries import Model
+from fingerprints.entries import Model
 from fingerprints.registry.facade import Registry
 
 NUM_BITS = 64

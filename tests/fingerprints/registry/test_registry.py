@@ -17,9 +17,9 @@ import sqlalchemy as sa
 
 from dnnlib.errors import UserError
 from fingerprints.bits import format_hex, pack_bits, unpack_bits
+from fingerprints.entries import Model
 from fingerprints.registry import database, drawing, tables
 from fingerprints.registry.drawing import draw_fingerprints, least_distances
-from fingerprints.registry.entries import Model
 from fingerprints.registry.facade import Registry
 from fingerprints.registry.listing import export_rows, export_text
 from tests.support.postgresql import new_place, place, postgresql  # noqa: F401 (fixtures)
@@ -524,7 +524,7 @@ def test_packed_comes_in_blocks_and_from_an_id_on(
     other = registry.add_model("c" * 64, "d" * 64, 100, "dogs")
     registry.reserve(other, [("l0", "")], min_distance=20)
     registry.revoke("l4", "")
-    monkeypatch.setattr("fingerprints.registry.entries.BLOCK", 4)
+    monkeypatch.setattr("fingerprints.registry.queries.BLOCK", 4)
     blocks = list(registry.packed(model))
     assert [len(ids) for ids, _ in blocks] == [4, 4, 2]
     ids = np.concatenate([ids for ids, _ in blocks])

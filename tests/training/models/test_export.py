@@ -175,7 +175,9 @@ def test_the_files_say_nothing_of_fingerprints_or_sources(kind, tmp_path, onnx_f
     path = onnx_file
     if kind == "SavedModel":
         path = tmp_path / "a"
-        export.export_saved_model(Baker(make_parent()).bake(BITS), path)
+        export.SavedModelExporter(Baker(make_parent()).bake(BITS)).write(
+            Baker(make_parent()).bake(BITS), path
+        )
         latents, _ = make_inputs(make_parent())
         expected = images_of(make_parent(), BITS, latents)
         assert_outputs(run_saved_model(path, latents), expected)
@@ -251,7 +253,7 @@ def test_a_saved_model_replaces_nothing(tmp_path):
     path = tmp_path / "a"
     path.mkdir()
     with pytest.raises(UserError, match=r"a exists already; remove it or choose another name"):
-        export.export_saved_model(data, path)
+        export.SavedModelExporter(data).write(data, path)
     assert [*tmp_path.iterdir()] == [path]
     assert not [*path.iterdir()]
 

@@ -1,7 +1,5 @@
-"""What the registry knows, as plain objects, and the queries that read them."""
+"""The queries that read the registry's rows as plain objects."""
 
-import re
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -9,82 +7,11 @@ import sqlalchemy as sa
 
 from dnnlib.errors import UserError
 from fingerprints.bits import unpack_bits
+from fingerprints.entries import Fingerprint, Instance, Licensee, Model
 from fingerprints.registry import tables
 from fingerprints.registry.encryption import CannotDecrypt, Cipher
-from fingerprints.registry.event_log import Event
 
-# Ids become parts of file names.
-LICENSEE_ID = re.compile("[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}")
 BLOCK = 65_536  # rows read at a time
-
-
-@dataclass(frozen=True)
-class Model:
-    """A trained pair of generator and decoder."""
-
-    id: int
-    model_hash: str  # SHA-256 in hex, see training/models/baking.py
-    decoder_hash: str
-    num_bits: int
-    name: str
-    time: str  # UTC, when it was added
-
-
-@dataclass(frozen=True)
-class Licensee:
-    """Somebody who gets instances."""
-
-    id: str
-    name: str
-    time: str
-
-
-@dataclass(frozen=True)
-class Fingerprint:
-    """The bits of one licensee in one model."""
-
-    id: int  # larger than of all registered before it
-    model_id: int
-    model_hash: str
-    licensee: str  # the licensee's id
-    min_distance: int  # bits in which it differs at least from those registered before it
-    time: str
-    bits: np.ndarray = field(repr=False, compare=False)  # uint8 [B] of 0 and 1
-    revoked: str | None = None  # when
-    reason: str | None = None  # why it was revoked
-
-
-@dataclass(frozen=True)
-class Instance:
-    """A generator with a fingerprint that was written to a file."""
-
-    id: int
-    fingerprint_id: int
-    instance_hash: str
-    file_format: str
-    manifest_hash: str
-    time: str
-
-
-@dataclass(frozen=True)
-class Counts:
-    """How much is registered, of one model or of all."""
-
-    fingerprints: int  # ever, the number that p-values are corrected for
-    active: int
-    revoked: int
-    licensees: int
-    instances: int
-
-
-@dataclass(frozen=True)
-class LicenseeReport:
-    """All that is known about a licensee."""
-
-    licensee: Licensee
-    fingerprints: list[Fingerprint]
-    instances: list[Instance]
-    events: list[Event]
 
 
 def read_models(connection: sa.Connection, where: Any = None) -> list[Model]:
@@ -120,15 +47,8 @@ def read_instances(connection: sa.Connection, licensee_id: str | None = None) ->
         )
         query = query.where(columns.fingerprint.in_(owned))
     return [
-        Instance(
-            id=row.seq,
-            fingerprint_id=row.fingerprint,
-            instance_hash=row.instance_hash,
-            file_format=row.file_format,
-            manifest_hash=row.manifest_hash,
-            time=row.time,
-        )
-        for row in connection.execute(query)
+        Instance(r.seq, r.fingerprint, r.instance_hash, r.file_format, r.manifest_hash, r.time)
+        for r in connection.execute(query)
     ]
 
 
@@ -162,9 +82,7 @@ def read_fingerprints(connection: sa.Connection, cipher: Cipher, where: Any) -> 
             licensee=row.licensee,
             min_distance=row.min_distance,
             time=row.time,
-            bits=unpack_bits(_to_words([row], cipher, row.model_hash, row.num_bits), row.num_bits)[
-                0
-            ],
+            bits=_bits_of(row, cipher),
             revoked=row.revoked,
             reason=row.reason,
         )
@@ -211,3 +129,9 @@ def _to_words(rows: Any, cipher: Cipher, model_hash: str, num_bits: int) -> np.n
             )
         found.append(data)
     return np.frombuffer(b"".join(found), dtype="<u8").reshape(-1, num_words)
+
+
+def _bits_of(row: Any, cipher: Cipher) -> np.ndarray:
+    """uint8 [B] of a row with `seq`, `bits`, `model_hash` and `num_bits`."""
+    words = _to_words([row], cipher, row.model_hash, row.num_bits)
+    return unpack_bits(words, row.num_bits)[0]
