@@ -1,24 +1,19 @@
-"""Image files for the decoder: finding them, and reading whatever users bring, safely."""
+"""Image files for the decoder: finding them, and reading many of them."""
 
 import glob
 import re
-import struct
 import sys
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from dnnlib.errors import UserError
+from dnnlib.images import UnreadableImageError, is_image_name, read_picture
 from fingerprints.image_manifest import FILE_NAME, read_manifest
 
-# Formats by content, whatever a file is called. None of their readers starts other programs, as
-# Pillow's EPS reader does.
-FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "TGA", "JPEG2000")
 _GRID = "grid.png"  # what generate-images --grid writes beside the images of an instance
-MAX_PIXELS = 100_000_000  # larger ones are refused before they are decoded
 
 
 def find_images(arguments: Sequence[str]) -> list[Path]:
@@ -66,9 +61,7 @@ def read_list(path: str) -> list[str]:
 
 
 def _images_in(folder: Path) -> list[Path]:
-    Image.init()
-    suffixes = {s for s, kind in Image.registered_extensions().items() if kind in FORMATS}
-    images = sorted(p for p in folder.iterdir() if p.suffix.lower() in suffixes and p.is_file())
+    images = sorted(p for p in folder.iterdir() if is_image_name(p.name) and p.is_file())
     if not (folder / FILE_NAME).is_file():
         if folder / _GRID in images and len(images) > 1:
             print(f"{folder}: left out {_GRID}, an overview of the others", file=sys.stderr)
@@ -87,29 +80,17 @@ def _images_in(folder: Path) -> list[Path]:
 
 
 def read_image(path: Path, resolution: int, num_channels: int, *, resize: bool) -> np.ndarray:
-    """Reads an image of any common format as uint8 [R,R,C] in the network's channels.
-
-    Grey, palette and CMYK images become RGB, colour images become grey for a network with one
-    channel, transparency is dropped, 16-bit grey is cut to 8 bits, EXIF rotation is applied. The
-    format is told by the content, not by the name.
+    """Reads an image as uint8 [R,R,C] in the network's channels, see `dnnlib.images`.
 
     Raises:
-        UserError: unreadable, damaged, of another size without `resize`, larger than MAX_PIXELS,
-            or with 32-bit pixels.
+        UserError: it cannot be read, or is of another size without `resize`.
     """
     try:
-        with warnings.catch_warnings():
-            # Of odd metadata, which does no harm, and of size, which `_check_size` looks at.
-            warnings.simplefilter("ignore")
-            with Image.open(path, formats=FORMATS) as file:
-                _check_size(path, file.size)
-                picture = _convert(path, file, num_channels)
-    except (
-        *(OSError, SyntaxError, ValueError, TypeError, OverflowError, MemoryError),
-        *(struct.error, Image.DecompressionBombError),
-    ) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path}: cannot be read as an image: {reason}") from error
+        picture = read_picture(path)
+    except UnreadableImageError as error:
+        raise UserError(f"{path}: cannot be read as an image: {error}") from error
+    if num_channels == 1:
+        picture = picture.convert("L")
     if picture.size != (resolution, resolution):
         if not resize:
             width, height = picture.size
@@ -119,24 +100,6 @@ def read_image(path: Path, resolution: int, num_channels: int, *, resize: bool) 
             )
         picture = picture.resize((resolution, resolution), Image.Resampling.LANCZOS)
     return np.asarray(picture).reshape(resolution, resolution, num_channels)
-
-
-def _check_size(path: Path, size: tuple[int, int]) -> None:
-    width, height = size
-    if width * height > MAX_PIXELS:
-        raise UserError(
-            f"{path}: claims {width}x{height} pixels, more than {MAX_PIXELS // 10**6} million; "
-            "not decoded, scale it down if it is genuine"
-        )
-
-
-def _convert(path: Path, file: Image.Image, num_channels: int) -> Image.Image:
-    picture = ImageOps.exif_transpose(file)
-    if picture.mode.startswith("I;16"):
-        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-    if picture.mode in ("I", "F"):
-        raise UserError(f"{path}: 32-bit pixels have no known range; save 8 bits instead")
-    return picture.convert("L" if num_channels == 1 else "RGB")
 
 
 def read_batches(

@@ -9,12 +9,10 @@ are there already, or in the training set, is left out.
 """
 
 import hashlib
-import io
 import os
 import re
 import sys
 import tarfile
-import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,15 +20,14 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image
 from tqdm import tqdm
 
 from dnnlib import cli
 from dnnlib.atomic import folder_atomic
 from dnnlib.errors import UserError
-from fingerprints.image_files import FORMATS, MAX_PIXELS
+from dnnlib.images import UnreadableImageError, is_image_name, read_picture
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 HELD_OUT = "held-out"  # the source that --hold-out makes
 TRAINING = "train.zip"  # what --hold-out leaves to train on
 # The same emoji in five colours of skin: variants of one picture.
@@ -198,36 +195,13 @@ def _read_matching(
     source: Source, names: Iterable[str], read: Callable[[str], bytes]
 ) -> Iterator[tuple[str, bytes]]:
     found = sorted(
-        name
-        for name in names
-        if name.lower().endswith(SUFFIXES) and fnmatchcase(name, source.pattern)
+        name for name in names if is_image_name(name) and fnmatchcase(name, source.pattern)
     )
     if not found:
         raise UserError(f"{source.path}: no image there matches {source.pattern!r}")
     common = os.path.commonpath([os.path.dirname(name) for name in found])
     for name in found:
         yield os.path.relpath(name, common or "."), read(name)
-
-
-def read_picture(content: bytes) -> Image.Image:
-    """Decodes an image file to RGB on white, upright, the first picture of several.
-
-    Raises:
-        ValueError: it is damaged, too large, or of an unusual kind.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd metadata, and of size, which is looked at here
-            with Image.open(io.BytesIO(content), formats=FORMATS) as file:
-                if file.size[0] * file.size[1] > MAX_PIXELS:
-                    raise ValueError("too many pixels")
-                if file.mode.startswith(("I", "F")):
-                    raise ValueError("more than 8 bits per channel")
-                picture = ImageOps.exif_transpose(file).convert("RGBA")
-    except (OSError, SyntaxError, TypeError, OverflowError, Image.DecompressionBombError) as error:
-        raise ValueError(str(error)) from error
-    white = Image.new("RGBA", picture.size, "white")
-    return Image.alpha_composite(white, picture).convert("RGB")
 
 
 def scaled(picture: Image.Image, size: int) -> Image.Image:
@@ -265,7 +239,7 @@ def hold_out(archive: Path, every: int, rest: Path) -> list[tuple[str, bytes]]:
     """
     try:
         with zipfile.ZipFile(archive) as source, zipfile.ZipFile(rest, "w") as others:
-            names = sorted(n for n in source.namelist() if n.lower().endswith(SUFFIXES))
+            names = sorted(n for n in source.namelist() if is_image_name(n))
             held = set(names[every - 1 :: every])
             if not held:
                 raise UserError(f"--hold-out {every} {archive}: it has only {len(names)} images")
@@ -305,7 +279,7 @@ class Collection:
         for name, content in files:
             try:
                 picture = read_picture(content)
-            except ValueError as error:
+            except UnreadableImageError as error:
                 raise UserError(f"training image {name} cannot be read: {error}") from error
             self._seen[_digest(scaled(picture, self._size))] = "training image"
 
@@ -333,7 +307,7 @@ class Collection:
                 continue
             try:
                 picture = read_picture(content)
-            except ValueError:
+            except UnreadableImageError:
                 count.left_out["unreadable"] += 1
                 continue
             if max(picture.size) < self._size / 2:

@@ -13,8 +13,9 @@ from tqdm import tqdm
 from dnnlib.atomic import folder_atomic, open_atomic
 from dnnlib.errors import UserError
 from dnnlib.format import format_bytes
+from dnnlib.images import UnreadableImageError
 from training.data.dataset import Dataset, open_dataset
-from training.data.image_folder import ImageFolder, UnreadableImageError, fit_square
+from training.data.image_folder import ImageFolder, fit_square
 from training.data.writer import DatasetWriter, is_valid_resolution
 
 SHUFFLE_SEED = 123  # part of the published order

@@ -18,10 +18,11 @@ from PIL import Image
 
 import dataset_tool
 from dnnlib.errors import UserError
+from dnnlib.images import UnreadableImageError, read_picture
 from gan_fingerprints.work import dataset as work
 from tests.support.paths import ROOT
 from training.data.dataset import open_dataset
-from training.data.image_folder import ImageFolder, UnreadableImageError, decode_image, fit_square
+from training.data.image_folder import ImageFolder, fit_square
 from training.data.writer import DatasetWriter, image_levels
 
 
@@ -59,7 +60,7 @@ def encode(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def pixels(data: bytes) -> np.ndarray:
-    return np.asarray(decode_image(data))
+    return np.asarray(read_picture(data))
 
 
 # ----- published order and contents -----
@@ -208,7 +209,7 @@ def test_attribute_errors(
 
 def test_right_sized_rgb_is_bit_exact() -> None:
     image = Image.fromarray(pattern(16, 16))
-    decoded = decode_image(encode(image, "PNG"))
+    decoded = read_picture(encode(image, "PNG"))
     assert np.array_equal(np.asarray(fit_square(decoded, 16)), pattern(16, 16))
 
 
@@ -292,7 +293,7 @@ def test_first_frame_of_an_animation() -> None:
 )
 def test_refused_files(data: bytes, reason: str) -> None:
     with pytest.raises(UnreadableImageError, match=reason):
-        decode_image(data)
+        read_picture(data)
 
 
 def test_centre_crop_and_lanczos() -> None:

@@ -13,10 +13,11 @@ import pytest
 from PIL import Image
 
 from dnnlib.errors import UserError
+from dnnlib.images import read_picture
 from fingerprints.image_files import source_of
 from tests.support.paths import ROOT
 from tools import foreign_images
-from tools.foreign_images import Count, crops, hold_out, parse_source, read_picture, scaled, table
+from tools.foreign_images import Count, crops, hold_out, parse_source, scaled, table
 
 RND = np.random.RandomState(0)
 
@@ -133,10 +134,10 @@ def test_what_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     )
     cells = run(capsys, tmp_path / "out", f"first={first}", f"second={second}")
     assert cells["first"] == ["2", "2", "-"]
-    assert cells["second"] == ["1", "1", "-", "1 by name, 2 duplicate, 1 too small, 2 unreadable"]
-    assert names(tmp_path / "out" / "second") == ["small.png"]
+    assert cells["second"] == ["2", "2", "-", "1 by name, 2 duplicate, 1 too small, 1 unreadable"]
+    assert names(tmp_path / "out" / "second") == ["deep.png", "small.png"]
     cells = run(capsys, tmp_path / "all", "--leave-out=^$", f"second={second}")
-    assert cells["second"][0] == "4"
+    assert cells["second"][0] == "5"
 
 
 def test_crops_of_a_photograph_are_one_image(
@@ -239,7 +240,10 @@ def test_table_says_what_counting_can_show() -> None:
         (["--hold-out", "x", "noto.zip"], "--hold-out x: N is a number of at least 2"),
         (["--hold-out", "9", "noto.zip"], "--hold-out 9 noto.zip: it has only 8 images"),
         (["--hold-out", "3", "text"], "--hold-out 3 text: cannot be split: File is not a zip"),
-        (["--hold-out", "2", "bad.zip"], "training image a.png cannot be read: cannot identify"),
+        (
+            ["--hold-out", "2", "bad.zip"],
+            "training image a.png cannot be read: not an image that Pillow",
+        ),
         (["--hold-out", "3", "missing"], "--hold-out 3 missing: cannot be split: "),
     ],
 )

@@ -1,6 +1,5 @@
-"""Source images, in a folder or a zip file, as 8-bit RGB or grey Pillow images."""
+"""Source images of data sets, in a folder or a zip file."""
 
-import io
 import itertools
 import os
 import zipfile
@@ -8,20 +7,10 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from dnnlib.errors import UserError
-
-# What counts as an image file, in any case; Pillow reads all of these.
-EXTENSIONS = (
-    *(".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
-    *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".tga"),
-)
-
-
-class UnreadableImageError(Exception):
-    """A file that cannot become an image; the text is the reason, without the file's name."""
+from dnnlib.images import SUFFIXES, UnreadableImageError, is_image_name, read_picture
 
 
 class ImageFolder:
@@ -63,7 +52,7 @@ class ImageFolder:
             ) from error
         self.names = sorted(name for name in candidates if _is_image_name(name))
         if not self.names:
-            raise UserError(f"no images in {self.path}; files must end in {' '.join(EXTENSIONS)}")
+            raise UserError(f"no images in {self.path}; files must end in {' '.join(SUFFIXES)}")
 
     def __enter__(self) -> "ImageFolder":
         return self
@@ -73,7 +62,7 @@ class ImageFolder:
             self._zip.close()
 
     def read(self, name: str) -> Image.Image:
-        """Reads one image, see `decode_image`.
+        """Reads one image, see `dnnlib.images`.
 
         Raises:
             UnreadableImageError: the file cannot be read or decoded.
@@ -85,7 +74,7 @@ class ImageFolder:
                 data = (self.path / name).read_bytes()
         except (OSError, RuntimeError, zipfile.BadZipFile) as error:  # RuntimeError: encrypted
             raise UnreadableImageError(_one_line(error)) from error
-        return decode_image(data)
+        return read_picture(data)
 
     def read_all(
         self, names: Sequence[str]
@@ -108,57 +97,9 @@ class ImageFolder:
 
 def _is_image_name(name: str) -> bool:
     path = PurePosixPath(name)
-    if path.suffix.lower() not in EXTENSIONS or name.endswith("/"):
+    if not is_image_name(name) or name.endswith("/"):
         return False
     return not path.name.startswith(".") and path.parts[0] != "__MACOSX"
-
-
-def decode_image(data: bytes) -> Image.Image:
-    """Decodes an image file of any kind into an upright 8-bit RGB image.
-
-    Grey levels are repeated, palettes and CMYK converted, transparent parts put on white, 16-bit
-    values divided by 257 and rounded (Pillow itself truncates 16-bit colour), the EXIF
-    orientation applied. Of an animation the first frame is taken.
-
-    Args:
-        data: contents of the file.
-
-    Returns:
-        Pillow image of mode "RGB".
-
-    Raises:
-        UnreadableImageError: damaged, truncated, or of a kind that has no such form.
-    """
-    if not data:
-        raise UnreadableImageError("the file is empty")
-    try:
-        with Image.open(io.BytesIO(data)) as file:
-            file.load()
-            return _to_rgb(ImageOps.exif_transpose(file), file.format)
-    except UnidentifiedImageError as error:
-        raise UnreadableImageError("not an image that Pillow can read") from error
-    except UnreadableImageError:
-        raise
-    # Decoders of damaged files raise whatever their parsing stumbles over: OSError, SyntaxError,
-    # ValueError, struct.error, zlib.error, IndexError, DecompressionBombError and others.
-    except Exception as error:
-        raise UnreadableImageError(_one_line(error)) from error
-
-
-def _to_rgb(image: Image.Image, kind: str | None) -> Image.Image:
-    # Pillow opens 16-bit PGM files as mode "I", and some versions 16-bit PNG files too.
-    if image.mode.startswith("I;16") or (image.mode == "I" and kind in ("PNG", "PPM")):
-        levels = np.asarray(image).astype(np.float64) / 257
-        image = Image.fromarray(np.rint(levels).clip(0, 255).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        raise UnreadableImageError(
-            f"32-bit values (mode {image.mode}) have no defined range; save it with 8 or 16 bits"
-        )
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(white, image)
-    return image.convert("RGB")
 
 
 def _one_line(error: Exception) -> str:

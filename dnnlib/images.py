@@ -1,0 +1,102 @@
+"""Image files as pixels: the one reader for data sets, for decoding, and for foreign images.
+
+Whatever a file is called, its content tells the format, and only `FORMATS` are tried: none of their
+readers starts other programs, as Pillow's EPS reader does. Each picture becomes 8-bit RGB, upright:
+grey levels are repeated, palettes and CMYK converted, transparent parts put on white, 16-bit grey
+divided by 257 and rounded (16-bit colour is cut to 8 bits by Pillow), the EXIF orientation applied;
+of an animation the first frame is taken. 32-bit and floating-point values have no defined range and
+are refused.
+"""
+
+import io
+import os
+import warnings
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "TGA", "JPEG2000")
+MAX_PIXELS = 100_000_000  # larger pictures are refused before they are decoded
+
+
+class UnreadableImageError(Exception):
+    """A file that cannot become an image; the text is the reason, without the file's name."""
+
+
+def _suffixes() -> tuple[str, ...]:
+    Image.init()
+    by_format: dict[str, list[str]] = {kind: [] for kind in FORMATS}
+    for suffix, kind in Image.registered_extensions().items():
+        by_format.get(kind, []).append(suffix)
+    return tuple(suffix for found in by_format.values() for suffix in found)
+
+
+SUFFIXES = _suffixes()  # what names of image files end in, in lower case; the dot included
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file is, by the ending of its name, one that can be read."""
+    return os.path.splitext(name)[1].lower() in SUFFIXES
+
+
+def read_picture(source: str | os.PathLike[str] | bytes) -> Image.Image:
+    """Reads an image file; the module says what becomes of its pixels.
+
+    Args:
+        source: path, or the file's content.
+
+    Returns:
+        Pillow image of mode "RGB".
+
+    Raises:
+        UnreadableImageError: missing, damaged, truncated, larger than MAX_PIXELS, or of a kind that
+            has no such form.
+    """
+    if isinstance(source, bytes) and not source:
+        raise UnreadableImageError("the file is empty")
+    try:
+        with warnings.catch_warnings():
+            # Of odd metadata, which does no harm, and of size, which is looked at here.
+            warnings.simplefilter("ignore")
+            file = io.BytesIO(source) if isinstance(source, bytes) else source
+            with Image.open(file, formats=FORMATS) as picture:
+                _check_size(picture.size)
+                picture.load()
+                return _to_rgb(ImageOps.exif_transpose(picture), picture.format)
+    except UnidentifiedImageError as error:
+        raise UnreadableImageError("not an image that Pillow can read") from error
+    except UnreadableImageError:
+        raise
+    # Decoders of damaged files raise whatever their parsing stumbles over: OSError, SyntaxError,
+    # ValueError, struct.error, zlib.error, IndexError, DecompressionBombError and others.
+    except Exception as error:
+        raise UnreadableImageError(_one_line(error)) from error
+
+
+def _check_size(size: tuple[int, int]) -> None:
+    width, height = size
+    if width * height > MAX_PIXELS:
+        raise UnreadableImageError(
+            f"claims {width}x{height} pixels, more than {MAX_PIXELS // 10**6} million; not "
+            "decoded, scale it down if it is genuine"
+        )
+
+
+def _to_rgb(image: Image.Image, kind: str | None) -> Image.Image:
+    # Pillow opens 16-bit PGM files as mode "I", and some versions 16-bit PNG files too.
+    if image.mode.startswith("I;16") or (image.mode == "I" and kind in ("PNG", "PPM")):
+        levels = np.asarray(image).astype(np.float64) / 257
+        image = Image.fromarray(np.rint(levels).clip(0, 255).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise UnreadableImageError(
+            f"32-bit pixels (mode {image.mode}) have no defined range; save it with 8 or 16 bits"
+        )
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
