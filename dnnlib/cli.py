@@ -55,48 +55,26 @@ def add_boolean(parser: argparse.ArgumentParser, flag: str, *, default: bool, he
     )
 
 
-def positive_int(text: str) -> int:
-    """Parses an integer of at least 1."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer")
-    return value
+def _number(kind: Callable[[str], Any], fits: Callable[[Any], bool], what: str) -> Any:
+    """A type of arguments: numbers that fit; others are refused as being no `what`."""
+
+    def parse(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = float("nan")  # which fits nowhere
+        if not fits(value):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a {what}")
+        return value
+
+    return parse
 
 
-def positive_float(text: str) -> float:
-    """Parses a number above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
-    return value
-
-
-def non_negative_float(text: str) -> float:
-    """Parses a number of at least 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 0")
-    return value
-
-
-def probability(text: str) -> float:
-    """Parses a number above 0 and below 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a probability between 0 and 1")
-    return value
+_INFINITY = float("inf")
+positive_int = _number(int, lambda value: value >= 1, "positive integer")
+positive_float = _number(float, lambda value: 0 < value < _INFINITY, "positive number")
+non_negative_float = _number(float, lambda value: 0 <= value < _INFINITY, "number of at least 0")
+probability = _number(float, lambda value: 0 < value < 1, "probability between 0 and 1")
 
 
 def number_list(text: str) -> list[int]:

@@ -239,6 +239,7 @@ def setup_training_config(options: TrainOptions, resolution: int, num_channels: 
     channel = preset.channel
     if options.clip_decoder_input is not None:
         channel = "clip" if options.clip_decoder_input else "identity"
+    images = {"resolution": resolution, "num_channels": num_channels}
     passed_on = {f.name: getattr(options, f.name) for f in dataclasses.fields(PassedOn)}
     config = TrainConfig(
         **passed_on,
@@ -248,15 +249,7 @@ def setup_training_config(options: TrainOptions, resolution: int, num_channels: 
         minibatch=minibatch,
         minibatch_gpu=minibatch_gpu,
         num_gpus=num_gpus,
-        G=_generator(options, preset, num_bits, resolution, num_channels),
-        D=DiscriminatorConfig(
-            resolution=resolution,
-            num_channels=num_channels,
-            fmap_base=preset.fmap_base,
-            fmap_max=preset.fmap_max,
-            architecture=preset.d_architecture,
-        ),
-        E=_decoder(preset, num_bits, resolution, num_channels),
+        **_networks(options, preset, num_bits, modulated, images),
         loss=preset.loss,
         schedule=preset.schedule,
         ticks=preset.ticks,
@@ -266,40 +259,35 @@ def setup_training_config(options: TrainOptions, resolution: int, num_channels: 
     return with_settings(config, settings_of(options))
 
 
-def _generator(
-    options: TrainOptions, preset: Preset, num_bits: int, resolution: int, num_channels: int
-) -> GeneratorConfig:
+def _networks(
+    options: TrainOptions,
+    preset: Preset,
+    num_bits: int,
+    modulated: tuple[int, int],
+    images: dict[str, Any],
+) -> dict[str, Any]:
+    """Configurations of G, D and E."""
     mapping = options.mapping or preset.mapping
     if mapping not in MAPPINGS:
         raise UserError(f"--mapping={mapping}: choose one of {', '.join(MAPPINGS)}")
-    lo, hi = parse_modulated_range(options.res_modulated_range or preset.modulated_range)
-    return GeneratorConfig(
-        resolution=resolution,
-        num_channels=num_channels,
-        latent_size=preset.latent_size,
-        fingerprint_size=num_bits,
+    images = images | {"fmap_base": preset.fmap_base, "fmap_max": preset.fmap_max}
+    codes: dict[str, Any] = {"latent_size": preset.latent_size, "fingerprint_size": num_bits}
+    generator = GeneratorConfig(
+        **images,
+        **codes,
         dlatent_size=preset.dlatent_size,
         mapping_fmaps=preset.dlatent_size,
-        fmap_base=preset.fmap_base,
-        fmap_max=preset.fmap_max,
         architecture=preset.g_architecture,
-        modulated_min_log2=lo,
-        modulated_max_log2=hi,
+        modulated_min_log2=modulated[0],
+        modulated_max_log2=modulated[1],
         **MAPPINGS[mapping],
     )
-
-
-def _decoder(preset: Preset, num_bits: int, resolution: int, num_channels: int) -> DecoderConfig:
-    config = DecoderConfig(
-        resolution=resolution,
-        num_channels=num_channels,
-        latent_size=preset.latent_size,
-        fingerprint_size=num_bits,
-        fmap_base=preset.fmap_base,
-        fmap_max=preset.fmap_max,
-        architecture=preset.d_architecture,
-    )
-    return replace(config, **preset.decoder)
+    decoder = DecoderConfig(**images, **codes, architecture=preset.d_architecture)
+    return {
+        "G": generator,
+        "D": DiscriminatorConfig(**images, architecture=preset.d_architecture),
+        "E": replace(decoder, **preset.decoder),
+    }
 
 
 def _minibatches(options: TrainOptions, preset: Preset, num_gpus: int) -> tuple[int, int]:

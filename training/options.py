@@ -1,13 +1,21 @@
 """The flags of training, each written once: name, type, default and help stand at its field."""
 
 from dataclasses import MISSING, dataclass
+from typing import Any
 
 from dnnlib import cli
 from dnnlib.flags import flag
 from dnnlib.tflib.execution import OPS, OPS_HELP, PRECISION_HELP, PRECISIONS
 from metrics.table import parse_metrics
 
-_WEIGHT = {"metavar": "W", "type": cli.non_negative_float}
+_WEIGHT: dict[str, Any] = {"metavar": "WEIGHT", "type": cli.non_negative_float}
+_COUNT: dict[str, Any] = {"metavar": "N", "type": cli.positive_int}
+_KIMG: dict[str, Any] = {"metavar": "KIMG", "type": cli.positive_float}
+
+
+def _weight(published: str) -> dict[str, Any]:
+    """Of a loss, whose flag has its published name."""
+    return {**_WEIGHT, "name": f"--{published}-weight", "metavar": "W"}
 
 
 def _metrics(text: str) -> tuple[str, ...]:
@@ -44,77 +52,38 @@ class TrainOptions(PassedOn):
     """
 
     num_gpus: int | None = flag(None, "GPUs to use (default: all there are)", metavar="N")
-    watermark_size: int | None = flag(
-        None, "fingerprint bits", metavar="BITS", type=cli.positive_int
-    )
+    watermark_size: int | None = flag(None, "fingerprint bits", **_COUNT | {"metavar": "BITS"})
     res_modulated_range: str | None = flag(
         None, "resolutions that the fingerprint modulates", metavar="LO-HI"
     )
-    total_kimg: float | None = flag(
-        None,
-        "length, in 1000 images",
-        metavar="KIMG",
-        type=cli.positive_float,
-        sets="total_kimg",
-    )
-    gamma: float | None = flag(
-        None,
-        "R1 regularisation",
-        metavar="WEIGHT",
-        type=cli.non_negative_float,
-        sets="loss.gamma",
-    )
+    total_kimg: float | None = flag(None, "length, in 1000 images", sets="total_kimg", **_KIMG)
+    gamma: float | None = flag(None, "R1 regularisation", sets="loss.gamma", **_WEIGHT)
     checkpoint_minutes: float | None = flag(
         None,
         "between checkpoints, which a run goes on from (default: 10; 0: every iteration)",
-        metavar="MINUTES",
-        type=cli.non_negative_float,
         sets="checkpoints.minutes",
+        **_WEIGHT | {"metavar": "MINUTES"},
     )
     keep_checkpoints: int | None = flag(
-        None,
-        "how many are kept (default: 2)",
-        metavar="N",
-        type=cli.positive_int,
-        sets="checkpoints.keep",
+        None, "how many are kept (default: 2)", sets="checkpoints.keep", **_COUNT
     )
     decouple_weight: float | None = flag(
-        None,
-        "images alike across fingerprints",
-        name="--decoupleL2-weight",
-        sets="loss.decouple",
-        **_WEIGHT,
+        None, "images alike across fingerprints", sets="loss.decouple", **_weight("decoupleL2")
     )
     latent_weight: float | None = flag(
-        None,
-        "recovery of the latent",
-        name="--latentsRecL2-weight",
-        sets="loss.latent",
-        **_WEIGHT,
+        None, "recovery of the latent", sets="loss.latent", **_weight("latentsRecL2")
     )
     bits_weight: float | None = flag(
-        None,
-        "recovery of the fingerprint",
-        name="--watermarkCls-weight",
-        sets="loss.bits",
-        **_WEIGHT,
+        None, "recovery of the fingerprint", sets="loss.bits", **_weight("watermarkCls")
     )
-    minibatch: int | None = flag(None, "images per iteration", metavar="N", type=cli.positive_int)
-    minibatch_gpu: int | None = flag(
-        None, "images at a time per device", metavar="N", type=cli.positive_int
-    )
-    kimg_per_tick: float | None = flag(
-        None,
-        "between lines of the log",
-        metavar="KIMG",
-        type=cli.positive_float,
-        sets="ticks.kimg",
-    )
+    minibatch: int | None = flag(None, "images per iteration", **_COUNT)
+    minibatch_gpu: int | None = flag(None, "images at a time per device", **_COUNT)
+    kimg_per_tick: float | None = flag(None, "between lines of the log", sets="ticks.kimg", **_KIMG)
     image_snapshot_ticks: int | None = flag(
-        None, "between image grids", metavar="N", type=cli.positive_int, sets="ticks.image_ticks"
+        None, "between image grids", sets="ticks.image_ticks", **_COUNT
     )
     snapshot_ticks: int | None = flag(
-        None, "between snapshots", metavar="N", type=cli.positive_int, sets="ticks.snapshot_ticks"
+        None, "between snapshots", sets="ticks.snapshot_ticks", **_COUNT
     )
     mapping: str | None = flag(
         None, "of fingerprints: published or linear (docs/training.md)", metavar="NAME"

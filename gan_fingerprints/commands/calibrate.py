@@ -3,6 +3,7 @@
 from dnnlib import cli
 from gan_fingerprints.commands.common import (
     Commands,
+    add_command,
     add_images,
     add_json,
     add_network,
@@ -23,19 +24,21 @@ EXAMPLES = """examples:
   python3 run_fingerprints.py calibrate --network=network-final.pkl --resize foreign/*/
 """
 
+WORK = cli.deferred("gan_fingerprints.work.calibrate:calibrate")
+
 
 def add(commands: "Commands[cli.ArgumentParser]") -> None:
     """Adds the command `calibrate`."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "calibrate",
-        help="measure false matches on foreign images",
+        "measure false matches on foreign images",
+        WORK,
+        needs_tensorflow=True,
         description=DESCRIPTION,
         epilog=EXAMPLES,
     )
-    work = cli.deferred("gan_fingerprints.work.calibrate:calibrate")
-    parser.set_defaults(function=work, needs_tensorflow=True)
     add_network(parser, "snapshot with generator and decoder")
     add_registry(parser)
     add_images(parser)
     add_json(parser)
-    parser.add_verbose()

@@ -1,6 +1,8 @@
 """Flags that several commands have."""
 
 import argparse
+from collections.abc import Callable
+from typing import Any
 
 from dnnlib import cli
 from dnnlib.tflib.start import add_execution
@@ -8,6 +10,25 @@ from fingerprints.image_manifest import FILE_NAME
 
 Commands = argparse._SubParsersAction  # of cli.ArgumentParser
 DEFAULT_REGISTRY = "fingerprints.db"
+
+
+def add_command(
+    commands: "Commands[cli.ArgumentParser]",
+    name: str,
+    help: str,
+    work: Callable[..., Any],
+    *,
+    needs_tensorflow: bool,
+    description: str | None = None,
+    epilog: str | None = None,
+) -> cli.ArgumentParser:
+    """Adds a command of run_fingerprints.py; `work` is what it does, from `cli.deferred`."""
+    parser: cli.ArgumentParser = commands.add_parser(
+        name, help=help, description=description or help, epilog=epilog
+    )
+    parser.set_defaults(function=work, needs_tensorflow=needs_tensorflow)
+    parser.add_verbose()
+    return parser
 
 
 def add_json(parser: cli.ArgumentParser) -> None:

@@ -2,7 +2,13 @@
 
 from dnnlib import cli
 from fingerprints.image_manifest import FILE_NAME
-from gan_fingerprints.commands.common import Commands, add_images, add_json, add_network
+from gan_fingerprints.commands.common import (
+    Commands,
+    add_command,
+    add_images,
+    add_json,
+    add_network,
+)
 
 DESCRIPTION = """\
 Prints the fingerprint that each image carries, and how sure the decoder is of its bits (the
@@ -19,17 +25,20 @@ EXAMPLES = """examples:
   python3 run_fingerprints.py decode --network=network-final.pkl --expect=cafe1234 picture.jpg
 """
 
+WORK = cli.deferred("gan_fingerprints.work.decode:decode")
+
 
 def add(commands: "Commands[cli.ArgumentParser]") -> None:
     """Adds the command `decode`."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "decode",
-        help="print the fingerprints that images carry",
+        "print the fingerprints that images carry",
+        WORK,
+        needs_tensorflow=True,
         description=DESCRIPTION,
         epilog=EXAMPLES,
     )
-    work = cli.deferred("gan_fingerprints.work.decode:decode")
-    parser.set_defaults(function=work, needs_tensorflow=True)
     add_network(parser)
     add_images(parser)
     truth = parser.add_mutually_exclusive_group()
@@ -43,4 +52,3 @@ def add(commands: "Commands[cli.ArgumentParser]") -> None:
         f"name (default: {FILE_NAME} beside the images, if every image has one there)",
     )
     add_json(parser)
-    parser.add_verbose()

@@ -5,6 +5,7 @@ import argparse
 from dnnlib import cli
 from gan_fingerprints.commands.common import (
     Commands,
+    add_command,
     add_json,
     add_network,
     add_registry,
@@ -29,17 +30,20 @@ EXAMPLES = """examples:
       --csv=licensees.csv --format=pkl,onnx
 """
 
+WORK = cli.deferred("gan_fingerprints.work.issue:issue")
+
 
 def add(commands: "Commands[cli.ArgumentParser]") -> None:
     """Adds the command `issue`."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "issue",
-        help="give licensees generators of their own",
+        "give licensees generators of their own",
+        WORK,
+        needs_tensorflow=True,
         description=DESCRIPTION,
         epilog=EXAMPLES,
     )
-    work = cli.deferred("gan_fingerprints.work.issue:issue")
-    parser.set_defaults(function=work, needs_tensorflow=True)
     add_network(parser, "snapshot with generator and decoder")
     add_registry(parser)
     parser.add_argument(
@@ -67,7 +71,6 @@ def add(commands: "Commands[cli.ArgumentParser]") -> None:
         help="licensees whose fingerprint was revoked get a new one; without this they are refused",
     )
     add_json(parser)
-    parser.add_verbose()
 
 
 def _add_licensees(parser: cli.ArgumentParser) -> None:

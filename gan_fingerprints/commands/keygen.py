@@ -1,7 +1,7 @@
 """Flags of `keygen`."""
 
 from dnnlib import cli
-from gan_fingerprints.commands.common import Commands, add_json
+from gan_fingerprints.commands.common import Commands, add_command, add_json
 
 DESCRIPTION = """\
 Makes a key that only its owner can read (mode 0600); it is never part of a registry.
@@ -12,17 +12,20 @@ Makes a key that only its owner can read (mode 0600); it is never part of a regi
   payload   hides the code of a model in payload mode
 """
 
+WORK = cli.deferred("gan_fingerprints.work.keygen:keygen")
+
 
 def add(commands: "Commands[cli.ArgumentParser]") -> None:
     """Adds the command `keygen`."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "keygen",
-        help="make a key",
+        "make a key",
+        WORK,
+        needs_tensorflow=False,
         description=DESCRIPTION,
         epilog="example:\n  python3 run_fingerprints.py keygen signing.key",
     )
-    work = cli.deferred("gan_fingerprints.work.keygen:keygen")
-    parser.set_defaults(function=work, needs_tensorflow=False)
     parser.add_argument("file", metavar="FILE", help="where the key goes; never overwritten")
     parser.add_argument(
         "--kind",
@@ -31,4 +34,3 @@ def add(commands: "Commands[cli.ArgumentParser]") -> None:
         help="(default: signing)",
     )
     add_json(parser)
-    parser.add_verbose()

@@ -1,7 +1,7 @@
 """Flags of `plan`."""
 
 from dnnlib import cli
-from gan_fingerprints.commands.common import Commands, add_fpr, add_json
+from gan_fingerprints.commands.common import Commands, add_command, add_fpr, add_json
 
 DESCRIPTION = """\
 Says before any training what a number of bits can do: how many must match so that an image of
@@ -9,19 +9,21 @@ another origin is called ours with a probability of at most F, the bit accuracy 
 many licensees are possible at all, and how far apart fingerprints can be kept.
 """
 
+WORK = cli.deferred("gan_fingerprints.work.plan:plan")
+
 
 def add(commands: "Commands[cli.ArgumentParser]") -> None:
     """Adds the command `plan`."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "plan",
-        help="what a number of bits can do",
+        "what a number of bits can do",
+        WORK,
+        needs_tensorflow=False,
         description=DESCRIPTION,
         epilog="example:\n  python3 run_fingerprints.py plan --bits=128 --licensees=1000",
     )
-    work = cli.deferred("gan_fingerprints.work.plan:plan")
-    parser.set_defaults(function=work, needs_tensorflow=False)
     parser.add_argument("--bits", type=cli.positive_int, required=True, metavar="B")
     parser.add_argument("--licensees", type=cli.positive_int, required=True, metavar="N")
     add_fpr(parser)
     add_json(parser)
-    parser.add_verbose()

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dnnlib import cli
-from gan_fingerprints.commands.common import Commands, add_json, add_registry
+from gan_fingerprints.commands.common import Commands, add_command, add_json, add_registry
 
 _LIST = cli.deferred("gan_fingerprints.work.registry_contents:list_fingerprints")
 _SHOW = cli.deferred("gan_fingerprints.work.registry_contents:show")
@@ -74,9 +74,9 @@ def _add(
     function: Callable[..., Any],
     description: str | None = None,
 ) -> cli.ArgumentParser:
-    parser = commands.add_parser(name, help=help_text, description=description or help_text)
-    parser.set_defaults(function=function, needs_tensorflow=False)
+    parser = add_command(
+        commands, name, help_text, function, needs_tensorflow=False, description=description
+    )
     add_registry(parser)
     add_json(parser)
-    parser.add_verbose()
     return parser

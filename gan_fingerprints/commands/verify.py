@@ -3,6 +3,7 @@
 from dnnlib import cli
 from gan_fingerprints.commands.common import (
     Commands,
+    add_command,
     add_fpr,
     add_images,
     add_json,
@@ -39,8 +40,10 @@ def add(commands: "Commands[cli.ArgumentParser]") -> None:
         ("verify", "whether the model made an image, and whose", VERIFY_DESCRIPTION, VERIFY),
         ("attribute", "whose fingerprint fits images best", ATTRIBUTE_DESCRIPTION, ATTRIBUTE),
     ):
-        parser = commands.add_parser(name, help=help_text, description=description, epilog=EXAMPLES)
-        parser.set_defaults(function=function, needs_tensorflow=True)
+        parser = add_command(
+            commands, name, help_text, function, needs_tensorflow=True, description=description,
+            epilog=EXAMPLES,
+        )  # fmt: skip
         add_network(parser)
         add_registry(parser)
         add_images(parser)
@@ -83,4 +86,3 @@ def add(commands: "Commands[cli.ArgumentParser]") -> None:
                 help="candidates to show (default: 3)",
             )
         add_json(parser)
-        parser.add_verbose()

@@ -1,25 +1,28 @@
 """Flags of `verify-manifest`."""
 
 from dnnlib import cli
-from gan_fingerprints.commands.common import Commands, add_json
+from gan_fingerprints.commands.common import Commands, add_command, add_json
 
 DESCRIPTION = """\
 Checks that a manifest was signed with the private half of this key and that the instance beside
 it is the one it speaks of.
 """
 
+WORK = cli.deferred("gan_fingerprints.work.verify_manifest:verify_manifest")
+
 
 def add(commands: "Commands[cli.ArgumentParser]") -> None:
     """Adds the command `verify-manifest`."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "verify-manifest",
-        help="check an instance's signed manifest",
+        "check an instance's signed manifest",
+        WORK,
+        needs_tensorflow=False,
         description=DESCRIPTION,
         epilog="example:\n  python3 run_fingerprints.py verify-manifest "
         "--public-key=signing.key.pub instances/acme.pkl.manifest.json",
     )
-    work = cli.deferred("gan_fingerprints.work.verify_manifest:verify_manifest")
-    parser.set_defaults(function=work, needs_tensorflow=False)
     parser.add_argument("manifests", nargs="+", metavar="MANIFEST")
     parser.add_argument(
         "--public-key", required=True, metavar="FILE", help="public half of the signing key (*.pub)"
@@ -30,4 +33,3 @@ def add(commands: "Commands[cli.ArgumentParser]") -> None:
         help="the instance (default: the manifest's name without .manifest.json)",
     )
     add_json(parser)
-    parser.add_verbose()

@@ -11,10 +11,6 @@ class Decoder(Network):
     """Recovers latent and fingerprint from an image (paper, section 3.2).
 
     The discriminator's body without minibatch standard deviation.
-
-    Args:
-        config: sizes and architecture.
-        seed: of the initial values; None: weights of 0, for one that is filled from elsewhere.
     """
 
     Config = DecoderConfig
@@ -22,8 +18,6 @@ class Decoder(Network):
 
     def __init__(self, config: DecoderConfig, *, seed: int | None = None) -> None:
         super().__init__(config, seed=seed)
-        self.latent_size = config.latent_size
-        self.fingerprint_size = config.fingerprint_size
         self.trunk = Trunk(self._factory, config, mbstd_group_size=None)
         size = config.latent_size + config.fingerprint_size
         self.output = Dense(self._factory, "Output", self.trunk.num_features, size, act="linear")

@@ -102,12 +102,7 @@ def _add_image(x: tf.Tensor | None, image: tf.Tensor, from_rgb: Conv | None) -> 
 
 
 class Discriminator(Network):
-    """Image -> realness score (StyleGAN2, section 4).
-
-    Args:
-        config: sizes and architecture.
-        seed: of the initial values; None: weights of 0, for one that is filled from elsewhere.
-    """
+    """Image -> realness score (StyleGAN2, section 4)."""
 
     Config = DiscriminatorConfig
     config: DiscriminatorConfig

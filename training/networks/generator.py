@@ -11,20 +11,13 @@ from training.networks.synthesis import Synthesis
 
 
 class Generator(Network):
-    """Fingerprint mapping and synthesis in one network (paper, section 3.2).
-
-    Args:
-        config: sizes, architecture, mapping, and which layers the fingerprint modulates.
-        seed: of the initial values; None: weights of 0, for one that is filled from elsewhere.
-    """
+    """Fingerprint mapping and synthesis in one network (paper, section 3.2)."""
 
     Config = GeneratorConfig
     config: GeneratorConfig
 
     def __init__(self, config: GeneratorConfig, *, seed: int | None = None) -> None:
         super().__init__(config, seed=seed)
-        self.latent_size = config.latent_size
-        self.fingerprint_size = config.fingerprint_size
         self.synthesis = Synthesis(self._factory, config)
         self.mapping = Mapping(self._factory, config, num_slots=self.synthesis.num_slots)
 

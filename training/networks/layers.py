@@ -22,6 +22,7 @@ from dnnlib.tflib.ops.resample_conv import (
     conv_downsample_2d,
     upsample_conv_2d,
 )
+from training.networks.configs import Codes
 
 
 class VariableFactory:
@@ -63,9 +64,13 @@ class VariableFactory:
 class Network(tf.Module):
     """A network with named variables that can be built again from its `config`.
 
+    Args:
+        config: sizes and architecture, of the class `Config`.
+        seed: of the initial values; None: weights of 0, for one that is filled from elsewhere.
+
     Attributes:
-        Config: class of the configuration, a dataclass of `training.networks.configs`.
-        config: what the network was made from.
+        Config: a dataclass of `training.networks.configs`.
+        config: what the network was made from; its sizes are attributes as well.
     """
 
     Config: ClassVar[type]
@@ -75,6 +80,9 @@ class Network(tf.Module):
         self.config = config
         self.resolution: int = config.resolution
         self.num_channels: int = config.num_channels
+        if isinstance(config, Codes):
+            self.latent_size: int = config.latent_size
+            self.fingerprint_size: int = config.fingerprint_size
         self._factory = VariableFactory(seed)
 
     @property

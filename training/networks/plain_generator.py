@@ -14,10 +14,6 @@ class PlainGenerator(Network):
 
     Its variables have the names and shapes of a `Generator`'s; `training.models.baking` makes their
     values.
-
-    Args:
-        config: sizes and architecture.
-        seed: of the initial values; None: weights of 0, for one that is filled from elsewhere.
     """
 
     Config = PlainGeneratorConfig
@@ -25,8 +21,6 @@ class PlainGenerator(Network):
 
     def __init__(self, config: PlainGeneratorConfig, *, seed: int | None = None) -> None:
         super().__init__(config, seed=seed)
-        self.latent_size = config.latent_size
-        self.fingerprint_size = config.fingerprint_size
         self.synthesis = Synthesis(self._factory, config)
 
     @property
