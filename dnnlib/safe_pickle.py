@@ -10,34 +10,35 @@ by a size that the file declares, and hands out a finite tree.
 import io
 import os
 import pickletools
-import re
 import stat
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
-
 from dnnlib.errors import UserError
 from dnnlib.format import format_bytes
+from dnnlib.pickle_values import (
+    Array,
+    DamagedError,
+    Dtype,
+    Global,
+    Inert,
+    RefusedError,
+    make_array,
+    make_dtype,
+    make_ordered_dict,
+    make_scalar,
+    printable,
+)
+
+__all__ = ["Allowed", "Inert", "load", "printable"]
 
 MAX_BYTES = 4 << 30  # the largest published networks are a tenth of this
 MAX_OPERATIONS = 1_000_000  # a snapshot of four large networks takes about 40,000
 MAX_DEPTH = 32  # nesting of containers; a snapshot needs 8
 MAX_INTEGER_BYTES = 9  # 64 bits and a sign
 
-_NUMPY_DTYPE = re.compile(r"[<>=|]?(b1|[iu][1248]|f[248])")
 _ARRAY_NAMES = ("numpy.core.multiarray", "numpy._core.multiarray")
-
-
-@dataclass
-class Inert:
-    """Stands in for an object of an allowed class: its state, and no behaviour."""
-
-    class_name: str  # "module.name" as the file has it
-    state: dict[str, Any] | None = None
-
 
 # What a file's class may turn into: a plain dictionary or an `Inert`.
 Allowed = Mapping[tuple[str, str], type[dict] | type[Inert]]
@@ -70,11 +71,11 @@ def load(
         data = source.read()
     try:
         return _Machine(data, allow or {}).run()
-    except _RefusedError as refusal:
+    except RefusedError as refusal:
         raise UserError(
             f"{where} {refusal}, which no snapshot needs; refused, nothing was run"
         ) from None
-    except _DamagedError as damage:
+    except DamagedError as damage:
         raise UserError(
             f"{where} is not a complete snapshot ({damage}); get or copy the file again"
         ) from None
@@ -93,116 +94,6 @@ def _read_file(path: Path, where: str) -> bytes:
         raise UserError(f"cannot read {where}: {error.strerror or error}") from error
 
 
-def printable(value: object) -> str:
-    """A text from an untrusted file, short and without control characters, for a message."""
-    if value is None or isinstance(value, bool | int | float):
-        return repr(value)
-    text = value if isinstance(value, str) else f"a value of type {type(value).__name__}"
-    if not text.isprintable():
-        text = ascii(text)
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-class _RefusedError(Exception):
-    """The file asks for something that is not data; the text reads "asks for ..." or the like."""
-
-
-class _DamagedError(Exception):
-    """The file is truncated or no pickle."""
-
-
-@dataclass
-class _Global:
-    """A name of the allow-list, not yet used."""
-
-    name: str
-    make: Callable[..., Any] | None = None  # for REDUCE
-    new: type | None = None  # for NEWOBJ and REDUCE
-
-
-@dataclass
-class _Dtype:
-    """A NumPy type under construction: REDUCE gives the kind and size, BUILD the byte order."""
-
-    name: str  # for example "f4"
-    built: bool = False
-
-    def build(self, state: Any) -> None:
-        order = state[1] if isinstance(state, tuple) and len(state) >= 2 else None
-        extras = state[2:5] if isinstance(state, tuple) else ()
-        if self.built or order not in ("<", ">", "|", "=") or any(x is not None for x in extras):
-            raise _RefusedError("asks for a NumPy type that is not a plain number")
-        self.name = order + self.name.lstrip("<>=|")
-        self.built = True
-
-    def numpy(self) -> np.dtype:
-        return np.dtype(self.name)
-
-
-@dataclass
-class _Array:
-    """A NumPy array under construction: REDUCE makes an empty one, BUILD its contents."""
-
-    value: np.ndarray | None = None
-
-    def build(self, state: Any) -> None:
-        if self.value is not None or not isinstance(state, tuple) or len(state) != 5:
-            raise _RefusedError("asks for a NumPy array in an unknown form")
-        _, shape, dtype, fortran, data = state
-        if not isinstance(dtype, _Dtype):
-            raise _RefusedError("asks for a NumPy array without a type of numbers")
-        self.value = _array(shape, dtype, data, "F" if fortran is True else "C")
-
-
-def _array(shape: Any, dtype: _Dtype, data: Any, order: str) -> np.ndarray:
-    """A read-only view of `data`, so that no file can make arrays larger than itself."""
-    if not isinstance(data, bytes):
-        raise _RefusedError("asks for a NumPy array whose contents are not bytes")
-    if not (
-        isinstance(shape, tuple)
-        and len(shape) <= 32
-        and all(type(size) is int and size >= 0 for size in shape)
-    ):
-        raise _RefusedError("asks for a NumPy array of an impossible shape")
-    count = 1
-    for size in shape:  # Python's integers: no overflow
-        count *= size
-    itemsize = dtype.numpy().itemsize
-    if count * itemsize != len(data):
-        wanted = format_bytes(count * itemsize) if count < 1 << 50 else "an absurd size"
-        raise _RefusedError(
-            f"asks for a NumPy array of {wanted} and brings {format_bytes(len(data))}"
-        )
-    flat = np.frombuffer(data, dtype.numpy()) if data else np.zeros(0, dtype.numpy())
-    return flat.reshape(shape, order=order)  # type: ignore[call-overload, no-any-return]
-
-
-def _make_dtype(*args: Any) -> _Dtype:
-    name = args[0] if args else None
-    if not isinstance(name, str) or not _NUMPY_DTYPE.fullmatch(name):
-        raise _RefusedError(f"asks for the NumPy type {printable(name)}")
-    return _Dtype(name)
-
-
-def _make_array(*args: Any) -> _Array:
-    # Always (ndarray, (0,), b"b") in real files: an empty array that BUILD fills.
-    if len(args) != 3 or not isinstance(args[0], _Global) or args[0].name != "numpy.ndarray":
-        raise _RefusedError("asks for a NumPy array of an unknown class")
-    return _Array()
-
-
-def _make_scalar(*args: Any) -> Any:
-    if len(args) != 2 or not isinstance(args[0], _Dtype):
-        raise _RefusedError("asks for a NumPy scalar that is not a number")
-    return _array((), args[0], args[1], "C").item()
-
-
-def _make_ordered_dict(*args: Any) -> dict:
-    if args:
-        raise _RefusedError("asks for collections.OrderedDict with arguments")
-    return {}
-
-
 class _Machine:
     """The stack machine. Each operation that is not in `_OPERATIONS` is refused."""
 
@@ -214,16 +105,16 @@ class _Machine:
         # `_codecs.encode` turns text into bytes: never more of them than the file itself holds.
         self.encode_budget = len(data)
         self.globals = {
-            ("numpy", "ndarray"): _Global("numpy.ndarray"),
-            ("numpy", "dtype"): _Global("numpy.dtype", make=_make_dtype),
-            ("collections", "OrderedDict"): _Global("OrderedDict", make=_make_ordered_dict),
-            ("_codecs", "encode"): _Global("_codecs.encode", make=self.encode),
+            ("numpy", "ndarray"): Global("numpy.ndarray"),
+            ("numpy", "dtype"): Global("numpy.dtype", make=make_dtype),
+            ("collections", "OrderedDict"): Global("OrderedDict", make=make_ordered_dict),
+            ("_codecs", "encode"): Global("_codecs.encode", make=self.encode),
         }
         for module in _ARRAY_NAMES:
-            self.globals[module, "_reconstruct"] = _Global("_reconstruct", make=_make_array)
-            self.globals[module, "scalar"] = _Global("scalar", make=_make_scalar)
+            self.globals[module, "_reconstruct"] = Global("_reconstruct", make=make_array)
+            self.globals[module, "scalar"] = Global("scalar", make=make_scalar)
         for (module, name), kind in allow.items():
-            self.globals[module, name] = _Global(f"{module}.{name}", new=kind)
+            self.globals[module, name] = Global(f"{module}.{name}", new=kind)
 
     def run(self) -> Any:
         try:
@@ -231,17 +122,17 @@ class _Machine:
                 pickletools.genops(io.BytesIO(self.data))
             ):
                 if count >= MAX_OPERATIONS:
-                    raise _RefusedError(f"asks for more than {MAX_OPERATIONS:,} operations")
+                    raise RefusedError(f"asks for more than {MAX_OPERATIONS:,} operations")
                 if opcode.name == "STOP":
                     return self.stop(position)
                 operation = _OPERATIONS.get(opcode.name)
                 if operation is None:
-                    raise _RefusedError(self.describe(opcode.name, arg))
+                    raise RefusedError(self.describe(opcode.name, arg))
                 operation(self, arg, position or 0)
         except (ValueError, OverflowError, MemoryError, IndexError, KeyError) as error:
             # Truncated arguments, unknown operations, an empty stack, a memo that is not there.
-            raise _DamagedError(_reason(self.data, error)) from None
-        raise _DamagedError("it has no end")
+            raise DamagedError(_reason(self.data, error)) from None
+        raise DamagedError("it has no end")
 
     def describe(self, opcode: str, arg: Any) -> str:
         """Names what a refused operation wanted."""
@@ -257,10 +148,10 @@ class _Machine:
     def stop(self, position: int | None) -> Any:
         rest = len(self.data) - (position or 0) - 1
         if rest:
-            raise _RefusedError(f"goes on for {format_bytes(rest)} after its end")
+            raise RefusedError(f"goes on for {format_bytes(rest)} after its end")
         result = self.stack.pop()
         if self.stack or self.marks:
-            raise _DamagedError("objects are left over at its end")
+            raise DamagedError("objects are left over at its end")
         return _finish(result)
 
     # ---- Operations: each takes the argument of the opcode and its position in the file.
@@ -270,7 +161,7 @@ class _Machine:
 
     def integer(self, arg: int, _: int) -> None:
         if arg.bit_length() > 8 * MAX_INTEGER_BYTES:
-            raise _RefusedError(f"asks for an integer of {arg.bit_length()} bits")
+            raise RefusedError(f"asks for an integer of {arg.bit_length()} bits")
         self.stack.append(arg)
 
     def ignore(self, arg: Any, _: int) -> None:
@@ -278,7 +169,7 @@ class _Machine:
 
     def frame(self, arg: int, position: int) -> None:
         if arg > len(self.data) - position:
-            raise _DamagedError(f"{arg} bytes announced, {len(self.data) - position} there")
+            raise DamagedError(f"{arg} bytes announced, {len(self.data) - position} there")
 
     def mark(self, _: Any, __: int) -> None:
         self.marks.append(self.stack)
@@ -321,7 +212,7 @@ class _Machine:
 
     def extend(self, items: list[Any]) -> None:
         if type(self.stack[-1]) is not list:
-            raise _RefusedError("appends to something that is not a list")
+            raise RefusedError("appends to something that is not a list")
         self.stack[-1].extend(items)
 
     def set_item(self, _: Any, __: int) -> None:
@@ -333,11 +224,11 @@ class _Machine:
 
     def update(self, items: list[Any]) -> None:
         if type(self.stack[-1]) is not dict or len(items) % 2:
-            raise _RefusedError("sets items of something that is not a dictionary")
+            raise RefusedError("sets items of something that is not a dictionary")
         for key, value in zip(items[::2], items[1::2], strict=True):
             # Hashing a deep tuple would recurse.
             if type(key) not in (str, int, bool):
-                raise _RefusedError("uses a dictionary key that is neither text nor an integer")
+                raise RefusedError("uses a dictionary key that is neither text nor an integer")
             self.stack[-1][key] = value
 
     def put(self, arg: int, _: int) -> None:
@@ -359,16 +250,16 @@ class _Machine:
 
     def find(self, module: Any, name: Any) -> None:
         if not isinstance(module, str) or not isinstance(name, str):
-            raise _RefusedError("asks for a name that is not text")
+            raise RefusedError("asks for a name that is not text")
         found = self.globals.get((module, name))
         if found is None:
-            raise _RefusedError(f"asks for {printable(f'{module}.{name}')}")
+            raise RefusedError(f"asks for {printable(f'{module}.{name}')}")
         self.stack.append(found)
 
     def reduce(self, _: Any, __: int) -> None:
         args, function = self.stack.pop(), self.stack.pop()
-        if not isinstance(args, tuple) or not isinstance(function, _Global):
-            raise _RefusedError("calls something that is not on the list of allowed names")
+        if not isinstance(args, tuple) or not isinstance(function, Global):
+            raise RefusedError("calls something that is not on the list of allowed names")
         if function.make is None:
             self.stack.append(self.instance(function, args))
         else:
@@ -379,30 +270,30 @@ class _Machine:
         self.stack.append(self.instance(cls, args))
 
     def instance(self, cls: Any, args: Any) -> Any:
-        if not isinstance(cls, _Global) or cls.new is None or args != ():
-            name = cls.name if isinstance(cls, _Global) else "something that is not a class"
-            raise _RefusedError(f"makes an object of {name} in an unknown form")
+        if not isinstance(cls, Global) or cls.new is None or args != ():
+            name = cls.name if isinstance(cls, Global) else "something that is not a class"
+            raise RefusedError(f"makes an object of {name} in an unknown form")
         return {} if cls.new is dict else Inert(cls.name)
 
     def build(self, _: Any, __: int) -> None:
         state, target = self.stack.pop(), self.stack[-1]
-        if isinstance(target, _Dtype | _Array):
+        if isinstance(target, Dtype | Array):
             target.build(state)
         elif isinstance(target, Inert):
             if type(state) is not dict or target.state is not None:
-                raise _RefusedError(f"sets the state of {target.class_name} in an unknown form")
+                raise RefusedError(f"sets the state of {target.class_name} in an unknown form")
             target.state = state
         else:
-            kind = target.name if isinstance(target, _Global) else type(target).__name__
-            raise _RefusedError(f"sets the state of {kind}")
+            kind = target.name if isinstance(target, Global) else type(target).__name__
+            raise RefusedError(f"sets the state of {kind}")
 
     def encode(self, *args: Any) -> bytes:
         """`_codecs.encode`: how protocol 2 stores bytes."""
         if len(args) != 2 or not isinstance(args[0], str) or args[1] != "latin1":
-            raise _RefusedError("asks for a text encoding other than latin1")
+            raise RefusedError("asks for a text encoding other than latin1")
         self.encode_budget -= len(args[0])
         if self.encode_budget < 0:
-            raise _RefusedError("asks for more bytes than it brings")
+            raise RefusedError("asks for more bytes than it brings")
         return args[0].encode("latin1")
 
 
@@ -465,9 +356,9 @@ def _finish(root: Any) -> Any:
         nonlocal count
         count += 1
         if depth > MAX_DEPTH:
-            raise _RefusedError(f"nests its contents more than {MAX_DEPTH} deep")
+            raise RefusedError(f"nests its contents more than {MAX_DEPTH} deep")
         if count > MAX_OPERATIONS:
-            raise _RefusedError(f"holds more than {MAX_OPERATIONS:,} objects")
+            raise RefusedError(f"holds more than {MAX_OPERATIONS:,} objects")
         if isinstance(node, dict):
             return {key: copy(value, depth + 1) for key, value in node.items()}
         if isinstance(node, list):
@@ -476,11 +367,11 @@ def _finish(root: Any) -> Any:
             return tuple([copy(value, depth + 1) for value in node])
         if isinstance(node, Inert):
             return Inert(node.class_name, copy(node.state, depth + 1))
-        if isinstance(node, _Array) and node.value is not None:
+        if isinstance(node, Array) and node.value is not None:
             return node.value
-        if isinstance(node, _Global | _Dtype | _Array):
-            kind = node.name if isinstance(node, _Global | _Dtype) else "an unfinished array"
-            raise _RefusedError(f"holds {kind} in place of data")
+        if isinstance(node, Global | Dtype | Array):
+            kind = node.name if isinstance(node, Global | Dtype) else "an unfinished array"
+            raise RefusedError(f"holds {kind} in place of data")
         return node
 
     return copy(root, 0)

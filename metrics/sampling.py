@@ -1,5 +1,6 @@
 """Makes the context of the metrics from networks and a data set."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -52,53 +53,12 @@ def make_context(
         for what in ("fingerprint_size", "resolution", "num_channels"):
             if getattr(generator, what) != getattr(decoder, what):
                 raise ValueError(f"generator and decoder differ in {what}")
-    latent_size, num_bits = generator.latent_size, generator.fingerprint_size
-    noise_size = sum(h * w for h, w in generator.noise_shapes)
-    size = [None, generator.resolution, generator.resolution, generator.num_channels]
-
-    def images_of(
-        latents: tf.Tensor, bits: tf.Tensor, noise: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        images = generator(latents, bits, generator.split_noise(noise))
-        return to_uint8(images), images
-
-    widths = (latent_size, num_bits, noise_size)
-    signature = [tf.TensorSpec([None, width], tf.float32) for width in widths]
-    run_generator = make_function(images_of, generator, execution, signature, devices)
-
-    def generate(num_images: int, first: int) -> GeneratedBatch:
-        # Drawn by the number of the first image, so that no call depends on earlier ones.
-        rng = np.random.default_rng([seed, first])
-        latents = rng.standard_normal([num_images, latent_size], np.float32)
-        bits = rng.integers(0, 2, [num_images, num_bits], np.uint8)
-        # Drawn here, because XLA would draw other numbers by the same seed.
-        noise = tf.random.stateless_normal([num_images, noise_size], [seed, first])
-        inputs = tf.constant(latents), tf.constant(bits, tf.float32), noise
-        as_uint8, as_float = run_generator(*inputs)
-        return GeneratedBatch(as_uint8.numpy(), as_float.numpy(), bits)
-
-    decode = None
-    if decoder is not None:
-        network = decoder
-
-        run_decoder = make_function(
-            lambda images: network(images)[1],
-            network,
-            execution,
-            [tf.TensorSpec(size, tf.float32)],
-            devices,
-        )
-
-        def decode(images: np.ndarray) -> np.ndarray:
-            filled = tf.constant(fill_batch(images, minibatch, execution))
-            return run_decoder(filled).numpy()[: len(images)]
-
     return MetricContext(
-        generate=generate,
+        generate=_sampler(generator, seed, execution, devices),
         resolution=generator.resolution,
         num_channels=generator.num_channels,
-        fingerprint_size=num_bits,
-        decode=decode,
+        fingerprint_size=generator.fingerprint_size,
+        decode=None if decoder is None else _reader(decoder, minibatch, execution, devices),
         dataset=dataset,
         mirror_augment=mirror_augment,
         inception=inception,
@@ -107,3 +67,51 @@ def make_context(
         seed=seed,
         cache_dir=cache_dir if cache_dir is not None else default_cache_dir(),
     )
+
+
+def _sampler(
+    generator: Generator, seed: int, execution: Execution, devices: Devices | None
+) -> Callable[[int, int], GeneratedBatch]:
+    """`MetricContext.generate` of a generator."""
+    widths = (
+        generator.latent_size,
+        generator.fingerprint_size,
+        sum(h * w for h, w in generator.noise_shapes),
+    )
+
+    def images_of(
+        latents: tf.Tensor, bits: tf.Tensor, noise: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        images = generator(latents, bits, generator.split_noise(noise))
+        return to_uint8(images), images
+
+    signature = [tf.TensorSpec([None, width], tf.float32) for width in widths]
+    run = make_function(images_of, generator, execution, signature, devices)
+
+    def generate(num_images: int, first: int) -> GeneratedBatch:
+        # Drawn by the number of the first image, so that no call depends on earlier ones.
+        rng = np.random.default_rng([seed, first])
+        latent_size, num_bits, noise_size = widths
+        latents = rng.standard_normal([num_images, latent_size], np.float32)
+        bits = rng.integers(0, 2, [num_images, num_bits], np.uint8)
+        # Drawn here, because XLA would draw other numbers by the same seed.
+        noise = tf.random.stateless_normal([num_images, noise_size], [seed, first])
+        as_uint8, as_float = run(tf.constant(latents), tf.constant(bits, tf.float32), noise)
+        return GeneratedBatch(as_uint8.numpy(), as_float.numpy(), bits)
+
+    return generate
+
+
+def _reader(
+    decoder: Decoder, minibatch: int, execution: Execution, devices: Devices | None
+) -> Callable[[np.ndarray], np.ndarray]:
+    """`MetricContext.decode` of a decoder."""
+    size = [None, decoder.resolution, decoder.resolution, decoder.num_channels]
+    signature = [tf.TensorSpec(size, tf.float32)]
+    run = make_function(lambda images: decoder(images)[1], decoder, execution, signature, devices)
+
+    def decode(images: np.ndarray) -> np.ndarray:
+        filled = tf.constant(fill_batch(images, minibatch, execution))
+        return run(filled).numpy()[: len(images)]
+
+    return decode

@@ -24,11 +24,7 @@ _MEAN_STEPS = 16
 
 
 _VARIANCE_STEP = np.log(1.01)
-
-
 _BLOCK = 16384  # fingerprints at a time
-
-
 _EDGE = 1e-12  # keeps probabilities off 0 and 1, where the ratios below divide by 0
 
 

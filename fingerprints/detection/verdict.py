@@ -110,12 +110,7 @@ def decide(
         other = max(p for p in _pvalues(runner_up.matches, index, null) if p is not None)
         is_ahead = margin_pvalue <= margin_level and other > level
 
-    kind: Kind = "not-ours"
-    route: Route | None = None
-    if pvalue <= level:
-        kind, route = "licensee" if is_ahead else "unattributed", "fingerprint"
-    elif confidence_pvalue is not None and confidence_pvalue <= level:
-        kind, route = "unattributed", "confidence"
+    kind, route = _kind_and_route(pvalue, confidence_pvalue, level, is_ahead)
     behind = confidence_pvalue if route == "confidence" else calibrated
     return Verdict(
         kind=kind,
@@ -152,6 +147,17 @@ def _check(logits: np.ndarray, index: Index, fpr: float, null: ForeignNull | Non
             f"the null is of {null.num_keys} fingerprints of {null.num_bits} bits, the index of "
             f"{len(index)} of {index.num_bits}"
         )
+
+
+def _kind_and_route(
+    pvalue: float, confidence_pvalue: float | None, level: float, is_ahead: bool
+) -> tuple[Kind, Route | None]:
+    """What the p-values show at `level`; confidence alone names nobody."""
+    if pvalue <= level:
+        return "licensee" if is_ahead else "unattributed", "fingerprint"
+    if confidence_pvalue is not None and confidence_pvalue <= level:
+        return "unattributed", "confidence"
+    return "not-ours", None
 
 
 def _pvalues(matches: int, index: Index, null: ForeignNull | None) -> tuple[float, float | None]:

@@ -7,7 +7,6 @@ work is done by role: `models`, `licensing`, `contents`, `log`, `calibrations`.
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -114,12 +113,7 @@ class Registry:
     def __enter__(self) -> "Registry":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     # Models.

@@ -20,8 +20,6 @@ from fingerprints.registry.log import Log, writing
 from fingerprints.registry.queries import read_fingerprints, read_licensee, read_words
 
 _SALT_BYTES = 32
-
-
 _MAX_VARIABLES = 1_000  # in one IN (...): SQLite takes a limited number
 
 

@@ -6,10 +6,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from fingerprints.registry import tables
+from fingerprints.registry import queries, tables
 from fingerprints.registry.database import Database
 from fingerprints.registry.event_log import GENESIS, Event, next_event, utc_now
-from fingerprints.registry.queries import BLOCK
 
 
 class Log:
@@ -74,7 +73,7 @@ class Events:
         while True:
             query = sa.select(tables.events).where(columns.seq > after).order_by(columns.seq)
             with self._database.reading() as connection:
-                rows = connection.execute(query.limit(BLOCK)).mappings().all()
+                rows = connection.execute(query.limit(queries.BLOCK)).mappings().all()
             if not rows:
                 return
             yield from (Event(**row) for row in rows)

@@ -10,6 +10,7 @@ from gan_fingerprints.commands.common import (
     add_registry,
 )
 
+HELP = "measure false matches on foreign images"
 DESCRIPTION = """\
 Reads foreign images, which the model did not make, and keeps the decoder's answers in the
 registry. From then on `verify` reports the larger of the exact p-value and the one that these
@@ -18,8 +19,6 @@ evidence of its own. Take images of the kind that will be judged, several thousa
 of one picture are called NAME-crop00.png, NAME-crop01.png, ... and count as one. A new calibration
 takes the place of the one before.
 """
-
-
 EXAMPLES = """examples:
   python3 run_fingerprints.py calibrate --network=network-final.pkl --resize foreign/*/
 """
@@ -29,15 +28,7 @@ WORK = cli.deferred("gan_fingerprints.work.calibrate:calibrate")
 
 def add(commands: "Commands[cli.ArgumentParser]") -> None:
     """Adds the command `calibrate`."""
-    parser = add_command(
-        commands,
-        "calibrate",
-        "measure false matches on foreign images",
-        WORK,
-        needs_tensorflow=True,
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-    )
+    parser = add_command(commands, "calibrate", HELP, WORK, DESCRIPTION, EXAMPLES)
     add_network(parser, "snapshot with generator and decoder")
     add_registry(parser)
     add_images(parser)

@@ -17,8 +17,6 @@ def add_command(
     name: str,
     help: str,
     work: Callable[..., Any],
-    *,
-    needs_tensorflow: bool,
     description: str | None = None,
     epilog: str | None = None,
 ) -> cli.ArgumentParser:
@@ -26,7 +24,7 @@ def add_command(
     parser: cli.ArgumentParser = commands.add_parser(
         name, help=help, description=description or help, epilog=epilog
     )
-    parser.set_defaults(function=work, needs_tensorflow=needs_tensorflow)
+    parser.set_defaults(function=work, needs_tensorflow=False)
     parser.add_verbose()
     return parser
 
@@ -52,7 +50,8 @@ def add_registry(parser: cli.ArgumentParser) -> None:
 
 
 def add_network(parser: cli.ArgumentParser, what: str = "snapshot with the decoder") -> None:
-    """Adds `--network`."""
+    """Adds `--network`, which takes TensorFlow to read."""
+    parser.set_defaults(needs_tensorflow=True)
     parser.add_argument(
         "--network", required=True, metavar="PKL", help=f"{what}: a file or an https URL"
     )

@@ -30,7 +30,7 @@ def build_parser(prog: str | None = None) -> cli.ArgumentParser:
         return command
 
     p = add_command("create_celeba", "Make a data set of 128x128 crops of CelebA.")
-    p.add_argument("tfrecord_dir", metavar="TFRECORD_DIR", help="data set to make")
+    _add_tfrecord_dir(p, "data set to make")
     p.add_argument("celeba_dir", metavar="CELEBA_DIR", help="aligned CelebA images (178x218)")
     p.add_argument("--cx", type=int, default=89, help="centre of the crop, x (default: 89)")
     p.add_argument("--cy", type=int, default=121, help="centre of the crop, y (default: 121)")
@@ -44,7 +44,7 @@ def build_parser(prog: str | None = None) -> cli.ArgumentParser:
     _add_creation_flags(p)
 
     p = add_command("create_from_images", "Make a data set of any images.")
-    p.add_argument("tfrecord_dir", metavar="TFRECORD_DIR", help="data set to make")
+    _add_tfrecord_dir(p, "data set to make")
     p.add_argument("image_dir", metavar="IMAGE_DIR", help="folder or .zip file of images")
     cli.add_boolean(p, "--shuffle", default=True, help="shuffle the images, the same every time")
     p.add_argument(
@@ -57,13 +57,13 @@ def build_parser(prog: str | None = None) -> cli.ArgumentParser:
     _add_creation_flags(p)
 
     p = add_command("display", "Write a sheet of images as a PNG file; show it on a display.")
-    p.add_argument("tfrecord_dir", metavar="TFRECORD_DIR", help="data set")
+    _add_tfrecord_dir(p)
     p.add_argument("--out", metavar="PNG", help="file to write (default: TFRECORD_DIR-sheet.png)")
     p.add_argument("--count", type=cli.positive_int, default=64, help="images (default: 64)")
     _add_level_flag(p)
 
     p = add_command("extract", "Write the images of a data set as img00000000.png, ...")
-    p.add_argument("tfrecord_dir", metavar="TFRECORD_DIR", help="data set")
+    _add_tfrecord_dir(p)
     p.add_argument("output_dir", metavar="OUTPUT_DIR", help="folder to make")
     _add_level_flag(p)
 
@@ -72,6 +72,10 @@ def build_parser(prog: str | None = None) -> cli.ArgumentParser:
     p.add_argument("tfrecord_dir_b", metavar="DIR_B", help="data set")
     _add_level_flag(p)
     return parser
+
+
+def _add_tfrecord_dir(p: argparse.ArgumentParser, what: str = "data set") -> None:
+    p.add_argument("tfrecord_dir", metavar="TFRECORD_DIR", help=what)
 
 
 def _add_creation_flags(p: argparse.ArgumentParser) -> None:

@@ -10,6 +10,7 @@ from gan_fingerprints.commands.common import (
     add_network,
 )
 
+HELP = "print the fingerprints that images carry"
 DESCRIPTION = """\
 Prints the fingerprint that each image carries, and how sure the decoder is of its bits (the
 probability of the bit that it chose: 0.5 is a guess, 1 is certain; mean and worst bit). Where the
@@ -18,8 +19,6 @@ it also prints the number of bits that match, the probability p of matching that
 and at the end the bit accuracy over these images. An image that cannot be read is reported, the
 others are decoded, and the exit status is 2.
 """
-
-
 EXAMPLES = """examples:
   python3 run_fingerprints.py decode --network=network-final.pkl results/00000-generate-images
   python3 run_fingerprints.py decode --network=network-final.pkl --expect=cafe1234 picture.jpg
@@ -30,15 +29,7 @@ WORK = cli.deferred("gan_fingerprints.work.decode:decode")
 
 def add(commands: "Commands[cli.ArgumentParser]") -> None:
     """Adds the command `decode`."""
-    parser = add_command(
-        commands,
-        "decode",
-        "print the fingerprints that images carry",
-        WORK,
-        needs_tensorflow=True,
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-    )
+    parser = add_command(commands, "decode", HELP, WORK, DESCRIPTION, EXAMPLES)
     add_network(parser)
     add_images(parser)
     truth = parser.add_mutually_exclusive_group()

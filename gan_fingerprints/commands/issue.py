@@ -15,6 +15,7 @@ from gan_fingerprints.commands.common import (
 FORMATS = ("pkl", "savedmodel", "onnx")  # keys of training.models.instances.WRITERS
 
 
+HELP = "give licensees generators of their own"
 DESCRIPTION = """\
 Writes a generator for each licensee, with the licensee's fingerprint baked into plain
 convolutions: no fingerprint input, no bits, no mapping network and no decoder in the file. The
@@ -22,8 +23,6 @@ registry draws the fingerprint and keeps it; beside each file goes a manifest si
 A licensee who has a fingerprint already gets the same file again, so an interrupted command is
 simply given again.
 """
-
-
 EXAMPLES = """examples:
   python3 run_fingerprints.py issue --network=network-final.pkl --key=signing.key --licensee=acme
   python3 run_fingerprints.py issue --network=network-final.pkl --key=signing.key \\
@@ -35,15 +34,7 @@ WORK = cli.deferred("gan_fingerprints.work.issue:issue")
 
 def add(commands: "Commands[cli.ArgumentParser]") -> None:
     """Adds the command `issue`."""
-    parser = add_command(
-        commands,
-        "issue",
-        "give licensees generators of their own",
-        WORK,
-        needs_tensorflow=True,
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-    )
+    parser = add_command(commands, "issue", HELP, WORK, DESCRIPTION, EXAMPLES)
     add_network(parser, "snapshot with generator and decoder")
     add_registry(parser)
     parser.add_argument(

@@ -3,6 +3,7 @@
 from dnnlib import cli
 from gan_fingerprints.commands.common import Commands, add_command, add_json
 
+HELP = "make a key"
 DESCRIPTION = """\
 Makes a key that only its owner can read (mode 0600); it is never part of a registry.
 
@@ -12,20 +13,14 @@ Makes a key that only its owner can read (mode 0600); it is never part of a regi
   payload   hides the code of a model in payload mode
 """
 
+EXAMPLES = "example:\n  python3 run_fingerprints.py keygen signing.key"
+
 WORK = cli.deferred("gan_fingerprints.work.keygen:keygen")
 
 
 def add(commands: "Commands[cli.ArgumentParser]") -> None:
     """Adds the command `keygen`."""
-    parser = add_command(
-        commands,
-        "keygen",
-        "make a key",
-        WORK,
-        needs_tensorflow=False,
-        description=DESCRIPTION,
-        epilog="example:\n  python3 run_fingerprints.py keygen signing.key",
-    )
+    parser = add_command(commands, "keygen", HELP, WORK, DESCRIPTION, EXAMPLES)
     parser.add_argument("file", metavar="FILE", help="where the key goes; never overwritten")
     parser.add_argument(
         "--kind",

@@ -3,26 +3,21 @@
 from dnnlib import cli
 from gan_fingerprints.commands.common import Commands, add_command, add_fpr, add_json
 
+HELP = "what a number of bits can do"
 DESCRIPTION = """\
 Says before any training what a number of bits can do: how many must match so that an image of
 another origin is called ours with a probability of at most F, the bit accuracy that takes, how
 many licensees are possible at all, and how far apart fingerprints can be kept.
 """
 
+EXAMPLES = "example:\n  python3 run_fingerprints.py plan --bits=128 --licensees=1000"
+
 WORK = cli.deferred("gan_fingerprints.work.plan:plan")
 
 
 def add(commands: "Commands[cli.ArgumentParser]") -> None:
     """Adds the command `plan`."""
-    parser = add_command(
-        commands,
-        "plan",
-        "what a number of bits can do",
-        WORK,
-        needs_tensorflow=False,
-        description=DESCRIPTION,
-        epilog="example:\n  python3 run_fingerprints.py plan --bits=128 --licensees=1000",
-    )
+    parser = add_command(commands, "plan", HELP, WORK, DESCRIPTION, EXAMPLES)
     parser.add_argument("--bits", type=cli.positive_int, required=True, metavar="B")
     parser.add_argument("--licensees", type=cli.positive_int, required=True, metavar="N")
     add_fpr(parser)

@@ -21,20 +21,10 @@ that was cut short or written anew. Status 2 if anything is wrong.
 
 def add(commands: "Commands[cli.ArgumentParser]") -> None:
     """Adds the commands that read the registry, and `revoke`."""
-    parser = _add(
-        commands,
-        "list",
-        "list licensees and their fingerprints",
-        _LIST,
-    )
+    parser = _add(commands, "list", "list licensees and their fingerprints", _LIST)
     parser.add_argument("--model", metavar="HASH", help="of one model; its beginning is enough")
 
-    parser = _add(
-        commands,
-        "show",
-        "all about one licensee",
-        _SHOW,
-    )
+    parser = _add(commands, "show", "all about one licensee", _SHOW)
     parser.add_argument("licensee", metavar="LICENSEE")
 
     parser = _add(
@@ -57,13 +47,7 @@ def add(commands: "Commands[cli.ArgumentParser]") -> None:
         "--include-bits", action="store_true", help="the fingerprints as well, in hex"
     )
 
-    parser = _add(
-        commands,
-        "audit",
-        "check the registry's log",
-        _AUDIT,
-        AUDIT_DESCRIPTION,
-    )
+    parser = _add(commands, "audit", "check the registry's log", _AUDIT, AUDIT_DESCRIPTION)
     parser.add_argument("--head", metavar="HASH", help="a head that an earlier audit printed")
 
 
@@ -74,9 +58,7 @@ def _add(
     function: Callable[..., Any],
     description: str | None = None,
 ) -> cli.ArgumentParser:
-    parser = add_command(
-        commands, name, help_text, function, needs_tensorflow=False, description=description
-    )
+    parser = add_command(commands, name, help_text, function, description)
     add_registry(parser)
     add_json(parser)
     return parser

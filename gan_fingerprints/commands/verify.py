@@ -40,10 +40,7 @@ def add(commands: "Commands[cli.ArgumentParser]") -> None:
         ("verify", "whether the model made an image, and whose", VERIFY_DESCRIPTION, VERIFY),
         ("attribute", "whose fingerprint fits images best", ATTRIBUTE_DESCRIPTION, ATTRIBUTE),
     ):
-        parser = add_command(
-            commands, name, help_text, function, needs_tensorflow=True, description=description,
-            epilog=EXAMPLES,
-        )  # fmt: skip
+        parser = add_command(commands, name, help_text, function, description, EXAMPLES)
         add_network(parser)
         add_registry(parser)
         add_images(parser)

@@ -11,12 +11,6 @@
 namespace gan_ops {
 namespace {
 
-using tensorflow::OpKernelConstruction;
-using tensorflow::OpKernelContext;
-using tensorflow::Tensor;
-using tensorflow::errors::Internal;
-using tensorflow::errors::InvalidArgument;
-
 // Computes [begin, end) of the flattened tensors. `bias` repeats the C biases up to `period`
 // elements, so that the inner loop is long, whatever C is, and knows nothing of channels.
 template <typename T, int ACT, int ORDER>

@@ -11,6 +11,12 @@
 
 namespace gan_ops {
 
+using tensorflow::OpKernelConstruction;
+using tensorflow::OpKernelContext;
+using tensorflow::Tensor;
+using tensorflow::errors::Internal;
+using tensorflow::errors::InvalidArgument;
+
 template <typename T>
 constexpr DataType kDataType = kFloat32;
 template <>
@@ -19,13 +25,13 @@ template <>
 constexpr DataType kDataType<Eigen::bfloat16> = kBfloat16;
 
 // The stream that a GPU kernel has to be launched on.
-inline void* cuda_stream(tensorflow::OpKernelContext* context) {
+inline void* cuda_stream(OpKernelContext* context) {
   return context->op_device_context()->stream()->platform_specific_handle().stream;
 }
 
 // Splits [0, total) among TensorFlow's threads; `cost` is the work of one item in CPU cycles.
 template <typename Function>
-void parallel_for(tensorflow::OpKernelContext* context, int64_t total, int64_t cost,
+void parallel_for(OpKernelContext* context, int64_t total, int64_t cost,
                   const Function& function) {
   const auto& workers = *context->device()->tensorflow_cpu_worker_threads();
   tensorflow::Shard(workers.num_threads, workers.workers, total, cost, function);

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from dnnlib.tflib.impl import check_impl
 from dnnlib.tflib.ops import phases, winograd
-from dnnlib.tflib.ops.upfirdn_2d import Filter, setup_filter, upfirdn_2d
+from dnnlib.tflib.ops.upfirdn_2d import Filter, resample, setup_filter
 from dnnlib.tflib.shapes import unknown_to_dynamic
 
 
@@ -64,8 +64,7 @@ def upsample_conv_2d(
             strides=factor,
             padding="VALID",
         )
-    (py0, py1), (px0, px1) = pads
-    return upfirdn_2d(x, kernel, padx0=px0, padx1=px1, pady0=py0, pady1=py1, impl=impl)
+    return resample(x, kernel, pads, impl=impl)
 
 
 def _transposed_conv3x3(x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
@@ -103,15 +102,9 @@ def conv_downsample_2d(
     gain: float = 1.0,
     impl: str = "auto",
 ) -> tf.Tensor:
-    """FIR filter `k`, then a convolution with stride `factor`.
+    """FIR filter `k`, normalised to sum `gain`, then a convolution with stride `factor`.
 
-    Args:
-        x: [N,H,W,I].
-        w: weights [kh,kw,I,O], kh = kw.
-        k: filter, normalised to sum `gain`; None is a box.
-        factor: reduction.
-        gain: factor of the result.
-        impl: see `dnnlib.tflib.impl`.
+    The arguments are those of `upsample_conv_2d`; `factor` is the reduction.
 
     Returns:
         [N,H/factor,W/factor,O].
@@ -124,22 +117,9 @@ def conv_downsample_2d(
         pads.append(((total + 1) // 2, total // 2))
     if impl == "xla" and phases.pays(x, w, kernel, factor):
         return phases.conv3x3_downsample(x, w, kernel)
-    (py0, py1), (px0, px1) = pads
     if taps == 1:  # filtering and 1x1 convolution commute with dropping pixels
-        x = upfirdn_2d(
-            x,
-            kernel,
-            downx=factor,
-            downy=factor,
-            padx0=px0,
-            padx1=px1,
-            pady0=py0,
-            pady1=py1,
-            impl=impl,
-        )
-        return _conv(x, w)
-    x = upfirdn_2d(x, kernel, padx0=px0, padx1=px1, pady0=py0, pady1=py1, impl=impl)
-    return _conv(x, w, stride=factor)
+        return _conv(resample(x, kernel, pads, down=factor, impl=impl), w)
+    return _conv(resample(x, kernel, pads, impl=impl), w, stride=factor)
 
 
 def _conv(x: tf.Tensor, w: tf.Tensor, *, stride: int = 1, padding: str = "VALID") -> tf.Tensor:

@@ -10,12 +10,6 @@
 namespace gan_ops {
 namespace {
 
-using tensorflow::OpKernelConstruction;
-using tensorflow::OpKernelContext;
-using tensorflow::Tensor;
-using tensorflow::errors::Internal;
-using tensorflow::errors::InvalidArgument;
-
 // Runs `work(position, channel)` for the channels [first, last) in packs of V, on all threads.
 template <int V, typename Work>
 void for_packs(OpKernelContext* context, const Upfirdn& u, int64_t rows, int64_t first,

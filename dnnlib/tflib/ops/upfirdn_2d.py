@@ -92,6 +92,23 @@ def upfirdn_2d(
     return tf.add_n(rows)
 
 
+def resample(
+    x: tf.Tensor,
+    kernel: np.ndarray,
+    pads: Sequence[tuple[int, int]],
+    *,
+    up: int = 1,
+    down: int = 1,
+    impl: str = "auto",
+) -> tf.Tensor:
+    """`upfirdn_2d` with the same factors both ways; `pads` are those of y, then those of x."""
+    (pady0, pady1), (padx0, padx1) = pads
+    return upfirdn_2d(
+        x, kernel, upx=up, upy=up, downx=down, downy=down,
+        padx0=padx0, padx1=padx1, pady0=pady0, pady1=pady1, impl=impl,
+    )  # fmt: skip
+
+
 def separate(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """Column and row whose outer product is `kernel`, or None when there are none."""
     i, j = np.unravel_index(np.argmax(np.abs(kernel)), kernel.shape)
@@ -205,12 +222,8 @@ def upsample_2d(
 ) -> tf.Tensor:
     """Enlarges images [N,H,W,C] to [N,H*factor,W*factor,C]; `k` None repeats pixels."""
     kernel = setup_filter(k, factor, gain * factor**2)
-    (py0, py1), (px0, px1) = (
-        ((n - factor + 1) // 2 + factor - 1, (n - factor) // 2) for n in kernel.shape
-    )
-    return upfirdn_2d(
-        x, kernel, upx=factor, upy=factor, padx0=px0, padx1=px1, pady0=py0, pady1=py1, impl=impl
-    )
+    pads = [((n - factor + 1) // 2 + factor - 1, (n - factor) // 2) for n in kernel.shape]
+    return resample(x, kernel, pads, up=factor, impl=impl)
 
 
 def downsample_2d(
@@ -223,15 +236,5 @@ def downsample_2d(
 ) -> tf.Tensor:
     """Shrinks images [N,H,W,C] to [N,H/factor,W/factor,C]; `k` None averages pixels."""
     kernel = setup_filter(k, factor, gain)
-    (py0, py1), (px0, px1) = (((n - factor + 1) // 2, (n - factor) // 2) for n in kernel.shape)
-    return upfirdn_2d(
-        x,
-        kernel,
-        downx=factor,
-        downy=factor,
-        padx0=px0,
-        padx1=px1,
-        pady0=py0,
-        pady1=py1,
-        impl=impl,
-    )
+    pads = [((n - factor + 1) // 2, (n - factor) // 2) for n in kernel.shape]
+    return resample(x, kernel, pads, down=factor, impl=impl)
