@@ -35,7 +35,7 @@ class RealImages(Protocol):
     def images(self, limit: int | None = None) -> Iterator[np.ndarray]:
         """Yields uint8 [H,W,C] in file order."""
 
-    def fingerprint(self) -> str:
+    def cache_key(self) -> str:
         """A short text that changes when the data set changes."""
 
 
@@ -96,7 +96,7 @@ class MetricContext:
         return {
             "dataset": self.dataset.name if self.dataset else None,
             "dataset_images": self.dataset.num_images if self.dataset else None,
-            "dataset_fingerprint": self.dataset.fingerprint() if self.dataset else None,
+            "dataset_fingerprint": self.dataset.cache_key() if self.dataset else None,
             "mirror_augment": self.mirror_augment,
             "resolution": self.resolution,
             "num_channels": self.num_channels,

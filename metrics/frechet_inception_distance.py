@@ -88,7 +88,7 @@ def _cache_path(
         return None
     settings = {
         "version": _CACHE_VERSION,
-        "dataset": dataset.fingerprint(),
+        "dataset": dataset.cache_key(),
         "mirror_augment": context.mirror_augment,
         "num_images": num_images,
         "inception": extract.sha256,

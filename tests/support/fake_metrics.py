@@ -33,7 +33,7 @@ class FakeDataset:
     def images(self, limit: int | None = None) -> Iterator[np.ndarray]:
         yield from self.data[:limit]
 
-    def fingerprint(self) -> str:
+    def cache_key(self) -> str:
         return f"{self.name}-{self.data.sum()}"
 
 

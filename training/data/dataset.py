@@ -1,4 +1,4 @@
-"""Reads TFRecord data sets in the published layout (see `dataset_writer`); labels are ignored."""
+"""Reads TFRecord data sets in the published layout (see `writer`); labels are ignored."""
 
 import dataclasses
 import functools
@@ -143,7 +143,7 @@ class Dataset:
             self._read_image(index, image)
             yield image
 
-    def fingerprint(self) -> str:
+    def cache_key(self) -> str:
         """A short hash for the names of caches: it changes when the file or its shape does."""
         status = self.records.status()
         identity = [self.path.name, status.st_size, status.st_mtime_ns]

@@ -254,14 +254,14 @@ def test_interrupted_waiting_loses_no_batch(emoji: Path, monkeypatch: pytest.Mon
 
 def test_fingerprint_follows_the_file(emoji: Path) -> None:
     dataset = open_dataset(emoji.parent, "emoji12")
-    before = dataset.fingerprint()
-    assert open_dataset(emoji.parent, "emoji12").fingerprint() == before
-    assert open_dataset(emoji.parent, "emoji12", 16).fingerprint() != before
+    before = dataset.cache_key()
+    assert open_dataset(emoji.parent, "emoji12").cache_key() == before
+    assert open_dataset(emoji.parent, "emoji12", 16).cache_key() != before
     os.utime(dataset.path, ns=(0, 12345))
-    changed = dataset.fingerprint()
+    changed = dataset.cache_key()
     assert changed != before
     dataset.path.unlink()  # while a run evaluates it
-    assert dataset.fingerprint() == changed
+    assert dataset.cache_key() == changed
 
 
 # ----- errors -----
@@ -417,7 +417,7 @@ def test_skipping_where_nothing_is_bad(emoji: Path, capsys: pytest.CaptureFixtur
     assert capsys.readouterr() == ("", "")
     assert dataset.skipped == ()
     assert dataset == open_dataset(emoji.parent, "emoji12")
-    assert dataset.fingerprint() == open_dataset(emoji.parent, "emoji12").fingerprint()
+    assert dataset.cache_key() == open_dataset(emoji.parent, "emoji12").cache_key()
 
 
 def test_damaged_records_are_skipped(emoji: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -436,7 +436,7 @@ def test_damaged_records_are_skipped(emoji: Path, capsys: pytest.CaptureFixture[
     assert np.array_equal(list(dataset.images()), good)
     assert np.array_equal(list(dataset.images(8)), good[:8])
     assert np.array_equal(take(dataset, 2, 5, seed=1).reshape(-1, 32, 32, 3), good_order(good))
-    assert dataset.fingerprint() != whole.fingerprint()
+    assert dataset.cache_key() != whole.cache_key()
     lower = open_dataset(emoji.parent, "emoji12", 16, skip_bad_records=True)
     assert lower.num_images == 12  # another file
 
@@ -452,9 +452,9 @@ def test_fingerprint_knows_what_is_skipped(emoji: Path) -> None:
     for number in (2, 3):
         damage(whole, number)
         os.utime(whole.path, ns=(status.st_atime_ns, status.st_mtime_ns))
-        found.append(open_dataset(emoji.parent, "emoji12", skip_bad_records=True).fingerprint())
+        found.append(open_dataset(emoji.parent, "emoji12", skip_bad_records=True).cache_key())
         whole.path.write_bytes(data)
-    assert len({whole.fingerprint(), *found}) == 3
+    assert len({whole.cache_key(), *found}) == 3
 
 
 def test_truncated_tail_is_skipped(emoji: Path, capsys: pytest.CaptureFixture[str]) -> None:
