@@ -4,8 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.util.tensor_util import make_ndarray
+
 from dnnlib import cli
+from dnnlib.atomic import open_atomic
 from dnnlib.errors import UserError
+from dnnlib.plots import import_pyplot
 from dnnlib.tflib.start import quiet_tensorflow
 
 # Panel title -> statistics drawn in it.
@@ -34,9 +39,6 @@ def read_scalars(run_dir: Path) -> dict[str, tuple[list[float], list[float]]]:
     Raises:
         UserError: the folder holds no event file.
     """
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-    from tensorboard.util.tensor_util import make_ndarray
-
     if not list(run_dir.glob("events.out.tfevents.*")):
         raise UserError(f"{run_dir} holds no events.out.tfevents.*; name the folder of a run")
     events = EventAccumulator(str(run_dir), size_guidance={"tensors": 0})
@@ -51,11 +53,7 @@ def read_scalars(run_dir: Path) -> dict[str, tuple[list[float], list[float]]]:
 
 def draw(runs: dict[str, dict[str, tuple[list[float], list[float]]]]) -> Any:
     """One panel per statistic, one line per run; returns the matplotlib figure."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
+    pyplot = import_pyplot()
     figure, axes = pyplot.subplots(2, 3, figsize=(12, 6), constrained_layout=True)
     colours = pyplot.rcParams["axes.prop_cycle"].by_key()["color"]
     for panel, (title, tags) in zip(axes.flat, PANELS.items(), strict=True):
@@ -74,8 +72,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command."""
     args = build_parser().parse_args(argv)
     quiet_tensorflow(args.verbose)
-    from dnnlib.atomic import open_atomic
-
     figure = draw({Path(name).name: read_scalars(Path(name)) for name in args.runs})
     with open_atomic(args.out) as file:
         figure.savefig(file, format="png", dpi=90)

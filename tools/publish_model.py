@@ -1,10 +1,14 @@
 """Cuts a snapshot down to what users of a finished model need: Gs and the decoder."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from dnnlib import cli
 from dnnlib.format import format_bytes
 from dnnlib.tflib.start import quiet_tensorflow
+
+_LOAD = cli.deferred("training.models.snapshot:load_networks")
+_SAVE = cli.deferred("training.models.snapshot:save_snapshot")
 
 
 def build_parser() -> cli.ArgumentParser:
@@ -20,12 +24,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command."""
     args = build_parser().parse_args(argv)
     quiet_tensorflow(args.verbose)
-    from pathlib import Path
-
-    from training.models.snapshot import load_networks, save_snapshot
-
-    found = load_networks(args.snapshot)
-    save_snapshot(args.output, E=found.decoder, Gs=found.generator, position=found.position)
+    found = _LOAD(args.snapshot)
+    _SAVE(args.output, E=found.decoder, Gs=found.generator, position=found.position)
     print(f"{args.output}: {format_bytes(Path(args.output).stat().st_size)}")
 
 

@@ -38,6 +38,13 @@ KILLS = (2, 6)  # of one run, at least and at most
 # When to kill, with how often: mostly behind the first iteration.
 MOMENTS = {"starting": 2, "training": 5, "checkpoint": 3}
 
+_dataset_writer = cli.deferred("training.data.writer:DatasetWriter")
+_read_position = cli.deferred("training.checkpoint:read_position")
+_damaged_files = cli.deferred("tools.run_files:damaged_files")
+_end_differences = cli.deferred("tools.run_files:end_differences")
+_file_names = cli.deferred("tools.run_files:file_names")
+_remains = cli.deferred("tools.run_files:remains")
+
 
 def build_parser() -> cli.ArgumentParser:
     """The command line."""
@@ -72,11 +79,9 @@ def training_flags(data_dir: Path, ops: str) -> list[str]:
 
 def make_dataset(data_dir: Path) -> None:
     """Noise images."""
-    from training.data.writer import DatasetWriter
-
     shape = [IMAGES, RESOLUTION, RESOLUTION, 3]
     images = np.random.RandomState(0).randint(0, 256, shape, np.uint8)
-    with DatasetWriter(data_dir / "noise") as writer:
+    with _dataset_writer(data_dir / "noise") as writer:
         for image in images:
             writer.add(image)
 
@@ -238,16 +243,13 @@ class Job:
 
     def inspect(self) -> list[str]:
         """What a kill has damaged or lost; one text each."""
-        from tools.run_files import damaged_files, file_names
-        from training.checkpoint import read_position
-
         run_dir = self.run_dir()
         if run_dir is None:
             return []
-        texts = damaged_files(run_dir)
-        names = file_names(run_dir)
+        texts = _damaged_files(run_dir)
+        names = _file_names(run_dir)
         texts += [f"{run_dir / name} is lost" for name in sorted(self._names - names)]
-        position = read_position(run_dir)
+        position = _read_position(run_dir)
         iteration = -1 if position is None else position.iteration
         if iteration < self._iteration:
             texts.append(
@@ -337,8 +339,6 @@ class Soak:
 
     def _torment(self, job: Job, rnd: random.Random) -> None:
         """Kills one run several times, lets it finish, compares it."""
-        from tools.run_files import end_differences, remains
-
         count = rnd.randint(*KILLS)
         # On average it dies at even steps through the training.
         timing = Timing(self._timing.start, 2 * self._timing.train / (count + 1))
@@ -368,10 +368,10 @@ class Soak:
         if run_dir is None:
             raise UserError("the command made no run folder")
         damaged = job.inspect()
-        texts = [] if damaged else end_differences(self._expected, run_dir)
+        texts = [] if damaged else _end_differences(self._expected, run_dir)
         texts = [f"{run_dir}: {text}" for text in texts]
         if came_to_its_end:
-            texts += [f"{job.folder}: {name} was left" for name in remains(job.folder)]
+            texts += [f"{job.folder}: {name} was left" for name in _remains(job.folder)]
         with self.tally.lock:
             self.tally.damaged += damaged
             self.tally.differences += texts

@@ -1,0 +1,1 @@
+"""The parts of the attribution study: what is made, edited, judged and reported."""

@@ -1,0 +1,77 @@
+"""How pictures are saved, and what is done to them."""
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+SAVED_AS: dict[str, dict[str, Any]] = {
+    "PNG": {"suffix": ".png"},
+    "JPEG, quality 95": {"suffix": ".jpg", "quality": 95},
+    "JPEG, quality 95, full colour resolution": {
+        "suffix": "-444.jpg",
+        "quality": 95,
+        "subsampling": 0,
+    },
+}
+
+_LANCZOS = Image.Resampling.LANCZOS
+Edit = Callable[[Image.Image], Image.Image]
+
+
+def _saved(file_format: str, quality: int) -> Edit:
+    """Saving with loss and reading back."""
+
+    def edit(picture: Image.Image) -> Image.Image:
+        buffer = io.BytesIO()
+        picture.save(buffer, file_format, quality=quality)
+        return Image.open(buffer).convert("RGB")
+
+    return edit
+
+
+def _scaled(factor: float) -> Edit:
+    """Scaling and scaling back."""
+
+    def edit(picture: Image.Image) -> Image.Image:
+        side = round(picture.width * factor)
+        return picture.resize((side, side), _LANCZOS).resize(picture.size, _LANCZOS)
+
+    return edit
+
+
+def _noisy(deviation: float) -> Edit:
+    """Gaussian noise, in steps of 8 bits, another one in every picture."""
+    rng = np.random.default_rng(0)
+
+    def edit(picture: Image.Image) -> Image.Image:
+        pixels = np.asarray(picture, np.float64)
+        noisy = np.rint(pixels + rng.normal(0, deviation, pixels.shape))
+        return Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
+
+    return edit
+
+
+def _cut(picture: Image.Image) -> Image.Image:
+    margin = picture.width // 32
+    box = (margin, margin, picture.width - margin, picture.height - margin)
+    return picture.crop(box).resize(picture.size, _LANCZOS)
+
+
+EDITS: dict[str, Edit] = {
+    "none": lambda picture: picture,
+    "JPEG, quality 90": _saved("jpeg", 90),
+    "JPEG, quality 75": _saved("jpeg", 75),
+    "WebP, quality 90": _saved("webp", 90),
+    "scaled to twice the size and back": _scaled(2),
+    "scaled to three quarters and back": _scaled(0.75),
+    "1/32 cut off on each side, scaled": _cut,
+    "noise, deviation 5 of 255": _noisy(5),
+    "noise, deviation 15 of 255": _noisy(15),
+    "Gaussian blur, radius 0.5 pixels": lambda p: p.filter(ImageFilter.GaussianBlur(0.5)),
+    "brightness times 1.1": lambda p: p.point(lambda v: min(255, round(v * 1.1))),
+    "mirrored": lambda p: p.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+    "grey": lambda p: p.convert("L").convert("RGB"),
+}

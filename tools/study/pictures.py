@@ -1,0 +1,75 @@
+"""The pictures that are judged: foreign ones in two halves, and those that instances make."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+from tqdm import tqdm
+
+from dnnlib.errors import UserError
+from fingerprints.image_files import find_images, source_of
+from tools.study.edits import SAVED_AS
+from training.models.functions import make_generator
+from training.models.seeds import sample_by_seed
+from training.models.snapshot import load_networks, read_snapshot
+from training.networks.plain_generator import PlainGenerator
+
+
+def split_foreign(folder: Path) -> tuple[list[Path], dict[str, list[Path]]]:
+    """Halves the pictures of every source; crops of one picture stay together.
+
+    Returns:
+        Images that calibrate, and by source the images that are judged.
+    """
+    calibrating: list[Path] = []
+    judged: dict[str, list[Path]] = {}
+    for source in sorted(path for path in folder.iterdir() if path.is_dir()):
+        by_picture: dict[str, list[Path]] = {}
+        for path in find_images([str(source)]):
+            by_picture.setdefault(source_of(path), []).append(path)
+        for number, picture in enumerate(sorted(by_picture)):
+            chosen = calibrating if number % 2 else judged.setdefault(source.name, [])
+            chosen += by_picture[picture]
+    if not judged:
+        raise UserError(f"--foreign={folder} holds no folders of images, one per source")
+    return calibrating, judged
+
+
+def make_pictures(
+    out: Path, licensees: Sequence[str], num_images: int, *, same_seeds: bool = False
+) -> dict[str, list[Path]]:
+    """Every instance makes pictures, each saved in every way; returns the files by way.
+
+    Seeds differ from instance to instance unless `same_seeds`.
+    """
+    files: dict[str, list[Path]] = {way: [] for way in SAVED_AS}
+    folder = out / "images"
+    generator: PlainGenerator | None = None
+    for number, licensee in enumerate(tqdm(licensees, unit="instance", disable=None)):
+        path = out / "instances" / f"{licensee}.pkl"
+        if generator is None:
+            found = load_networks(path).generator
+            assert isinstance(found, PlainGenerator)
+            generator = found
+            generate = make_generator(generator, min(num_images, 64))
+        else:  # the same function for all: only the weights differ
+            for name, value in read_snapshot(path)[0]["Gs"].variables.items():
+                generator.named_variables()[name].assign(value)
+        first = 0 if same_seeds else number * num_images
+        seeds = range(first, first + num_images)
+        (folder / licensee).mkdir(parents=True)
+        for inputs in sample_by_seed(
+            seeds,
+            latent_size=generator.latent_size,
+            fingerprint_size=generator.fingerprint_size,
+            noise_shapes=generator.noise_shapes,
+            minibatch=min(num_images, 64),
+        ):
+            for seed, image in zip(inputs.seeds, generate(inputs), strict=True):
+                picture = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
+                for way, options in SAVED_AS.items():
+                    options = dict(options)
+                    name = folder / licensee / f"seed{seed:04d}{options.pop('suffix')}"
+                    picture.save(name, **options)
+                    files[way].append(name)
+    return files
