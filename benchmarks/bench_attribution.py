@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import numpy as np
 
 from benchmarks import report
 from dnnlib import cli
+from dnnlib.optional import require
 from fingerprints.bits import pack_bits
 from fingerprints.detection.search import PackedIndex, write_index
 
@@ -65,8 +67,7 @@ def make_index(count: int, num_bits: int) -> PackedIndex:
 
 def measure_time(count: int, num_bits: int, num_images: int) -> dict[str, float]:
     """Median seconds per image, with NumPy and with FAISS in turn."""
-    import faiss
-
+    faiss = require("faiss", "the benchmark needs {name}: pip install -r requirements/faiss.txt")
     faiss.omp_set_num_threads(1)
     index = make_index(count, num_bits)
     other = index.with_faiss()
@@ -75,7 +76,7 @@ def measure_time(count: int, num_bits: int, num_images: int) -> dict[str, float]
     for number in range(num_images + 2):
         logits = rng.standard_normal(num_bits)
         for name, searched in (("numpy", index), ("faiss", other)):
-            seconds = report.seconds(lambda searched=searched, x=logits: searched.search(x))
+            seconds = report.seconds(partial(searched.search, logits))
             if number >= 2:  # the first ones warm up
                 samples[name].append(seconds)
     return {name: statistics.median(values) for name, values in samples.items()}
@@ -102,7 +103,7 @@ def search_large(path: str) -> dict[str, float]:
     opened = time.perf_counter() - start
     rng = np.random.default_rng(SEED + 1)
     queries = rng.standard_normal([4, 128])
-    samples = [report.seconds(lambda x=logits: index.search(x)) for logits in queries]
+    samples = [report.seconds(partial(index.search, logits)) for logits in queries]
     return {
         "open_seconds": opened,
         "seconds": statistics.median(samples[1:]),  # the first one maps the file

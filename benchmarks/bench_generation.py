@@ -12,27 +12,25 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import numpy as np
-
-from benchmarks import floor, report
-from benchmarks.settings import SETTINGS, Setting
+from benchmarks import report
+from benchmarks.settings import SETTINGS
 from dnnlib import cli
 from dnnlib.cache import CACHE_VARIABLE
 from dnnlib.errors import UserError
-from dnnlib.tflib.start import quiet_tensorflow
 
 ROOT = Path(__file__).resolve().parent.parent
 ROUNDS = {"128x128": 3, "32x32": 7}
 MINIBATCHES = (1, 16)
-SAMPLE_SECONDS = 0.3  # short calls are repeated for as long, and their mean is one sample
 COMMANDS = ("generate-images", "decode")
+_SAVE_MODEL = cli.deferred("benchmarks.measure_generation:save_model")
+_MEASURE = cli.deferred("benchmarks.measure_generation:measure")
 
 
 def build_parser() -> cli.ArgumentParser:
@@ -48,101 +46,6 @@ def build_parser() -> cli.ArgumentParser:
         help="warm starts of each command; 0: none, cold ones neither (default: 2)",
     )
     return parser
-
-
-def save_model(setting: Setting, path: Path) -> None:
-    """A snapshot with random weights: average and decoder."""
-    quiet_tensorflow(verbose=False)
-    from training.models.snapshot import save_snapshot
-    from training.setup import make_networks
-
-    networks = make_networks(setting.make_config())
-    save_snapshot(path, E=networks.E, Gs=networks.Gs)
-
-
-def measure(model: Path, rounds: int) -> dict[str, Any]:
-    """Times the networks of a snapshot.
-
-    Returns:
-        `peak_flops` (FLOP/s); `gflop_per_image` and, by minibatch, `images_per_second`,
-        `floor` (images/s), `fraction` and `with_files` (images/s), all by command.
-    """
-    quiet_tensorflow(verbose=False)
-    from dnnlib.image_grid import save_png
-    from dnnlib.tflib.machine import resolve_execution
-    from fingerprints.image_files import read_image
-    from training.models.functions import make_decoder, make_generator
-    from training.models.seeds import sample_by_seed
-    from training.models.snapshot import load_networks
-
-    found = load_networks(model)
-    generator, decoder = found.generator, found.decoder
-    calls: dict[str, Callable[[], Any]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder) / f"seed{seed:04d}.png" for seed in range(max(MINIBATCHES))]
-        execution = resolve_execution()
-        generate = make_generator(generator, execution=execution)
-
-        def draw(count: int) -> Any:
-            return next(
-                sample_by_seed(
-                    range(count),
-                    latent_size=generator.latent_size,
-                    fingerprint_size=generator.fingerprint_size,
-                    noise_shapes=generator.noise_shapes,
-                    minibatch=count,
-                )
-            )
-
-        def generate_files(count: int) -> None:
-            for image, path in zip(generate(draw(count)), paths, strict=False):
-                save_png(image, path)
-
-        def decode_files(count: int, decode: Callable[[np.ndarray], np.ndarray]) -> None:
-            size, channels = decoder.resolution, decoder.num_channels
-            images = [read_image(path, size, channels, resize=False) for path in paths[:count]]
-            decode(np.stack(images))
-
-        for count in sorted(MINIBATCHES, reverse=True):  # the largest writes all files
-            inputs, decode = draw(count), make_decoder(decoder, count, execution)
-            images = generate(inputs)
-            calls |= {
-                f"generate-images {count}": partial(generate, inputs),
-                f"generate-images {count} files": partial(generate_files, count),
-                f"decode {count}": partial(decode, images),
-                f"decode {count} files": partial(decode_files, count, decode),
-            }
-        repeats = {name: _repeats(call) for name, call in calls.items()}
-        repeated = {name: partial(_repeat, call, repeats[name]) for name, call in calls.items()}
-        peaks: list[float] = []
-        medians = report.paired_medians(
-            repeated, rounds, lambda: peaks.append(floor.measure_peak())
-        )
-    peak = statistics.median(peaks)
-    figures: dict[str, Any] = {"peak_flops": peak}
-    for command, network in zip(COMMANDS, (generator, decoder), strict=True):
-        flops = floor.network_flops(network)
-        figures[command] = {"gflop_per_image": flops / 1e9}
-        for count in MINIBATCHES:
-            name = f"{command} {count}"
-            rate, files = (count * repeats[key] / medians[key] for key in (name, f"{name} files"))
-            figures[command][str(count)] = {
-                "images_per_second": rate,
-                "floor": peak / flops,
-                "fraction": rate / (peak / flops),
-                "with_files": files,
-            }
-    return figures
-
-
-def _repeat(call: Callable[[], Any], times: int) -> None:
-    for _ in range(times):
-        call()
-
-
-def _repeats(call: Callable[[], Any]) -> int:
-    call()
-    return max(1, round(SAMPLE_SECONDS / report.seconds(call)))
 
 
 def measure_starts(model: Path, starts: int) -> dict[str, dict[str, float]]:
@@ -201,8 +104,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name, setting in chosen.items():
             model = Path(folder) / f"{name}.pkl"
-            report.in_process(save_model, setting, model)
-            found = report.in_process(measure, model, args.rounds or ROUNDS[name])
+            report.with_tensorflow(_SAVE_MODEL, setting, model)
+            found = report.with_tensorflow(
+                _MEASURE, model, args.rounds or ROUNDS[name], MINIBATCHES
+            )
             if args.starts > 0 and not figures:  # the first alone: most of it is TensorFlow's own
                 found["start"] = measure_starts(model, args.starts)
             figures[name] = found

@@ -18,12 +18,13 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import report
-from benchmarks.bench_data import write_images
 from dnnlib import cli
 from dnnlib.errors import UserError
-from dnnlib.tflib.start import add_execution, quiet_tensorflow
+from dnnlib.tflib.start import add_execution
 
 COMMAND = Path(__file__).resolve().parent.parent / "run_training.py"
+IMAGES = 256  # in the data set
+_WRITE_IMAGES = cli.deferred("benchmarks.measure_data:write_images")
 
 
 def build_parser() -> cli.ArgumentParser:
@@ -89,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     flags = [f"--config={args.config}", f"--ops={args.ops}", f"--precision={args.precision}"]
     figures = {}
     with tempfile.TemporaryDirectory() as folder:
-        report.in_process(_write_images, Path(folder) / "data", args.resolution)
+        report.with_tensorflow(_WRITE_IMAGES, Path(folder) / "data", IMAGES, args.resolution)
         for size in args.slices:
             figures[size] = report.in_process(
                 measure, COMMAND, Path(folder), args.minibatch, size, flags
@@ -114,11 +115,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     names = ("config", "resolution", "minibatch", "ops", "precision")
     settings = {name: getattr(args, name) for name in names}
     report.publish("memory", text, settings | {"minibatch_gpu": figures}, args.out)
-
-
-def _write_images(folder: Path, resolution: int) -> None:
-    quiet_tensorflow(verbose=False)
-    write_images(folder, 256, resolution)
 
 
 if __name__ == "__main__":

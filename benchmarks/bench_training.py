@@ -8,10 +8,8 @@ it, or loads the program that an earlier run kept (GAN_FINGERPRINTS_XLA_CACHE=0 
 Every setting runs in a process of its own, whose peak memory is given.
 """
 
-import dataclasses
-import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +18,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks import floor, report
 from benchmarks.settings import SETTINGS, Setting
 from dnnlib import cli
-from dnnlib.tflib.start import add_execution, quiet_tensorflow
+from dnnlib.tflib.start import add_execution
 
 ROUNDS = {"128x128": 3, "32x32": 15}
+_MEASURE = cli.deferred("benchmarks.measure_training:measure")
 
 
 def build_parser() -> cli.ArgumentParser:
@@ -43,92 +42,6 @@ def build_parser() -> cli.ArgumentParser:
     parser.add_argument("--rounds", type=cli.positive_int, metavar="N", help="steps of each phase")
     add_execution(parser)
     return parser
-
-
-def measure(setting: Setting, rounds: int, options: dict[str, Any]) -> dict[str, Any]:
-    """Times the phases of one setting.
-
-    Args:
-        setting: what to train.
-        rounds: steps of each phase, the first one of each not counted.
-        options: further fields of TrainOptions.
-
-    Returns:
-        `phases`: name -> `interval` (iterations), `first` and `median` (seconds of the first and
-        of a later call), `floor` (seconds), `fraction`; the same for a mean `iteration`, with
-        `images_per_second`; `peak_flops` (FLOP/s), `memory_gb`, `minibatch`, `execution`,
-        `gflop_per_image` of each network.
-    """
-    quiet_tensorflow(verbose=False)
-    import tensorflow as tf
-
-    from dnnlib.tflib.machine import resolve_execution
-    from training.setup import make_networks, make_steps
-
-    config = setting.make_config(**options)
-    networks = make_networks(config)
-    execution = resolve_execution(config.ops, config.precision)
-    steps = make_steps(config, networks, execution)
-    intervals = floor.phase_intervals(config.schedule)
-    phases = make_phases(config, steps, tf)
-    calls = {name: phases[name] for name in intervals}
-    first = {name: report.seconds(call) for name, call in calls.items()}
-
-    peaks: list[float] = []
-    medians = report.paired_medians(calls, rounds, lambda: peaks.append(floor.measure_peak(3)))
-    peak = statistics.median(peaks)
-    flops = {name: floor.network_flops(getattr(networks, name)) for name in ("G", "D", "E")}
-    work = floor.phase_flops(flops["G"], flops["D"], flops["E"])
-    floors = {name: work[name] * config.minibatch / peak for name in calls}
-    total = sum(medians[name] / intervals[name] for name in calls)
-    total_floor = floor.iteration_flops(work, intervals) * config.minibatch / peak
-    return {
-        "setting": dataclasses.asdict(setting),
-        "minibatch": config.minibatch,
-        "execution": execution.label,
-        "gflop_per_image": {name: value / 1e9 for name, value in flops.items()},
-        "peak_flops": peak,
-        "phases": {
-            name: {
-                "interval": intervals[name],
-                "first": first[name],
-                "median": medians[name],
-                "floor": floors[name],
-                "fraction": floors[name] / medians[name],
-            }
-            for name in calls
-        },
-        "iteration": {
-            "median": total,
-            "floor": total_floor,
-            "fraction": total_floor / total,
-            "images_per_second": config.minibatch / total,
-        },
-        "memory_gb": report.peak_memory_gb(),
-    }
-
-
-def make_phases(config: Any, steps: Any, tf: Any) -> dict[str, Callable[[], Any]]:
-    """Name of a phase -> a call of it that waits for its end."""
-    from training.schedule import learning_rates
-
-    rates = tf.constant(learning_rates(config, 0), tf.float32)
-    weights = tf.constant([config.loss.decouple, config.loss.latent, config.loss.bits])
-    step = tf.constant(0, tf.int64)
-    size = config.G["resolution"]
-    reals = tf.random.normal([config.minibatch, size, size, config.G["num_channels"]])
-    beta = tf.constant(0.999)
-    phases = {
-        "generator and decoder": lambda: steps.generator_step(step, rates, weights),
-        "discriminator": lambda: steps.discriminator_step(step, reals, rates, beta),
-        "path length": lambda: steps.path_length_step(step, rates),
-        "R1": lambda: steps.r1_step(reals, rates),
-    }
-
-    def waiting(call: Callable[[], Any]) -> Callable[[], Any]:
-        return lambda: [value.numpy() for value in call().values()]
-
-    return {name: waiting(call) for name, call in phases.items()}
 
 
 def describe(name: str, figures: dict[str, Any]) -> str:
@@ -180,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     figures = {}
     for name, setting in chosen.items():
         rounds = args.rounds or ROUNDS.get(name, 10)
-        figures[name] = report.in_process(measure, setting, rounds, options)
+        figures[name] = report.with_tensorflow(_MEASURE, setting, rounds, options)
     text = "\n\n".join(describe(name, values) for name, values in figures.items())
     report.publish("training", text, figures, args.out)
 

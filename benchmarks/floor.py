@@ -8,13 +8,12 @@ that a fraction of the floor says how much of the time goes where it must.
 
 import math
 import re
-import statistics
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from training.config import ScheduleConfig
+
 if TYPE_CHECKING:
-    from training.config import ScheduleConfig
     from training.networks.layers import Network
 
 PEAK_SIZE = 2048
@@ -66,7 +65,7 @@ def phase_flops(g: float, d: float, e: float) -> dict[str, float]:
     }
 
 
-def phase_intervals(schedule: "ScheduleConfig") -> dict[str, int]:
+def phase_intervals(schedule: ScheduleConfig) -> dict[str, int]:
     """Every how many iterations the phases run, those that do."""
     intervals = {
         "generator and decoder": 1,
@@ -85,17 +84,3 @@ def iteration_flops(phases: Mapping[str, float], intervals: Mapping[str, int]) -
         intervals: iterations, of the phases that there are.
     """
     return sum(phases[name] / interval for name, interval in intervals.items())
-
-
-def measure_peak(rounds: int = 9) -> float:
-    """FLOP/s of a 2048^3 float32 matrix product, median of `rounds`."""
-    import tensorflow as tf
-
-    a = tf.random.normal([PEAK_SIZE, PEAK_SIZE])
-    b = tf.random.normal([PEAK_SIZE, PEAK_SIZE])
-    times = []
-    for _ in range(rounds + 2):
-        start = time.perf_counter()
-        tf.matmul(a, b).numpy()
-        times.append(time.perf_counter() - start)
-    return 2 * PEAK_SIZE**3 / statistics.median(times[2:])

@@ -23,6 +23,7 @@ from dnnlib.errors import UserError
 from dnnlib.tflib.start import quiet_tensorflow
 
 T = TypeVar("T")
+_GPU_NAMES = cli.deferred("benchmarks.device:gpu_names")
 
 
 def build_parser(doc: str | None) -> cli.ArgumentParser:
@@ -66,18 +67,7 @@ def _cpu() -> str:
 def _gpus() -> list[str]:
     if not Path("/dev/nvidia0").exists():
         return []
-    return in_process(_gpu_names)
-
-
-def _gpu_names() -> list[str]:
-    quiet_tensorflow(verbose=False)
-    import tensorflow as tf
-
-    details = [
-        tf.config.experimental.get_device_details(gpu)
-        for gpu in tf.config.list_physical_devices("GPU")
-    ]
-    return [str(detail.get("device_name", "a GPU")) for detail in details]
+    return with_tensorflow(_GPU_NAMES)
 
 
 def in_process(function: Callable[..., T], *args: Any) -> T:
@@ -98,6 +88,16 @@ def in_process(function: Callable[..., T], *args: Any) -> T:
             ) from error
 
 
+def with_tensorflow(function: Callable[..., T], *args: Any) -> T:
+    """`in_process` for a function of `cli.deferred`: TensorFlow is loaded there alone."""
+    return in_process(_quietly, function, *args)
+
+
+def _quietly(function: Callable[..., T], *args: Any) -> T:
+    quiet_tensorflow(verbose=False)
+    return function(*args)
+
+
 def peak_memory_gb() -> float:
     """Largest resident memory of this process so far, in GiB."""
     try:
@@ -115,6 +115,12 @@ def seconds(function: Callable[[], Any]) -> float:
     start = time.perf_counter()
     function()
     return time.perf_counter() - start
+
+
+def repeat(function: Callable[[], Any], times: int) -> None:
+    """Calls a function several times."""
+    for _ in range(times):
+        function()
 
 
 def paired_medians(

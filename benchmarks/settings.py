@@ -1,10 +1,10 @@
 """The networks that are measured, under the names that the tables use."""
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from training.config import TrainConfig
+from training.config import TrainConfig, setup_training_config
+from training.options import TrainOptions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,10 +17,8 @@ class Setting:
     minibatch: int = 4  # images per iteration, all at a time
     fmaps: dict[str, int] = dataclasses.field(default_factory=dict)  # fmap_base, fmap_max
 
-    def make_config(self, **options: Any) -> "TrainConfig":
+    def make_config(self, **options: Any) -> TrainConfig:
         """The configuration of such a run; `options` are fields of TrainOptions."""
-        from training.config import TrainOptions, setup_training_config
-
         chosen = {
             "dataset": "none",
             "config": self.config,
@@ -30,7 +28,10 @@ class Setting:
             **options,
         }
         config = setup_training_config(TrainOptions(**chosen), self.resolution, 3)
-        networks = {name: getattr(config, name) | self.fmaps for name in ("G", "D", "E")}
+        networks = {
+            name: dataclasses.replace(getattr(config, name), **self.fmaps)
+            for name in ("G", "D", "E")
+        }
         return dataclasses.replace(config, **networks)
 
 

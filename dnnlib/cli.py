@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -100,12 +101,18 @@ def deferred(target: str) -> Callable[..., Any]:
     Args:
         target: `package.module:function`.
     """
-    module, _, name = target.partition(":")
+    return _Deferred(target)
 
-    def call(*args: Any, **kwargs: Any) -> Any:
+
+@dataclass(frozen=True)
+class _Deferred:
+    """What `deferred` makes; another process can be given it."""
+
+    target: str
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        module, _, name = self.target.partition(":")
         return getattr(importlib.import_module(module), name)(*args, **kwargs)
-
-    return call
 
 
 def run(main: Callable[[Sequence[str] | None], None]) -> NoReturn:

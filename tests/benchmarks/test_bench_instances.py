@@ -53,11 +53,11 @@ def test_instances_without_onnx(
     def run(function, *args):
         if "ONNX" in args:
             raise UserError("ONNX files need the package onnx")
-        if function is bench_instances.measure_speed:
+        if function is bench_instances._SPEED:
             return {"execution": "x", "parent": 2, "instance": 3, "ratio": 1.5, "difference": 0}
         return {"first": 1, "per_second": 2, "growth_mib": 0, "file_mib": 1}
 
-    monkeypatch.setattr(report, "in_process", run)
+    monkeypatch.setattr(report, "with_tensorflow", run)
     bench_instances.main([f"--network={model}"])
     output = capsys.readouterr()
     assert "no ONNX: ONNX files need the package onnx" in output.err

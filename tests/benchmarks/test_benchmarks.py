@@ -19,7 +19,9 @@ from benchmarks import (
     bench_memory,
     bench_ops,
     bench_training,
+    device,
     floor,
+    measure_data,
     report,
 )
 from benchmarks.settings import SETTINGS, Setting
@@ -103,18 +105,18 @@ def test_multiply_adds_of_an_iteration() -> None:
 def test_peak_is_that_of_a_matrix_product() -> None:
     size = floor.PEAK_SIZE
     start = time.perf_counter()
-    peak = floor.measure_peak(1)
+    peak = device.measure_peak(1)
     # Three products were made in this time, so that the peak cannot be lower.
     assert peak > 2 * size**3 / (time.perf_counter() - start)
 
 
 def test_settings() -> None:
     config = SETTINGS["32x32"].make_config(ops="reference")
-    assert (config.G["fmap_base"], config.D["fmap_max"], config.E["fmap_base"]) == (1024, 128, 1024)
+    assert (config.G.fmap_base, config.D.fmap_max, config.E.fmap_base) == (1024, 128, 1024)
     assert (config.num_bits, config.minibatch, config.minibatch_gpu) == (32, 16, 16)
     assert config.ops == "reference"
     config = SETTINGS["128x128"].make_config()
-    assert (config.num_bits, config.minibatch, config.G["fmap_base"]) == (128, 4, 8192)
+    assert (config.num_bits, config.minibatch, config.G.fmap_base) == (128, 4, 8192)
 
 
 # What they share
@@ -270,7 +272,7 @@ def test_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert found["images"] == 32
     rates = [found[name]["images_per_second"] for name in ("plain", "mirrored")]
     assert min(rates) > 0
-    expected = found["peak_flops"] / bench_data.training_flops(8)
+    expected = found["peak_flops"] / measure_data.training_flops(8)
     assert found["consumption"] == pytest.approx(expected)
     assert "8x8 | mirrored |" in capsys.readouterr().out
 
