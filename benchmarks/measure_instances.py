@@ -34,11 +34,9 @@ def measure_writing(model: str, kind: str, count: int) -> dict[str, float]:
     def make_writer(data: NetworkData) -> Callable[[NetworkData, Path], Any]:
         if kind == "pkl":
             return lambda data, path: write_instance(path, data)
-        exporters: dict[str, Any] = {
-            "SavedModel": export.SavedModelExporter,
-            "ONNX": export.OnnxExporter,
-        }
-        return exporters[kind](data).write
+        if kind == "ONNX":
+            return export.OnnxExporter(data).write
+        return export.SavedModelExporter(data).write
 
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()

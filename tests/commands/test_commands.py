@@ -21,6 +21,7 @@ from PIL import Image
 
 from tests.support import made_up_inception
 from tests.support.paths import ROOT
+from tests.support.processes import interrupt_at
 from tests.support.small_runs import ticks_of
 from training.data.dataset import open_dataset
 from training.models.snapshot import load_networks, save_snapshot
@@ -197,13 +198,7 @@ def test_metrics(workplace: Path) -> None:
 def test_training(workplace: Path) -> None:
     """Stopped after the first tick, after which all is there but metrics."""
     process = start(workplace, TRAIN)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("tick 0 "):
-            break
-    process.send_signal(signal.SIGINT)
-    output, error = process.communicate(timeout=600)
-    assert process.returncode == 130, error
+    output, error = interrupt_at(process, "tick 0 ")
     warning, last = error.splitlines()
     assert warning.startswith("warning: --num-gpus=2: ")
     assert last == "interrupted"

@@ -7,6 +7,7 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,8 @@ from fingerprints.instances.instance_manifest import read_and_verify
 from fingerprints.keys import load_public_key
 from fingerprints.registry.facade import Registry
 from tests.support.paths import ROOT
-from training.config import PRESETS, LossConfig, Preset, ScheduleConfig, TickConfig
+from tests.support.small_runs import SMALL
+from training.config import PRESETS, ScheduleConfig, TickConfig
 from training.models.hashes import hashes_of
 from training.models.snapshot import read_snapshot
 
@@ -29,18 +31,12 @@ PREVIOUS = ROOT / "tests" / "data" / "previous"
 NETWORK = PREVIOUS / "network.pkl"
 FACTS = json.loads((PREVIOUS / "registry-facts.json").read_text())
 
-PRESET = Preset(
-    fmap_base=32,
-    fmap_max=4,
-    latent_size=6,
-    dlatent_size=8,
-    mapping="linear",
+PRESET = replace(
+    SMALL,
     channel="clip",
     watermark_size=40,
-    modulated_range="4-8",
     total_kimg=0.128,
     minibatch_gpu=8,
-    loss=LossConfig(gamma=1.0),
     schedule=ScheduleConfig(decay_kimg=0.064, final_lr=0.5, ema_kimg=0.05),
     ticks=TickConfig(kimg=0.032, image_ticks=100, snapshot_ticks=100),
     decoder={"fmap_max": 8},

@@ -20,11 +20,10 @@ from fingerprints.bits import format_hex
 from fingerprints.image_manifest import read_manifest
 from gan_fingerprints.work import generate as work
 from tests.support.paths import REFERENCE, ROOT
+from tests.support.tiny_networks import tiny_generator
 from training.models import functions, seeds
 from training.models.baking import Baker, write_instance
 from training.models.snapshot import load_networks, save_snapshot
-from training.networks.configs import GeneratorConfig
-from training.networks.generator import Generator
 
 SNAPSHOT = REFERENCE / "snapshot_skip_resnet_32.pkl"  # 16 bits
 XLA = Execution("xla", "xla", True, "fp32")
@@ -156,21 +155,7 @@ def test_grid_shows_the_images_and_truncation_does_nothing(capsys, tmp_path):
 
 
 def test_grey_networks_give_grey_files(capsys, tmp_path):
-    network = Generator(
-        GeneratorConfig(
-            resolution=8,
-            num_channels=1,
-            latent_size=8,
-            fingerprint_size=4,
-            dlatent_size=8,
-            mapping_fmaps=8,
-            mapping_layers=1,
-            fmap_base=32,
-            fmap_max=4,
-        ),
-        seed=0,
-    )
-    save_snapshot(tmp_path / "grey.pkl", Gs=network, position={})
+    save_snapshot(tmp_path / "grey.pkl", Gs=tiny_generator(num_channels=1), position={})
     folder = generate(capsys, tmp_path, "--seeds=3", "--grid", network=tmp_path / "grey.pkl")
     assert pixels(folder / "seed0003.png").shape == (8, 8)
 

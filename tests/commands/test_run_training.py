@@ -15,6 +15,7 @@ from dnnlib.errors import UserError
 from dnnlib.tflib.devices import Devices
 from gan_fingerprints.work import train as work
 from tests.support.paths import ROOT
+from tests.support.processes import interrupt_at
 from tests.support.small_runs import ticks_of, write_images
 from training.config import TrainConfig, TrainOptions, setup_training_config
 from training.models.snapshot import load_networks
@@ -199,13 +200,7 @@ def test_ctrl_c(data_dir: Path, tmp_path: Path) -> None:
         # Whatever started the tests may ignore the signal, which processes inherit.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("tick 0"):
-            break
-    process.send_signal(signal.SIGINT)
-    rest, error = process.communicate(timeout=300)
-    assert process.returncode == 130, error
+    rest, error = interrupt_at(process, "tick 0")
     assert error == "interrupted\n"
     (run_dir,) = (tmp_path / "results").iterdir()
     (snapshot,) = run_dir.glob("*.pkl")

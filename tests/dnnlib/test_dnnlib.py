@@ -11,7 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -491,25 +491,26 @@ def test_no_number_list(text: str) -> None:
         cli.number_list(text)
 
 
-@pytest.mark.parametrize("text", ["0", "-3", "x", "1.5", ""])
-def test_no_positive_int(text: str) -> None:
-    assert cli.positive_int("3") == 3
-    with pytest.raises(argparse.ArgumentTypeError, match="not a positive integer"):
-        cli.positive_int(text)
+NUMBERS = [  # type, what it takes and makes of it, what it refuses, as what
+    (cli.positive_int, ("3", 3), ["0", "-3", "x", "1.5", ""], "a positive integer"),
+    (cli.positive_float, ("0.25", 0.25), ["0", "-3", "x", "inf", "nan", ""], "a positive number"),
+    (
+        cli.non_negative_float,
+        ("0", 0),
+        ["-0.1", "nan", "inf", "many", ""],
+        "a number of at least 0",
+    ),
+]
 
 
-@pytest.mark.parametrize("text", ["0", "-3", "x", "inf", "nan", ""])
-def test_no_positive_float(text: str) -> None:
-    assert cli.positive_float("0.25") == 0.25
-    with pytest.raises(argparse.ArgumentTypeError, match="not a positive number"):
-        cli.positive_float(text)
-
-
-@pytest.mark.parametrize("text", ["-0.1", "nan", "inf", "many", ""])
-def test_no_non_negative_float(text: str) -> None:
-    assert cli.non_negative_float("0") == 0
-    with pytest.raises(argparse.ArgumentTypeError, match="not a number of at least 0"):
-        cli.non_negative_float(text)
+@pytest.mark.parametrize(("number", "taken", "refused", "what"), NUMBERS)
+def test_numbers(
+    number: Callable[[str], float], taken: tuple[str, float], refused: list[str], what: str
+) -> None:
+    assert number(taken[0]) == taken[1]
+    for text in refused:
+        with pytest.raises(argparse.ArgumentTypeError, match=f"not {what}"):
+            number(text)
 
 
 # The end of a command

@@ -5,10 +5,9 @@ import pytest
 import tensorflow as tf
 
 from tests.support.numpy_adam import NumpyAdam
+from tests.support.tiny_networks import tiny_generator
 from training.adam import Adam
 from training.ema import WeightAverage
-from training.networks.configs import GeneratorConfig
-from training.networks.generator import Generator
 from training.steps import lazy_ratio
 
 
@@ -62,25 +61,9 @@ def test_lazy_ratio(interval: int, c: float) -> None:
     assert lazy_ratio(interval) == pytest.approx(c, rel=1e-12)
 
 
-def make_generator(seed: int) -> Generator:
-    return Generator(
-        GeneratorConfig(
-            resolution=8,
-            fmap_base=16,
-            fmap_max=4,
-            latent_size=4,
-            dlatent_size=4,
-            mapping_fmaps=4,
-            mapping_layers=1,
-            fingerprint_size=3,
-        ),
-        seed=seed,
-    )
-
-
 @pytest.mark.parametrize("beta", [0.0, 0.9, 1.0])
 def test_average(beta: float) -> None:
-    average, source = make_generator(1), make_generator(2)
+    average, source = tiny_generator(1), tiny_generator(2)
     before = {name: v.numpy() for name, v in average.named_variables().items()}
     values = {name: v.numpy() for name, v in source.named_variables().items()}
     WeightAverage(average, source).update(tf.constant(beta))
@@ -96,7 +79,7 @@ def test_average(beta: float) -> None:
 
 def test_average_has_its_half_life() -> None:
     """Minibatch 80, half-life 10 kimg: after 125 updates half of the way is left."""
-    average, source = make_generator(1), make_generator(2)
+    average, source = tiny_generator(1), tiny_generator(2)
     name = "G_synthesis/8x8/Conv1/weight"
     start = (average.named_variables()[name] - source.named_variables()[name]).numpy()
     update = tf.function(WeightAverage(average, source, jit=False).update)

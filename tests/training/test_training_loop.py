@@ -26,6 +26,7 @@ from dnnlib.interrupts import interrupts
 from dnnlib.tflib.execution import PLAIN, Execution
 from tests.support.paths import REFERENCE
 from tests.support.small_runs import METRIC, SMALL, ticks_of, write_images
+from tests.support.tiny_networks import tiny_generator
 from training import grids, training_loop
 from training.checkpoint import list_checkpoints
 from training.config import (
@@ -37,8 +38,7 @@ from training.config import (
 )
 from training.data.dataset import open_dataset
 from training.models.snapshot import load_networks, save_snapshot
-from training.networks.configs import GeneratorConfig, PlainGeneratorConfig
-from training.networks.generator import Generator
+from training.networks.configs import PlainGeneratorConfig
 from training.networks.plain_generator import PlainGenerator
 from training.run import Run
 
@@ -182,19 +182,7 @@ def test_grids_can_be_compared(finished: tuple[Path, list[str]]) -> None:
 def test_grids_are_the_same_on_every_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Six images, four at a time: the second batch is filled up where XLA compiles."""
     monkeypatch.setattr(grids, "grid_size", lambda resolution: (3, 2))
-    generator = Generator(
-        GeneratorConfig(
-            resolution=8,
-            latent_size=8,
-            fingerprint_size=4,
-            dlatent_size=8,
-            mapping_fmaps=8,
-            mapping_layers=1,
-            fmap_base=32,
-            fmap_max=4,
-        ),
-        seed=0,
-    )
+    generator = tiny_generator()
     pictures = []
     for execution in (PLAIN, Execution("xla", "xla", True, "fp32")):
         grids.Grids(generator, 3, 4, execution).save(tmp_path, execution.ops)

@@ -4,8 +4,6 @@ import errno
 import hashlib
 import os
 import pickle
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -15,6 +13,7 @@ from dnnlib.errors import UserError
 from tests.support.instances import inspect_instance
 from tests.support.noise import sample_noise
 from tests.support.paths import ROOT
+from tests.support.processes import run_script
 from training.models.baking import Baker, write_instance
 from training.models.hashes import hashes_of, network_hash
 from training.models.legacy import NetworkData
@@ -207,13 +206,10 @@ def test_the_same_bits_give_the_same_bytes(tmp_path):
         "baker = Baker(load_networks(sys.argv[1]).generator)\n"
         "print(write_instance(sys.argv[2], baker.bake(np.array([1, 0, 0, 1, 1, 0]))))\n"
     )
-    command = [sys.executable, "-c", script, str(path), str(tmp_path / "theirs.pkl")]
-    environment = os.environ | {"PYTHONHASHSEED": "17"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    printed = run_script(script, path, tmp_path / "theirs.pkl", hash_seed=17)
     baker = Baker(make_parent())
     digests = {write_instance(tmp_path / f"{i}.pkl", baker.bake(BITS)) for i in range(2)}
-    assert digests == {done.stdout.strip()}
+    assert digests == {printed.strip()}
     assert write_instance(tmp_path / "other.pkl", baker.bake(1 - BITS)) not in digests
 
 

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from dnnlib.errors import UserError
 from tests.support.paths import ROOT
+from tests.support.processes import run_script
 from training.models import export
 from training.models.baking import Baker
 from training.models.legacy import NetworkData
@@ -202,10 +203,7 @@ def test_the_same_instance_gives_the_same_onnx_file(onnx_file, tmp_path):
         "data = Baker(load_networks(sys.argv[1]).generator).bake(np.array([1, 0, 0, 1, 1, 0]))\n"
         "OnnxExporter(data).write(data, sys.argv[2])\n"
     )
-    command = [sys.executable, "-c", script, str(path), str(tmp_path / "theirs.onnx")]
-    environment = os.environ | {"PYTHONHASHSEED": "17"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    run_script(script, path, tmp_path / "theirs.onnx", hash_seed=17)
     theirs = (tmp_path / "theirs.onnx").read_bytes()
     assert hashlib.sha256(theirs).digest() == hashlib.sha256(onnx_file.read_bytes()).digest()
 
