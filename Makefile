@@ -1,6 +1,6 @@
 # Every target works from a fresh clone: the virtual environment .venv is made on first use.
 #   make demo [SEED=0]   train, evaluate, generate and decode on the sample images
-#   make test            run the tests
+#   make test            run the tests (10 minutes); `make test-fast`: the quick ones (2 minutes)
 #   make lint            run ruff and mypy
 #   make soak [MINUTES=10] [OPS=reference]  kill and resume small training runs at random
 #   make bench           measure speed and memory, under 15 minutes (docs/performance.md)
@@ -18,7 +18,7 @@ VENV_PYTHON := .venv/bin/python
 # pip's progress bars on a terminal, silence in logs.
 INSTALL = $(VENV_PYTHON) -m pip --disable-pip-version-check install $$([ -t 2 ] || echo --quiet)
 
-.PHONY: setup demo test lint soak bench lock clean distclean
+.PHONY: setup demo test test-fast lint soak bench lock clean distclean
 
 setup: .venv/.installed$(if $(GPU),-gpu)
 
@@ -27,9 +27,9 @@ setup: .venv/.installed$(if $(GPU),-gpu)
 	@$(INSTALL) -r requirements.lock
 	@touch $@
 
-.venv/.installed-gpu: .venv/.installed requirements-gpu.txt
+.venv/.installed-gpu: .venv/.installed requirements/gpu.txt
 	@echo "Installing TensorFlow's CUDA libraries (several GB, once) ..."
-	@$(INSTALL) -c requirements.lock -r requirements-gpu.txt
+	@$(INSTALL) -c requirements.lock -r requirements/gpu.txt
 	@touch $@
 
 # pip is what comes last in a new environment: one without it was interrupted and is made again.
@@ -49,6 +49,10 @@ demo: setup
 
 test: setup
 	$(VENV_PYTHON) -m pytest -n 2 --dist loadfile --durations=10
+
+# While one works: what a package's tests leave out is marked slow.
+test-fast: setup
+	$(VENV_PYTHON) -m pytest -n 2 --dist loadfile -m "not slow"
 
 lint: setup
 	$(VENV_PYTHON) -m ruff check .
@@ -70,9 +74,9 @@ lock:
 	@set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder" requirements.lock.tmp' EXIT; \
 	$(PYTHON) -m venv "$$folder"; \
 	"$$folder/bin/python" -m pip --disable-pip-version-check install --upgrade \
-	  -r requirements.txt -r requirements-dev.txt setuptools wheel; \
+	  -r requirements.txt -r requirements/dev.txt setuptools wheel; \
 	{ echo "# Exact versions that \`make setup\` installs, for commands, tests and lint. \`make lock\` makes"; \
-	  echo "# this file from requirements.txt and requirements-dev.txt; do not edit it by hand."; \
+	  echo "# this file from requirements.txt and requirements/dev.txt; do not edit it by hand."; \
 	  "$$folder/bin/python" -m pip freeze --all --exclude pip; } > requirements.lock.tmp; \
 	mv requirements.lock.tmp requirements.lock; \
 	echo "wrote requirements.lock"

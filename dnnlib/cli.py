@@ -14,12 +14,19 @@ from dnnlib.errors import Terminated, UserError
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """argparse without abbreviations of flags, with `--verbose` and one-line errors (status 2)."""
+    """argparse without abbreviations of flags, with `--verbose` and one-line errors (status 2).
+
+    `{command}` in an epilog becomes what the user typed to get there.
+    """
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         kwargs.setdefault("allow_abbrev", False)
         kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        if self.epilog:
+            is_script = self.prog.partition(" ")[0].endswith(".py")
+            command = f"python3 {self.prog}" if is_script else self.prog
+            self.epilog = self.epilog.replace("{command}", command)
 
     def add_verbose(self) -> None:
         """Adds `--verbose`: TensorFlow's own start-up messages are shown."""

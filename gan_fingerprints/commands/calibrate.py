@@ -20,7 +20,7 @@ of one picture are called NAME-crop00.png, NAME-crop01.png, ... and count as one
 takes the place of the one before.
 """
 EXAMPLES = """examples:
-  python3 run_fingerprints.py calibrate --network=network-final.pkl --resize foreign/*/
+  {command} --network=network-final.pkl --resize foreign/*/
 """
 
 WORK = cli.deferred("gan_fingerprints.work.calibrate:calibrate")

@@ -20,8 +20,8 @@ and at the end the bit accuracy over these images. An image that cannot be read 
 others are decoded, and the exit status is 2.
 """
 EXAMPLES = """examples:
-  python3 run_fingerprints.py decode --network=network-final.pkl results/00000-generate-images
-  python3 run_fingerprints.py decode --network=network-final.pkl --expect=cafe1234 picture.jpg
+  {command} --network=network-final.pkl results/00000-generate-images
+  {command} --network=network-final.pkl --expect=cafe1234 picture.jpg
 """
 
 WORK = cli.deferred("gan_fingerprints.work.decode:decode")

@@ -17,9 +17,9 @@ from metrics.table import help_text, parse_metrics
 
 EXAMPLES = """
 examples:
-  python3 run_metrics.py --data-dir=datasets --metrics=fid_watermark_accuracy_30k \\
+  {command} --data-dir=datasets --metrics=fid_watermark_accuracy_30k \\
       --dataset=celeba_align_png_cropped_30k --network=models/network.pkl --result-dir=eval
-  python3 run_metrics.py --metrics=watermark_accuracy_1k --network=models/network.pkl
+  {command} --metrics=watermark_accuracy_1k --network=models/network.pkl
 
 The result lines go to stdout and, in a numbered folder under --result-dir, to log.txt,
 metric-<name>.txt and, with all settings, metric-<name>.jsonl.

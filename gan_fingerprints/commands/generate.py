@@ -13,7 +13,7 @@ from gan_fingerprints.commands.common import (
 )
 
 EXAMPLE = """example:
-  python3 run_generator.py generate-images --network=network-final.pkl --seeds=0-15 \\
+  {command} --network=network-final.pkl --seeds=0-15 \\
       --fingerprint=0xcafe1234 --grid
 """
 DESCRIPTION = """\
@@ -34,7 +34,8 @@ def seed_list(text: str) -> list[int]:
 
 def build_parser(prog: str | None = None) -> cli.ArgumentParser:
     """The command line of run_generator.py."""
-    parser = cli.ArgumentParser(prog=prog, description=__doc__, epilog=EXAMPLE)
+    example = EXAMPLE.replace("{command}", "{command} generate-images")
+    parser = cli.ArgumentParser(prog=prog, description=__doc__, epilog=example)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     images = commands.add_parser(
         "generate-images",
@@ -88,7 +89,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
 
 def generate(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
     """Runs `generate-images` with its flags alone."""
-    parser = cli.ArgumentParser(prog=prog, description=DESCRIPTION)
+    parser = cli.ArgumentParser(prog=prog, description=DESCRIPTION, epilog=EXAMPLE)
     add_flags(parser)
     _run(parser.parse_args(argv))
 

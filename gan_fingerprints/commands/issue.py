@@ -24,8 +24,8 @@ A licensee who has a fingerprint already gets the same file again, so an interru
 simply given again.
 """
 EXAMPLES = """examples:
-  python3 run_fingerprints.py issue --network=network-final.pkl --key=signing.key --licensee=acme
-  python3 run_fingerprints.py issue --network=network-final.pkl --key=signing.key \\
+  {command} --network=network-final.pkl --key=signing.key --licensee=acme
+  {command} --network=network-final.pkl --key=signing.key \\
       --csv=licensees.csv --format=pkl,onnx
 """
 

@@ -13,7 +13,7 @@ Makes a key that only its owner can read (mode 0600); it is never part of a regi
   payload   hides the code of a model in payload mode
 """
 
-EXAMPLES = "example:\n  python3 run_fingerprints.py keygen signing.key"
+EXAMPLES = "example:\n  {command} signing.key"
 
 WORK = cli.deferred("gan_fingerprints.work.keygen:keygen")
 

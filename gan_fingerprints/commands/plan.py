@@ -10,7 +10,7 @@ another origin is called ours with a probability of at most F, the bit accuracy 
 many licensees are possible at all, and how far apart fingerprints can be kept.
 """
 
-EXAMPLES = "example:\n  python3 run_fingerprints.py plan --bits=128 --licensees=1000"
+EXAMPLES = "example:\n  {command} --bits=128 --licensees=1000"
 
 WORK = cli.deferred("gan_fingerprints.work.plan:plan")
 

@@ -13,10 +13,10 @@ from training.options import TrainOptions
 
 EPILOG = """examples:
   # A small model on a CPU, from the sample images
-  python3 run_training.py --data-dir=datasets --dataset=noto-emoji-32 --config=config-tiny
+  {command} --data-dir=datasets --dataset=noto-emoji-32 --config=config-tiny
 
   # As published
-  python3 run_training.py --data-dir=datasets --config=config-e-Gskip-Dresnet --num-gpus=2 \\
+  {command} --data-dir=datasets --config=config-e-Gskip-Dresnet --num-gpus=2 \\
     --dataset=celeba_align_png_cropped_30k --result-dir=results/celeba_align_png_cropped_30k \\
     --watermark-size=128 --res-modulated-range=4-128 --metrics=fid_watermark_accuracy_30k
 

@@ -11,23 +11,23 @@ from gan_fingerprints.commands.common import (
     add_registry,
 )
 
+VERIFY_HELP = "whether the model made an image, and whose"
 VERIFY_DESCRIPTION = """\
 Gives a verdict on each image: `not-ours`, `ours, unattributed` or `licensee X`, with the
 probability p that an image of another origin matches some registered fingerprint as well, the
 matching bits, and the lead over the runner-up. docs/fingerprints.md says what a verdict means.
 """
-
-
+ATTRIBUTE_HELP = "whose fingerprint fits images best"
 ATTRIBUTE_DESCRIPTION = """\
 Names for each image the registered fingerprints that explain it best, by the likelihood of the
 decoder's logits, and the verdict; for many images, with the throughput and a count at the end.
 """
-
-
-EXAMPLES = """examples:
-  python3 run_fingerprints.py verify --network=network-final.pkl picture.png
-  python3 run_fingerprints.py verify --network=network-final.pkl --pool account-1/ account-2/
-  python3 run_fingerprints.py attribute --network=network-final.pkl --json --list=files.txt
+VERIFY_EXAMPLES = """examples:
+  {command} --network=network-final.pkl picture.png
+  {command} --network=network-final.pkl --pool account-1/ account-2/
+"""
+ATTRIBUTE_EXAMPLES = """example:
+  {command} --network=network-final.pkl --json --list=files.txt
 """
 
 VERIFY = cli.deferred("gan_fingerprints.work.verify:verify")
@@ -36,11 +36,11 @@ ATTRIBUTE = cli.deferred("gan_fingerprints.work.verify:attribute")
 
 def add(commands: "Commands[cli.ArgumentParser]") -> None:
     """Adds the commands `verify` and `attribute`."""
-    for name, help_text, description, function in (
-        ("verify", "whether the model made an image, and whose", VERIFY_DESCRIPTION, VERIFY),
-        ("attribute", "whose fingerprint fits images best", ATTRIBUTE_DESCRIPTION, ATTRIBUTE),
+    for name, help_text, work, description, examples in (
+        ("verify", VERIFY_HELP, VERIFY, VERIFY_DESCRIPTION, VERIFY_EXAMPLES),
+        ("attribute", ATTRIBUTE_HELP, ATTRIBUTE, ATTRIBUTE_DESCRIPTION, ATTRIBUTE_EXAMPLES),
     ):
-        parser = add_command(commands, name, help_text, function, description, EXAMPLES)
+        parser = add_command(commands, name, help_text, work, description, examples)
         add_network(parser)
         add_registry(parser)
         add_images(parser)

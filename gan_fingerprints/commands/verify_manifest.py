@@ -9,10 +9,9 @@ Checks that a manifest was signed with the private half of this key and that the
 it is the one it speaks of.
 """
 
-EXAMPLES = (
-    "example:\n  python3 run_fingerprints.py verify-manifest "
-    "--public-key=signing.key.pub instances/acme.pkl.manifest.json"
-)
+EXAMPLES = """example:
+  {command} --public-key=signing.key.pub instances/acme.pkl.manifest.json
+"""
 
 WORK = cli.deferred("gan_fingerprints.work.verify_manifest:verify_manifest")
 
