@@ -15,8 +15,8 @@ from benchmarks.settings import Setting
 from dnnlib.image_grid import save_png
 from dnnlib.tflib.machine import resolve_execution
 from fingerprints.image_files import read_image
-from training.models.functions import make_decoder, make_generator
-from training.models.seeds import GeneratorInputs, sample_by_seed
+from training.models.functions import inputs_by_seed, make_decoder, make_generator
+from training.models.seeds import GeneratorInputs
 from training.models.snapshot import load_networks, save_snapshot
 from training.networks.decoder import Decoder
 from training.networks.generator import Generator
@@ -35,16 +35,7 @@ def draw_inputs(
     generator: Generator, count: int, fingerprint: np.ndarray | None = None
 ) -> GeneratorInputs:
     """What `generate-images` draws for its first minibatch of `count` images."""
-    return next(
-        sample_by_seed(
-            range(count),
-            latent_size=generator.latent_size,
-            fingerprint_size=generator.fingerprint_size,
-            noise_shapes=generator.noise_shapes,
-            fingerprint=fingerprint,
-            minibatch=count,
-        )
-    )
+    return next(inputs_by_seed(generator, range(count), fingerprint=fingerprint, minibatch=count))
 
 
 def measure(model: Path, rounds: int, minibatches: Sequence[int]) -> dict[str, Any]:

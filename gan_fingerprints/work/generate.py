@@ -13,8 +13,7 @@ from dnnlib.tflib.devices import local_devices
 from dnnlib.tflib.machine import resolve_execution, resolve_num_gpus
 from fingerprints.bits import parse_fingerprint
 from fingerprints.image_manifest import FILE_NAME, ManifestEntry, write_manifest
-from training.models.functions import make_generator
-from training.models.seeds import sample_by_seed
+from training.models.functions import inputs_by_seed, make_generator
 from training.models.snapshot import load_networks
 from training.networks.plain_generator import PlainGenerator
 
@@ -46,11 +45,9 @@ def generate_images(args: argparse.Namespace) -> None:
         except UserError as error:
             raise UserError(f"--fingerprint with --network={args.network}: {error}") from error
     generate = make_generator(generator, min(args.minibatch, len(args.seeds)), execution, devices)
-    batches = sample_by_seed(
+    batches = inputs_by_seed(
+        generator,
         args.seeds,
-        latent_size=generator.latent_size,
-        fingerprint_size=generator.fingerprint_size,
-        noise_shapes=generator.noise_shapes,
         identical_latent=args.identical_latent,
         identical_watermark=args.identical_watermark and not is_instance,
         fingerprint=fingerprint,

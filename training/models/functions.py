@@ -1,6 +1,6 @@
 """Networks as plain functions on NumPy arrays: decode images, generate images by seed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ import tensorflow as tf
 from dnnlib.pixels import centred
 from dnnlib.tflib.devices import Devices
 from dnnlib.tflib.execution import PLAIN, Execution
-from training.models.seeds import GeneratorInputs
+from training.models.seeds import GeneratorInputs, sample_by_seed
 from training.networks.decoder import Decoder
 from training.networks.generator import Generator
 from training.networks.layers import Network
@@ -134,3 +134,38 @@ def make_generator(
         return images.numpy()[: len(inputs.seeds)]
 
     return generate
+
+
+def inputs_by_seed(
+    generator: Generator | PlainGenerator, seeds: Sequence[int], **choices: Any
+) -> Iterator[GeneratorInputs]:
+    """`sample_by_seed` with the sizes of a generator; `choices` are its other arguments."""
+    return sample_by_seed(
+        seeds,
+        latent_size=generator.latent_size,
+        fingerprint_size=generator.fingerprint_size,
+        noise_shapes=generator.noise_shapes,
+        **choices,
+    )
+
+
+def images_by_seed(
+    generator: Generator | PlainGenerator,
+    seeds: Sequence[int],
+    fingerprint: np.ndarray | None = None,
+    *,
+    minibatch: int = 16,
+    execution: Execution = PLAIN,
+) -> np.ndarray:
+    """The pictures that `generate-images` makes of these seeds: uint8 [N,H,W,C].
+
+    Args:
+        generator: of a snapshot, or an instance.
+        seeds: at least one, 0 to 2**32 - 1.
+        fingerprint: [B] of 0 and 1, that all carry; None: drawn by seed. An instance has its own.
+        minibatch: images at a time.
+        execution: how the network runs.
+    """
+    generate = make_generator(generator, min(minibatch, len(seeds)), execution)
+    batches = inputs_by_seed(generator, seeds, fingerprint=fingerprint, minibatch=minibatch)
+    return np.concatenate([generate(inputs) for inputs in batches])
