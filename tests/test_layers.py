@@ -83,8 +83,8 @@ def deferred(node: ast.AST) -> str | None:
     return str(module)
 
 
-def imported(tree: ast.Module) -> Iterator[str]:
-    """Every module that a file imports, inside functions and deferred ones too."""
+def imported(tree: ast.Module, *, late: bool = True) -> Iterator[str]:
+    """Every module that a file imports, inside functions and, if `late`, deferred ones too."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -93,7 +93,7 @@ def imported(tree: ast.Module) -> Iterator[str]:
             for alias in node.names:
                 full = f"{node.module}.{alias.name}"
                 yield full if full in FILES else str(node.module)
-        elif later := deferred(node):
+        elif late and (later := deferred(node)):
             yield later
 
 
@@ -259,6 +259,38 @@ def test_fingerprints_need_no_tensorflow() -> None:
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
     assert run.returncode == 0, run.stderr
+
+
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+# Folders of tests, and what they are of; those below follow.
+ROOMS = {"commands": "gan_fingerprints", "benchmarks": "benchmarks"} | {
+    name: name for name in ("dnnlib", "training", "metrics", "fingerprints", "tools")
+}
+NO_TESTS = {"support", "data"}  # what tests share
+
+
+def test_no_test_file_imports_another() -> None:
+    """What several need is in tests/support."""
+    found = []
+    for path in TESTS:
+        for name in imported(ast.parse(path.read_text()), late=False):
+            if name.startswith("tests.") and not name.startswith("tests.support"):
+                found.append(f"{path.relative_to(ROOT)} imports {name}")
+    assert not found, "\n".join(found)
+
+
+def test_tests_lie_where_what_they_test_lies() -> None:
+    misplaced = []
+    for path in TESTS:
+        place = path.relative_to(ROOT / "tests").parent
+        if place.parts[:1] and place.parts[0] in NO_TESTS:
+            continue
+        room, *below = place.parts or (".",)
+        if place.parts and not Path(ROOT, ROOMS.get(room, "nowhere"), *below).is_dir():
+            misplaced.append(str(path.relative_to(ROOT)))
+        if path.name not in ("__init__.py", "conftest.py", "check_reference.py"):
+            misplaced += [str(path.relative_to(ROOT))] * (not path.name.startswith("test_"))
+    assert not misplaced
 
 
 def test_every_file_has_a_docstring() -> None:

@@ -22,7 +22,6 @@ from fingerprints.registry import database, drawing, tables
 from fingerprints.registry.drawing import draw_fingerprints, least_distances
 from fingerprints.registry.facade import Registry
 from fingerprints.registry.listing import export_rows, export_text
-from tests.support.postgresql import new_place, place, postgresql  # noqa: F401 (fixtures)
 
 MODEL = ("a" * 64, "b" * 64, 100, "cats")
 KEY = bytes(range(64))

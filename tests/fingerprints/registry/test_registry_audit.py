@@ -19,7 +19,6 @@ from fingerprints.registry.event_log import (
     next_event,
 )
 from fingerprints.registry.facade import Registry, tables
-from tests.support.postgresql import new_place, place, postgresql  # noqa: F401 (fixtures)
 
 KEY = bytes(range(64))
 

@@ -14,7 +14,6 @@ import sqlalchemy as sa
 from fingerprints.registry.facade import Registry
 from tests.support.issuing import MIN_DISTANCE, MODEL
 from tests.support.paths import ROOT
-from tests.support.postgresql import new_place, place, postgresql  # noqa: F401 (fixtures)
 
 
 def start_issuing(place: str, num_processes: int, num_each: int) -> subprocess.Popen[str]:  # noqa: F811
