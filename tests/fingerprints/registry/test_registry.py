@@ -28,7 +28,7 @@ KEY = bytes(range(64))
 
 
 @pytest.fixture
-def registry(place: str) -> Iterator[Registry]:  # noqa: F811
+def registry(place: str) -> Iterator[Registry]:
     with Registry.create(place) as registry:
         yield registry
 
@@ -43,7 +43,7 @@ def distances(bits: np.ndarray) -> np.ndarray:
     return (bits[:, None] != bits[None]).sum(axis=2)
 
 
-def stored(place: str) -> sa.Engine:  # noqa: F811
+def stored(place: str) -> sa.Engine:
     """The database without the registry's code."""
     if "://" in place:
         return sa.create_engine(place.replace("postgresql:", "postgresql+psycopg:"))
@@ -53,7 +53,7 @@ def stored(place: str) -> sa.Engine:  # noqa: F811
 # Opening.
 
 
-def test_reopened_registry_is_the_same(place: str) -> None:  # noqa: F811
+def test_reopened_registry_is_the_same(place: str) -> None:
     with Registry.create(place) as created:
         model = created.add_model(*MODEL)
         made = created.reserve(model, [("acme", "Acme Ltd")], min_distance=25)
@@ -65,18 +65,18 @@ def test_reopened_registry_is_the_same(place: str) -> None:  # noqa: F811
     np.testing.assert_array_equal(found[0].bits, made[0].bits)
 
 
-def test_registries_have_different_ids(new_place: Callable[[], str]) -> None:  # noqa: F811
+def test_registries_have_different_ids(new_place: Callable[[], str]) -> None:
     assert Registry.create(new_place()).id != Registry.create(new_place()).id
 
 
-def test_no_registry_is_made_twice(place: str) -> None:  # noqa: F811
+def test_no_registry_is_made_twice(place: str) -> None:
     Registry.create(place).close()
     with pytest.raises(UserError, match="holds a registry already"):
         Registry.create(place)
 
 
 @pytest.mark.parametrize("key", [None, KEY])
-def test_existing_registry_is_opened_when_asked(place: str, key: bytes | None) -> None:  # noqa: F811
+def test_existing_registry_is_opened_when_asked(place: str, key: bytes | None) -> None:
     with Registry.create(place, key, exist_ok=True) as registry:
         model = registry.add_model(*MODEL)
         assert registry.is_encrypted == (key is not None)
@@ -87,7 +87,7 @@ def test_existing_registry_is_opened_when_asked(place: str, key: bytes | None) -
         Registry.create(place, KEY if key is None else None, exist_ok=True)
 
 
-def test_place_without_a_registry_is_refused(place: str) -> None:  # noqa: F811
+def test_place_without_a_registry_is_refused(place: str) -> None:
     with pytest.raises(UserError, match="(there is|holds) no registry.*; check the path or create"):
         Registry.open(place)
     if "://" not in place:
@@ -122,7 +122,7 @@ def test_interrupted_creation_is_repeated(tmp_path: Path) -> None:
         assert registry.audit().problems == []
 
 
-def test_other_version_is_refused(place: str, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_other_version_is_refused(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "FORMAT_VERSION", 2)
     Registry.create(place).close()
     monkeypatch.undo()
@@ -154,7 +154,7 @@ def test_missing_driver_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
         Registry.open("postgresql://host/db")
 
 
-def test_busy_database_is_one_line(place: str, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_busy_database_is_one_line(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     Registry.create(place).close()
     monkeypatch.setattr(database, "LOCK_TIMEOUT", 1)
     with (
@@ -169,7 +169,7 @@ def test_busy_database_is_one_line(place: str, monkeypatch: pytest.MonkeyPatch) 
 # Encryption.
 
 
-def test_encrypted_registry_works_and_shows_no_bits(place: str) -> None:  # noqa: F811
+def test_encrypted_registry_works_and_shows_no_bits(place: str) -> None:
     with Registry.create(place, KEY) as registry:
         model = registry.add_model(*MODEL)
         made = registry.reserve(model, [(f"l{i}", "") for i in range(20)], min_distance=20)
@@ -190,14 +190,14 @@ def test_encrypted_registry_works_and_shows_no_bits(place: str) -> None:  # noqa
         Registry.open(place, bytes(64))
 
 
-def test_plain_registry_takes_no_key(place: str) -> None:  # noqa: F811
+def test_plain_registry_takes_no_key(place: str) -> None:
     Registry.create(place).close()
     with pytest.raises(UserError, match="is not encrypted; open it without"):
         Registry.open(place, KEY)
 
 
 @pytest.mark.parametrize("key", [None, KEY])
-def test_bits_stand_in_no_other_table(place: str, key: bytes | None) -> None:  # noqa: F811
+def test_bits_stand_in_no_other_table(place: str, key: bytes | None) -> None:
     with Registry.create(place, key) as registry:
         model = registry.add_model(*MODEL)
         made = registry.reserve(model, [("acme", "Acme")], min_distance=25)[0]
@@ -262,7 +262,7 @@ def test_fingerprints_keep_their_distance_in_one_and_many_transactions(
 
 def test_distance_is_kept_from_revoked_ones_and_from_other_processes(
     registry: Registry,
-    place: str,  # noqa: F811
+    place: str,
 ) -> None:
     # Of 3 bits there are 8 words; with distance 1 each is given once, ever.
     model = registry.add_model("c" * 64, "d" * 64, 3, "tiny")

@@ -26,7 +26,7 @@ KEY = bytes(range(64))
 class Victim:
     """A registry with two models and all kinds of rows, and a way into its database."""
 
-    def __init__(self, place: str, key: bytes | None) -> None:  # noqa: F811
+    def __init__(self, place: str, key: bytes | None) -> None:
         self.registry = Registry.create(place, key)
         cats = self.registry.add_model("a" * 64, "b" * 64, 64, "cats")
         dogs = self.registry.add_model("c" * 64, "d" * 64, 64, "dogs")
@@ -71,7 +71,7 @@ class Victim:
 
 
 @pytest.fixture
-def victim(place: str) -> Iterator[Victim]:  # noqa: F811
+def victim(place: str) -> Iterator[Victim]:
     victim = Victim(place, None)
     yield victim
     victim.close()
@@ -92,7 +92,7 @@ def test_sound_registry_has_no_problems(victim: Victim) -> None:
     assert kinds == set(tables.EVENT_KINDS.values())
 
 
-def test_tables_refuse_changes(place: str) -> None:  # noqa: F811
+def test_tables_refuse_changes(place: str) -> None:
     with Registry.create(place) as registry:
         model = registry.add_model("a" * 64, "b" * 64, 64, "cats")
         registry.reserve(model, [("acme", "")], min_distance=16)
@@ -210,7 +210,7 @@ def test_everything_removed_is_noticed(victim: Victim) -> None:
 
 
 @pytest.mark.parametrize("key", [None, KEY], ids=["plain", "encrypted"])
-def test_changed_bits_are_named(place: str, key: bytes | None) -> None:  # noqa: F811
+def test_changed_bits_are_named(place: str, key: bytes | None) -> None:
     victim = Victim(place, key)
     first, second = (f.id for f in victim.made[:2])
     columns = tables.fingerprints.c
@@ -246,7 +246,7 @@ def test_changed_bits_are_named(place: str, key: bytes | None) -> None:  # noqa:
     victim.close()
 
 
-def test_changed_bits_are_refused_in_use(place: str) -> None:  # noqa: F811
+def test_changed_bits_are_refused_in_use(place: str) -> None:
     victim = Victim(place, KEY)
     seq = victim.made[0].id
     victim.sql(sa.update(tables.fingerprints).values(bits=tables.fingerprints.c.salt))

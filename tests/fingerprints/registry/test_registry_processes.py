@@ -16,7 +16,7 @@ from tests.support.issuing import MIN_DISTANCE, MODEL
 from tests.support.paths import ROOT
 
 
-def start_issuing(place: str, num_processes: int, num_each: int) -> subprocess.Popen[str]:  # noqa: F811
+def start_issuing(place: str, num_processes: int, num_each: int) -> subprocess.Popen[str]:
     """Starts `tests.support.issuing` and waits until its processes begin."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.support.issuing", place, str(num_processes), str(num_each)],
@@ -30,7 +30,7 @@ def start_issuing(place: str, num_processes: int, num_each: int) -> subprocess.P
     return process
 
 
-def check_complete(place: str, num_processes: int, num_each: int) -> None:  # noqa: F811
+def check_complete(place: str, num_processes: int, num_each: int) -> None:
     """Every licensee has one fingerprint and one instance, all distances are kept."""
     with Registry.open(place) as registry:
         assert registry.audit().problems == []
@@ -44,13 +44,13 @@ def check_complete(place: str, num_processes: int, num_each: int) -> None:  # no
     assert apart.min() >= MIN_DISTANCE
 
 
-def test_16_processes_lose_and_repeat_nothing(place: str) -> None:  # noqa: F811
+def test_16_processes_lose_and_repeat_nothing(place: str) -> None:
     Registry.create(place).close()
     assert start_issuing(place, 16, num_each=3).wait(timeout=60) == 0
     check_complete(place, 16, num_each=3)
 
 
-def test_killed_processes_leave_a_sound_registry(place: str) -> None:  # noqa: F811
+def test_killed_processes_leave_a_sound_registry(place: str) -> None:
     with Registry.create(place) as registry:
         count = 0
         for seconds in (0.0, 0.01, 0.03):
@@ -109,9 +109,9 @@ ACTIONS: dict[str, Callable[[Registry], object]] = {
 @pytest.mark.parametrize("name", ACTIONS)
 def test_kill_after_any_statement_leaves_all_or_nothing(
     name: str,
-    new_place: Callable[[], str],  # noqa: F811
+    new_place: Callable[[], str],
 ) -> None:
-    place = new_place()  # noqa: F811
+    place = new_place()
     with Registry.create(place) as registry:
         registry.reserve(registry.add_model(*MODEL), [("old", "")], min_distance=16)
         head = registry.head()
@@ -133,8 +133,8 @@ def test_kill_after_any_statement_leaves_all_or_nothing(
     assert 4 < number < 99
 
 
-def test_kill_while_creating_is_repeated(new_place: Callable[[], str]) -> None:  # noqa: F811
-    place = new_place()  # noqa: F811
+def test_kill_while_creating_is_repeated(new_place: Callable[[], str]) -> None:
+    place = new_place()
 
     def act(number: int) -> None:
         kill_at_statement(number)
