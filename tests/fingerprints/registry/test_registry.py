@@ -536,6 +536,26 @@ def test_packed_comes_in_blocks_and_from_an_id_on(
     ]
 
 
+def test_events_come_in_blocks_and_from_a_number_on(
+    registry: Registry, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.reserve(model, [(f"l{i}", "") for i in range(4)], min_distance=20)
+    events = list(registry.events())
+    assert [event.seq for event in events] == list(range(1, 11))
+    queries = []
+
+    @sa.event.listens_for(registry._database._engine, "before_cursor_execute")
+    def note(connection: object, cursor: object, statement: str, *others: object) -> None:
+        queries.append("FROM events" in statement)
+
+    monkeypatch.setattr("fingerprints.registry.queries.BLOCK", 4)
+    assert list(registry.events()) == events
+    assert sum(queries) == 4  # 4, 4, 2 and no more
+    queries.clear()
+    assert list(registry.events(after=7)) == events[7:]
+    assert sum(queries) == 2
+
+
 def test_calibration_saved_last_counts(registry: Registry, model: Model) -> None:
     assert registry.load_calibration(model) is None
     registry.save_calibration(model, b"first\x00", 10)
