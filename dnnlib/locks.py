@@ -44,11 +44,10 @@ def try_lock_folder(folder: str | os.PathLike[str]) -> IO[bytes] | None:
         OSError: the folder cannot be written, or its file system has no locks.
     """
     file = open(Path(folder) / FILE_NAME, "ab")  # noqa: SIM115 - it stays open
+    is_held = False
     try:
-        if try_lock(file):
-            return file
-    except OSError:
-        file.close()
-        raise
-    file.close()
-    return None
+        is_held = try_lock(file)
+    finally:
+        if not is_held:
+            file.close()
+    return file if is_held else None

@@ -74,9 +74,11 @@ def test_mistakes_are_one_line(arguments: list[str], problem: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (2, "", problem)
 
 
-def test_a_command_does_its_work() -> None:
-    done = run("plan", "--bits=64", "--licensees=100", "--json")
-    script = [sys.executable, "run_fingerprints.py", "plan", "--bits=64", "--licensees=100"]
-    theirs = subprocess.run([*script, "--json"], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == theirs.returncode == 0
-    assert done.stdout == theirs.stdout != ""
+def test_a_module_and_a_script_do_the_same() -> None:
+    plan = ["plan", "--bits=64", "--licensees=100", "--json"]
+    found = [
+        subprocess.run([sys.executable, *way, *plan], cwd=ROOT, capture_output=True, text=True)
+        for way in (["-m", "gan_fingerprints"], ["run_fingerprints.py"])
+    ]
+    assert [done.returncode for done in found] == [0, 0]
+    assert found[0].stdout == found[1].stdout != ""
