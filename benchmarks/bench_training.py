@@ -32,14 +32,9 @@ def build_parser() -> cli.ArgumentParser:
     parser.add_argument(
         "--resolution", type=int, default=32, metavar="N", help="with --config (default: 32)"
     )
-    parser.add_argument(
-        "--minibatch",
-        type=cli.positive_int,
-        default=8,
-        metavar="N",
-        help="with --config (default: 8)",
-    )
-    parser.add_argument("--rounds", type=cli.positive_int, metavar="N", help="steps of each phase")
+    count: dict[str, Any] = {"type": cli.positive_int, "metavar": "N"}
+    parser.add_argument("--minibatch", default=8, help="with --config (default: 8)", **count)
+    parser.add_argument("--rounds", help="steps of each phase", **count)
     add_execution(parser)
     return parser
 

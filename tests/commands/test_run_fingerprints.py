@@ -19,10 +19,9 @@ from fingerprints.detection.tails import match_pvalue
 from fingerprints.image_files import find_images
 from fingerprints.image_manifest import ManifestEntry, read_manifest, write_manifest
 from tests.support.paths import REFERENCE
+from tests.support.tiny_networks import tiny_decoder
 from training.models.functions import make_decoder
 from training.models.snapshot import load_networks, save_snapshot
-from training.networks.configs import DecoderConfig
-from training.networks.decoder import Decoder
 
 SNAPSHOT = REFERENCE / "snapshot_skip_resnet_32.pkl"  # 32x32, 16 bits
 XLA = Execution("xla", "xla", True, "fp32")
@@ -233,18 +232,7 @@ def test_resize_is_asked_for(capsys, generated, tmp_path):
 
 
 def test_grey_network_decodes_colour_files(capsys, generated, tmp_path):
-    network = Decoder(
-        DecoderConfig(
-            resolution=32,
-            num_channels=1,
-            latent_size=4,
-            fingerprint_size=6,
-            fmap_base=64,
-            fmap_max=8,
-        ),
-        seed=0,
-    )
-    save_snapshot(tmp_path / "grey.pkl", E=network, position={})
+    save_snapshot(tmp_path / "grey.pkl", E=tiny_decoder(num_channels=1), position={})
     colour = generated / "seed0000.png"
     with Image.open(colour) as picture:
         picture.convert("L").save(tmp_path / "grey.png")

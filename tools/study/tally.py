@@ -1,7 +1,7 @@
 """Counts of verdicts, and the tables and the picture that show them."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,57 +39,55 @@ def total(tallies: Iterable[Tally]) -> Tally:
     return found
 
 
+def _table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    """Lines of a Markdown table; all but the first column are numbers."""
+    lines = [f"| {' | '.join(titles)} |", "|---" + "|--:" * (len(titles) - 1) + "|"]
+    return [*lines, *(f"| {' | '.join(map(str, row))} |" for row in rows)]
+
+
 def own_table(tallies: dict[str, Tally], title: str = "saved as") -> list[str]:
     """Lines of the table of the instances' pictures."""
-    rows = [
-        f"| {title} | images | bit accuracy | right licensee | ours, unattributed | not-ours "
-        "| **wrong licensee** |",
-        "|---|--:|--:|--:|--:|--:|--:|",
-    ]
-    for way, found in tallies.items():
-        n = found.num_images
-        rows.append(
-            f"| {way} | {n} | {found.num_match / found.num_bits:.4f} "
-            f"| {found.kinds['right']} ({found.kinds['right'] / n:.2%}) "
-            f"| {found.kinds['unattributed']} | {found.kinds['not-ours']} "
-            f"| **{found.kinds['wrong']}** |"
-        )
-    return rows
+    titles = (title, "images", "bit accuracy", "right licensee", "ours, unattributed", "not-ours")
+
+    def row(way: str, found: Tally) -> list[object]:
+        kinds, n = found.kinds, found.num_images
+        right = f"{kinds['right']} ({kinds['right'] / n:.2%})"
+        others = (kinds["unattributed"], kinds["not-ours"], f"**{kinds['wrong']}**")
+        return [way, n, f"{found.num_match / found.num_bits:.4f}", right, *others]
+
+    return _table([*titles, "**wrong licensee**"], (row(*item) for item in tallies.items()))
 
 
 def collusion_table(tallies: dict[int, Tally]) -> list[str]:
     """Lines of the table of averaged pictures."""
-    rows = [
-        "| colluders | images | bits of the nearest fingerprint | one of them named "
-        "| ours, unattributed | not-ours | **somebody else named** |",
-        "|---|--:|--:|--:|--:|--:|--:|",
-    ]
-    for number, found in tallies.items():
+    titles = (
+        *("colluders", "images", "bits of the nearest fingerprint", "one of them named"),
+        *("ours, unattributed", "not-ours", "**somebody else named**"),
+    )
+
+    def row(number: int, found: Tally) -> list[object]:
         kinds = found.kinds
-        rows.append(
-            f"| {number} | {found.num_images} | {found.num_match / found.num_bits:.4f} "
-            f"| {kinds['right']} | {kinds['unattributed']} | {kinds['not-ours']} "
-            f"| **{kinds['wrong']}** |"
-        )
-    return rows
+        bits = f"{found.num_match / found.num_bits:.4f}"
+        others = (kinds["unattributed"], kinds["not-ours"], f"**{kinds['wrong']}**")
+        return [number, found.num_images, bits, kinds["right"], *others]
+
+    return _table(titles, (row(*item) for item in tallies.items()))
 
 
 def foreign_table(tallies: dict[str, Tally]) -> list[str]:
     """Lines of the table of foreign images; the limit counts independent pictures."""
-    rows = [
-        "| source | images | independent | most matches | called ours "
-        "| 95 % upper limit of the rate |",
-        "|---|--:|--:|--:|--:|--:|",
-    ]
-    for source, found in {**tallies, "all": total(tallies.values())}.items():
+    titles = ("source", "images", "independent", "most matches", "called ours")
+
+    def row(source: str, found: Tally) -> list[object]:
         ours = found.num_images - found.kinds["not-ours"]
         n = len(found.sources)
         # Images of one picture may fail together: the limit is that of none in n pictures.
         limit = f"{upper_rate(0, n):.1e}" if ours == 0 else "does not apply"
-        rows.append(
-            f"| {source} | {found.num_images} | {n} | {found.most_matches} | {ours} | {limit} |"
-        )
-    return rows
+        return [source, found.num_images, n, found.most_matches, ours, limit]
+
+    everything = {**tallies, "all": total(tallies.values())}
+    rows = (row(*item) for item in everything.items())
+    return _table([*titles, "95 % upper limit of the rate"], rows)
 
 
 def draw(tallies: dict[str, Tally], num_bits: int, needed: int) -> Any:
