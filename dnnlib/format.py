@@ -1,4 +1,6 @@
-"""Turns durations, sizes and counts into the short texts that logs and file names use."""
+"""Turns durations, sizes and counts into short texts for logs and file names; tables of them."""
+
+from collections.abc import Collection, Sequence
 
 
 def format_time(seconds: float) -> str:
@@ -14,6 +16,18 @@ def format_time(seconds: float) -> str:
     if minutes:
         return f"{minutes}m {s:02d}s"
     return f"{s}s"
+
+
+def columns(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
+    """Lines of a table for a terminal; the columns numbered in `right` are aligned to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if number in right else cell.ljust(width)
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def format_bytes(count: float) -> str:

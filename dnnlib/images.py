@@ -10,6 +10,7 @@ are refused.
 
 import io
 import os
+import threading
 import warnings
 
 import numpy as np
@@ -39,6 +40,35 @@ def is_image_name(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in SUFFIXES
 
 
+class _WithoutWarnings:
+    """Pillow's warnings: of odd metadata, which does no harm, and of size, which is looked at here.
+
+    Filters belong to the process: `warnings.catch_warnings` alone, in several threads, may leave
+    the wrong ones behind.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._caught = warnings.catch_warnings()
+                self._caught.__enter__()
+                warnings.simplefilter("ignore")
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._caught.__exit__(None, None, None)
+
+
+_quietly = _WithoutWarnings()
+
+
 def read_picture(source: str | os.PathLike[str] | bytes) -> Image.Image:
     """Reads an image file; the module says what becomes of its pixels.
 
@@ -52,17 +82,14 @@ def read_picture(source: str | os.PathLike[str] | bytes) -> Image.Image:
         UnreadableImageError: missing, damaged, truncated, larger than MAX_PIXELS, or of a kind that
             has no such form.
     """
-    if isinstance(source, bytes) and not source:
-        raise UnreadableImageError("the file is empty")
     try:
-        with warnings.catch_warnings():
-            # Of odd metadata, which does no harm, and of size, which is looked at here.
-            warnings.simplefilter("ignore")
-            file = io.BytesIO(source) if isinstance(source, bytes) else source
-            with Image.open(file, formats=FORMATS) as picture:
-                _check_size(picture.size)
-                picture.load()
-                return _to_rgb(ImageOps.exif_transpose(picture), picture.format)
+        if not (source if isinstance(source, bytes) else os.stat(source).st_size):
+            raise UnreadableImageError("the file is empty")
+        file = io.BytesIO(source) if isinstance(source, bytes) else source
+        with _quietly, Image.open(file, formats=FORMATS) as picture:
+            _check_size(picture.size)
+            picture.load()
+            return _to_rgb(ImageOps.exif_transpose(picture), picture.format)
     except UnidentifiedImageError as error:
         raise UnreadableImageError("not an image that Pillow can read") from error
     except UnreadableImageError:
@@ -85,8 +112,11 @@ def _check_size(size: tuple[int, int]) -> None:
 def _to_rgb(image: Image.Image, kind: str | None) -> Image.Image:
     # Pillow opens 16-bit PGM files as mode "I", and some versions 16-bit PNG files too.
     if image.mode.startswith("I;16") or (image.mode == "I" and kind in ("PNG", "PPM")):
-        levels = np.asarray(image).astype(np.float64) / 257
-        image = Image.fromarray(np.rint(levels).clip(0, 255).astype(np.uint8))
+        values = np.asarray(image).astype(np.float64)
+        levels = np.rint(values / 257).clip(0, 255)
+        # One level that stands for transparent; of 8 bits Pillow converts it itself.
+        levels[values == image.info.get("transparency")] = 255
+        image = Image.fromarray(levels.astype(np.uint8))
     if image.mode in ("I", "F"):
         raise UnreadableImageError(
             f"32-bit pixels (mode {image.mode}) have no defined range; save it with 8 or 16 bits"

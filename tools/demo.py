@@ -21,7 +21,7 @@ import numpy as np
 from dnnlib import cli
 from dnnlib.atomic import open_atomic
 from dnnlib.errors import UserError
-from dnnlib.format import format_time
+from dnnlib.format import columns, format_time
 from dnnlib.run_dir import create_run_dir
 from fingerprints.bits import format_hex
 
@@ -140,10 +140,7 @@ def table(groups: dict[str, list[dict[str, Any]]]) -> list[str]:
             f"{sum(match == num_bits for match in matches)}",
             f"{min(matches)}/{num_bits} bits",
         ))  # fmt: skip
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  ".join(cell.ljust(w) for cell, w in zip(r, widths, strict=True)).rstrip() for r in rows
-    ]
+    return columns(rows)
 
 
 def run_demo(args: Any) -> None:

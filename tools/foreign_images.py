@@ -26,6 +26,7 @@ from tqdm import tqdm
 from dnnlib import cli
 from dnnlib.atomic import folder_atomic
 from dnnlib.errors import UserError
+from dnnlib.format import columns
 from dnnlib.images import UnreadableImageError, is_image_name, read_picture
 
 HELD_OUT = "held-out"  # the source that --hold-out makes
@@ -363,15 +364,8 @@ def table(counts: dict[str, Count]) -> list[str]:
         reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(count.left_out.items()))
         bound = f"{3 / count.images:.1e}" if count.images > 3 else "-"
         rows.append((name, str(count.images), str(count.files), bound, reasons))
-    widths = [max(len(row[i]) for row in rows) for i in range(4)]
-    lines = [
-        "  ".join(
-            [row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in (1, 2, 3)), row[4]]
-        ).rstrip()
-        for row in rows
-    ]
     return [
-        *lines,
+        *columns(rows, right=(1, 2, 3)),
         "",
         "3/n: where none of n independent images is taken for ours, the rate of that is below this",
         "with 95 % confidence. Smaller rates cannot be shown by counting.",

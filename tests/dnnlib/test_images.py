@@ -3,6 +3,9 @@
 import io
 import struct
 import subprocess
+import threading
+import time
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -146,6 +149,52 @@ def test_what_the_pixels_are(tmp_path: Path) -> None:
     assert np.all(pixels("rgb-transparent.png")[transparent] == 255)
     upright = np.rot90(np.asarray(images.read_picture(saved(RGB, "JPEG", quality=95))), -1)
     assert np.array_equal(pixels("turned.jpg"), upright)
+
+
+def test_a_transparent_level_is_white_at_16_bits_as_at_8() -> None:
+    """A tRNS chunk of a grey PNG names one level."""
+    level = int(LEVELS[3, 5])
+    found = {}
+    for values, key in ((LEVELS, level), (np.asarray(GREY), level // 257)):
+        content = saved(Image.fromarray(values), "PNG", transparency=key)
+        found[values.dtype] = np.asarray(images.read_picture(content))[:, :, 0]
+        assert (found[values.dtype][values == key] == 255).all()
+    plain = np.asarray(images.read_picture(saved(Image.fromarray(LEVELS), "PNG")))[:, :, 0]
+    assert np.array_equal(found[LEVELS.dtype], np.where(level == LEVELS, 255, plain))
+
+
+def test_an_empty_file_is_called_so(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    for source in (b"", tmp_path / "a.png"):
+        with pytest.raises(UnreadableImageError, match="^the file is empty$"):
+            images.read_picture(source)
+
+
+def test_threads_leave_the_filters_of_warnings_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two that read at once: the second begins within the first and ends behind it."""
+    before = list(warnings.filters)
+    gates = [threading.Event() for _ in range(2)]
+    order: list[str] = []
+
+    def wait(size: tuple[int, int]) -> None:
+        order.append(threading.current_thread().name)
+        if len(order) == 1:
+            gates[0].wait(30)
+        else:
+            gates[1].wait(30)
+
+    monkeypatch.setattr(images, "_check_size", wait)
+    threads = [
+        threading.Thread(target=images.read_picture, args=(FILES["rgb.png"],)) for _ in range(2)
+    ]
+    for number, thread in enumerate(threads):
+        thread.start()
+        while len(order) <= number:
+            time.sleep(0.01)
+    for gate, thread in zip(gates, threads, strict=True):
+        gate.set()
+        thread.join()
+    assert warnings.filters == before
 
 
 def test_grey_for_a_network_with_one_channel(tmp_path: Path) -> None:
