@@ -193,6 +193,7 @@ def test_tensorflow_is_made_quiet_first(script: str, tmp_path: Path) -> None:
     assert verbose == "level unset\n" or verbose.startswith("error: "), verbose
 
 
+@pytest.mark.slow
 def test_missing_input_is_one_line(tmp_path: Path) -> None:
     """With TensorFlow itself: its start-up messages do not show."""
     result = subprocess.run(

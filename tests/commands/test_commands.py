@@ -157,6 +157,7 @@ def test_create_from_images(workplace: Path) -> None:
         np.testing.assert_array_equal(images[i], np.asarray(source))
 
 
+@pytest.mark.slow
 def test_generate_images(workplace: Path) -> None:
     run(workplace, GENERATE)
     folder = workplace / "generated_samples" / "celeba_align_png_cropped_30k"
@@ -177,6 +178,7 @@ def wait_for(workplace: Path, pattern: str, process: subprocess.Popen[str]) -> I
     yield from found
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("celeba")
 def test_metrics(workplace: Path) -> None:
     """Stopped while it generates, which it does once the statistics of the reals are kept."""
@@ -194,6 +196,7 @@ def test_metrics(workplace: Path) -> None:
     assert left_overs(workplace / "cache") == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("celeba")
 def test_training(workplace: Path) -> None:
     """Stopped after the first tick, after which all is there but metrics."""

@@ -505,6 +505,7 @@ def many_images(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_killed_command_leaves_no_harm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = many_images(tmp_path / "src")
     process, left = start_writing(source, tmp_path / "out")
@@ -524,6 +525,7 @@ def test_killed_command_leaves_no_harm(tmp_path: Path, capsys: pytest.CaptureFix
     assert open_dataset(tmp_path, "out").num_images == 3
 
 
+@pytest.mark.slow
 def test_data_set_that_another_command_writes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

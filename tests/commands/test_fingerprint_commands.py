@@ -22,6 +22,8 @@ from fingerprints.detection.tails import match_pvalue
 from fingerprints.registry.facade import Registry
 from tests.support.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 MODEL = ROOT / "models" / "emoji-32.pkl"  # 32 bits
 NUM_BITS = 32
 

@@ -170,6 +170,7 @@ def instance(tmp_path_factory) -> tuple[Path, str]:
     return path, format_hex(bits)
 
 
+@pytest.mark.slow
 def test_an_instance_makes_the_pictures_of_its_parent(capsys, tmp_path, instance):
     """The same seeds, hence the same latents and noise maps; and no list of fingerprints."""
     path, fingerprint = instance
@@ -269,6 +270,7 @@ def test_a_filled_batch_makes_the_same_pictures(minibatch):
     assert np.abs(images.astype(int) - plain).max() <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="there is a GPU")
 @pytest.mark.parametrize(
     "script",

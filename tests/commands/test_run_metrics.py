@@ -119,6 +119,7 @@ def test_noise_is_fresh() -> None:
     assert np.abs(difference[0] - difference[1]).mean() > 0.01
 
 
+@pytest.mark.slow
 def test_whole_path(
     network: str,
     tmp_path: Path,
@@ -171,6 +172,7 @@ def test_skip_bad_records(network: str, tmp_path: Path) -> None:
     assert json.loads(results.read_text())["settings"]["dataset_images"] == 11
 
 
+@pytest.mark.slow
 def test_bit_accuracy_needs_no_data(
     network: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

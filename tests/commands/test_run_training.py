@@ -187,6 +187,7 @@ def test_missing_metric_inputs_come_first(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_ctrl_c(data_dir: Path, tmp_path: Path) -> None:
     """In a process of its own: status 130 after the first tick, and a snapshot to go on from."""
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}

@@ -42,6 +42,8 @@ from training.config import PRESETS, TickConfig
 from training.models.snapshot import read_snapshot
 from training.run import Run
 
+pytestmark = pytest.mark.slow
+
 ITERATIONS = 10
 # Ticks 0 to 5 come after 1, 3, 5, 7, 9 and 10 iterations, snapshots with ticks 2 and 4.
 PRESET = dataclasses.replace(

@@ -12,6 +12,8 @@ from training.data.dataset import open_dataset
 from training.progress_log import Statistics
 from training.run import Run
 
+pytestmark = pytest.mark.slow
+
 ITERATIONS = 2000
 WARM_UP = 500
 

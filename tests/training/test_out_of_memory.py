@@ -160,6 +160,7 @@ def too_large_for_xla() -> tf.Tensor:
     return tf.reduce_mean(tf.matmul(square, column))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("allocate", [too_large_for_tensorflow, too_large_for_xla])
 def test_iteration_that_exhausts_memory(
     flags: list[str], monkeypatch: pytest.MonkeyPatch, allocate: Callable[[], tf.Tensor]

@@ -18,6 +18,8 @@ from training.loss import Term
 from training.options import TrainOptions
 from training.run import Run
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class LossConfigWithBrightness(LossConfig):
@@ -70,9 +72,7 @@ def two_steps(config: TrainConfig, dataset: Dataset) -> list[dict[str, float]]:
 
 
 @pytest.mark.usefixtures("seams")
-@pytest.mark.parametrize(
-    "ops", ["reference", "compiled", pytest.param("xla", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("ops", ["reference", "compiled", "xla"])
 def test_made_up_term_and_channel(ops: str, dataset: Dataset) -> None:
     """They are used, the statistic has its name, and all paths agree."""
     settings = {"channel": "dim", "augment": "dim"}

@@ -327,6 +327,7 @@ def test_decoder_may_see_clipped_images(shared: Steps) -> None:
         assert float(seen[name]) == pytest.approx(float(plain[name]), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", ["generator", "discriminator"])
 def test_xla_changes_nothing(shared: Steps, phase: str) -> None:
     """The compiled phase has the gradients of the eager one."""
@@ -342,6 +343,7 @@ def test_xla_changes_nothing(shared: Steps, phase: str) -> None:
         assert float(compiled_stats[name]) == pytest.approx(float(value), rel=1e-3, abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("impl", ["xla", "compiled"])
 def test_paths_have_equal_gradients(impl: str) -> None:
     """Every phase, with layers wide enough for all forms that XLA is given (not compiled here)."""
@@ -478,6 +480,7 @@ def test_average_follows_the_generator(shared: Steps) -> None:
         np.testing.assert_allclose(variable, expected, rtol=1e-5, atol=1e-6, err_msg=name)
 
 
+@pytest.mark.slow
 def test_bits_are_learnt(shared: Steps) -> None:
     """A few hundred generator steps bring the bits through, against a discriminator at rest."""
     weights = make_weights(0.0, 0.0, 10.0)

@@ -304,6 +304,7 @@ def test_snapshots(finished: tuple[Path, list[str]]) -> None:
     assert np.abs(last[f"G:{name}"] - last[f"Gs:{name}"]).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_grey(data_dir: Path, tmp_path: Path) -> None:
     flags = (f"--result-dir={tmp_path}", "--total-kimg=0.064", "--minibatch=32")
     run_training.main(arguments(data_dir, *flags, dataset="grey"))

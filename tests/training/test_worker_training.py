@@ -16,6 +16,8 @@ from tests.support.paths import ROOT
 from tests.support.small_runs import write_images
 from training.checkpoint import list_checkpoints, read_position
 
+pytestmark = pytest.mark.slow
+
 METRIC = "watermark_accuracy_1k"
 
 

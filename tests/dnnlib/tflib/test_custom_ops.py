@@ -21,6 +21,8 @@ from dnnlib.tflib import op_library
 from dnnlib.tflib.impl import resolve_impl
 from tests.support.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 ARCHS = ["sm_80", "sm_90"]
 COMPILERS = ("g++", "c++", "clang++")
 

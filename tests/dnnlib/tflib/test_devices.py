@@ -19,6 +19,8 @@ from dnnlib.tflib.workers import Task, launch
 from tests.support.paths import ROOT
 from training.setup import check_minibatch
 
+pytestmark = pytest.mark.slow
+
 # What is compared with one device and plain operations; see `tests.support.on_devices`.
 CASES = ("two:compiled", "two:xla", "workers:reference")
 TWO = Task(("chief:0", "worker:0"), ("a:1", "b:2"), 1)

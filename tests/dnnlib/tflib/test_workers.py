@@ -205,6 +205,7 @@ def test_signals_reach_every_worker_once(tmp_path: Path, number: signal.Signals)
     assert err == f"worker 1: caught [{int(number)}]\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_killed_worker_ends_the_others(victim: int) -> None:
     """They notice by themselves, whether it is the chief or not, and say which one it was."""

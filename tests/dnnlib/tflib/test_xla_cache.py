@@ -13,6 +13,8 @@ from dnnlib.cache import CACHE_VARIABLE
 from dnnlib.tflib import hardware, xla_cache
 from tests.support.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = """
 from dnnlib import cli
 from dnnlib.tflib.start import quiet_tensorflow

@@ -15,7 +15,8 @@ KEY = bytes(range(32))
 MODEL = "ab" * 32
 # Number of bits, payload bits and correctable errors.
 SIZES = [
-    (31, 4, 3), (32, 4, 3), (64, 16, 5), (100, 16, 5), (128, 30, 13), (256, 71, 25), (512, 65, 63),
+    (31, 4, 3), (32, 4, 3), (64, 16, 5), (100, 16, 5), (128, 30, 13), (256, 71, 25),
+    pytest.param(512, 65, 63, marks=pytest.mark.slow),
 ]  # fmt: skip
 # What carries the number 11. Instances live for years: nothing may ever change these.
 WORDS = {

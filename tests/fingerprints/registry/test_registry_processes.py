@@ -15,6 +15,8 @@ from fingerprints.registry.facade import Registry
 from tests.support.issuing import MIN_DISTANCE, MODEL
 from tests.support.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 def start_issuing(place: str, num_processes: int, num_each: int) -> subprocess.Popen[str]:
     """Starts `tests.support.issuing` and waits until its processes begin."""

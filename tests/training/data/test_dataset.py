@@ -223,6 +223,7 @@ def test_forgotten_batches_leave_no_threads(emoji: Path) -> None:
     assert wait_for_threads(threads)
 
 
+@pytest.mark.slow
 def test_process_ends_with_batches_open(emoji: Path) -> None:
     script = (
         "from training.data.dataset import open_dataset\n"
@@ -519,6 +520,7 @@ def test_no_good_records(tmp_path: Path, kind: str) -> None:
         open_dataset(tmp_path, "bad", skip_bad_records=True)
 
 
+@pytest.mark.slow
 def test_progress_of_the_check_is_for_terminals(emoji: Path) -> None:
     """stderr is a terminal in one process and a pipe in the other."""
     script = (

@@ -195,6 +195,7 @@ def test_the_file_holds_a_plain_generator_and_nothing_else(tmp_path):
         assert bits.tobytes() not in data
 
 
+@pytest.mark.slow
 def test_the_same_bits_give_the_same_bytes(tmp_path):
     """In one process and in another one, whose hashes of texts differ."""
     path = tmp_path / "parent.pkl"

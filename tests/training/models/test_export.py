@@ -191,6 +191,7 @@ def test_the_files_say_nothing_of_fingerprints_or_sources(kind, tmp_path, onnx_f
         assert b"fingerprint" not in data.lower()
 
 
+@pytest.mark.slow
 def test_the_same_instance_gives_the_same_onnx_file(onnx_file, tmp_path):
     """From another process, whose hashes of texts differ, and behind other conversions."""
     path = tmp_path / "parent.pkl"
@@ -237,6 +238,7 @@ def test_missing_packages_are_one_line(package, monkeypatch):
     )
 
 
+@pytest.mark.slow
 def test_the_module_needs_no_onnx():
     script = (
         "import sys; sys.modules['onnx'] = sys.modules['tf2onnx'] = None\n"

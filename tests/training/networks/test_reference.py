@@ -68,6 +68,7 @@ def test_forms_for_xla_meet_every_published_result(reference, name):
     assert not [deviation for deviation in deviations if deviation.failed]
 
 
+@pytest.mark.slow
 def test_xla_meets_the_published_results(reference, capsys):
     check_reference.main(["--ops=xla", str(reference / SMALL)])
     assert " compared, 0 failed" in capsys.readouterr().out.splitlines()[-1]
