@@ -13,6 +13,7 @@ from PIL import Image
 
 import run_fingerprints
 import run_generator
+from dnnlib import safe_pickle
 from dnnlib.errors import UserError
 from fingerprints.bits import parse_fingerprint
 from fingerprints.detection.calibration import Calibration
@@ -90,6 +91,21 @@ def foreign(tmp_path_factory) -> Path:
         for name in names[:: len(names) // 160]:
             (folder / Path(name).name).write_bytes(archive.read(name))
     return folder
+
+
+def test_issuing_reads_the_network_once(place, monkeypatch, tmp_path):
+    """Its hashes and its generator come from one reading of a file that may be large."""
+    read = []
+    original = safe_pickle.load
+
+    def load(path, *arguments):
+        read.append(str(path))
+        return original(path, *arguments)
+
+    monkeypatch.setattr(safe_pickle, "load", load)
+    arguments = issue_arguments(place, "--licensee=once", f"--result-dir={tmp_path}")
+    run_fingerprints.main([*arguments, f"--registry={tmp_path / 'own.db'}"])
+    assert read.count(str(MODEL)) == 1
 
 
 def test_pictures_are_attributed_to_their_instance(capsys, place):
