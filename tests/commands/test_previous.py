@@ -58,6 +58,7 @@ def registry(tmp_path: Path) -> Iterator[Registry]:
         yield found
 
 
+@pytest.mark.slow
 def test_a_run_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Stopped after 7 of 16 iterations; its end is what the version before made of it."""
     run_dir = tmp_path / "results" / "00000-noise-8-1gpu-config-previous-40bits"

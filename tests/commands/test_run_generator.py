@@ -253,6 +253,7 @@ def test_an_interrupted_run_keeps_its_fingerprints(tmp_path, monkeypatch):
     assert all((folder / entry.file).is_file() for entry in entries)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("minibatch", [None, 5])
 def test_a_filled_batch_makes_the_same_pictures(minibatch):
     """Three images at once, as many as there are or among five, as plain TensorFlow makes them."""

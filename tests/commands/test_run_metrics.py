@@ -86,6 +86,7 @@ def test_context_of_networks() -> None:
         )
 
 
+@pytest.mark.slow
 def test_every_path_measures_the_same_images() -> None:
     """Also where the minibatch is not full: three images of four, noise included."""
     generator, decoder = small_networks(16)

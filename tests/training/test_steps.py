@@ -416,6 +416,7 @@ def test_traces_are_counted() -> None:
 # Updates
 
 
+@pytest.mark.slow
 def test_phases_change_exactly_what_they_should(shared: Steps) -> None:
     steps = shared
     g = trainables("G", steps.generator)

@@ -179,6 +179,7 @@ def test_grids_can_be_compared(finished: tuple[Path, list[str]]) -> None:
     assert 0 < np.abs(first - second).mean() < np.abs(first - moved).mean()
 
 
+@pytest.mark.slow
 def test_grids_are_the_same_on_every_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Six images, four at a time: the second batch is filled up where XLA compiles."""
     monkeypatch.setattr(grids, "grid_size", lambda resolution: (3, 2))

@@ -277,6 +277,7 @@ def test_too_few_images_are_refused(num_images, pool, cure):
 # Confidence.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "distribution",
     [scipy.stats.norm(3, 0.3), scipy.stats.gamma(20, scale=0.1), scipy.stats.lognorm(0.3)],

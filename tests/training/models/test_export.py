@@ -95,6 +95,7 @@ KINDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "name"),
     [("SavedModel", "skip"), *(("ONNX", name) for name in PARENTS)],

@@ -60,6 +60,7 @@ def test_compiled_operations_meet_every_published_result(reference, capsys, name
     assert " compared, 0 failed" in capsys.readouterr().out.splitlines()[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 def test_forms_for_xla_meet_every_published_result(reference, name):
     """Without the compiler, which would take minutes; one file goes through it below."""
