@@ -76,11 +76,15 @@ def cache_key() -> str:
 
 
 def seal(folder: Path) -> None:
-    """Writes the checksums of new programs; what cannot be written is compiled again."""
+    """Writes the checksums of new programs; what cannot be written is compiled again.
+
+    New is also one that another command compiled at the same time, and put in the place of ours.
+    """
     try:
         for entry in folder.glob("*.pb"):
-            if not _checksum_path(entry).exists():
-                _checksum_path(entry).write_text(_checksum(entry))
+            path = _checksum_path(entry)
+            if not path.exists() or path.stat().st_mtime_ns < entry.stat().st_mtime_ns:
+                path.write_text(_checksum(entry))
     except OSError:
         pass
 

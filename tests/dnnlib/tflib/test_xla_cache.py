@@ -114,6 +114,20 @@ def test_two_commands_at_once(filled: tuple[Path, str], tmp_path: Path) -> None:
     assert xla_cache._is_whole(program)
 
 
+def test_a_program_that_another_command_replaced_is_sealed_anew(tmp_path: Path) -> None:
+    """XLA's programs differ in their bytes, so that the first one's checksum would not fit."""
+    program = tmp_path / "a.pb"
+    program.write_bytes(b"ours")
+    xla_cache.seal(tmp_path)
+    checksum = xla_cache._checksum_path(program)
+    written = checksum.stat().st_mtime_ns
+    program.write_bytes(b"theirs")
+    os.utime(program, ns=(written + 1, written + 1))
+    assert not xla_cache._is_whole(program)
+    xla_cache.seal(tmp_path)
+    assert xla_cache._is_whole(program)
+
+
 def test_nothing_disappears_while_others_run(tmp_path: Path) -> None:
     first = start(tmp_path, HOLDER)
     assert first.stdout is not None
