@@ -144,6 +144,7 @@ def _fill(mib: int) -> float:
     return report.peak_memory_gb()
 
 
+@pytest.mark.slow
 def test_peak_memory_belongs_to_one_process() -> None:
     held = np.ones(800 * 2**17)
     small, large = report.in_process(_fill, 1), report.in_process(_fill, 300)
@@ -156,6 +157,7 @@ def _die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_process_that_is_killed() -> None:
     with pytest.raises(UserError, match=r"a measurement was killed"):
         report.in_process(_die)
@@ -170,6 +172,7 @@ def test_results_that_cannot_be_written(tmp_path: Path) -> None:
 # The benchmarks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])
 def test_help(path: Path) -> None:
     run = subprocess.run(
@@ -178,6 +181,7 @@ def test_help(path: Path) -> None:
     assert "--out DIR" in run.stdout
 
 
+@pytest.mark.slow
 def test_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["--config=config-tiny", "--resolution=16", "--minibatch=4", "--rounds=1"]
     bench_training.main([*flags, "--ops=reference", f"--out={tmp_path}"])
@@ -200,6 +204,7 @@ def test_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
+@pytest.mark.slow
 def test_generation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -248,6 +253,7 @@ held = b"x" * (args.minibatch_gpu * 20 * 2**20)
 """
 
 
+@pytest.mark.slow
 def test_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -261,11 +267,13 @@ def test_memory(
     assert "minibatch 16" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_memory_of_a_run_that_fails() -> None:
     with pytest.raises(UserError, match=r"status 2: error: --minibatch=4 is not a multiple of"):
         bench_memory.main(["--resolution=16", "--minibatch=4", "--slices=3"])
 
 
+@pytest.mark.slow
 def test_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bench_data.main(["--resolution=8", "--images=32", "--rounds=1", f"--out={tmp_path}"])
     found = read(tmp_path, "data")["8x8"]
@@ -277,6 +285,7 @@ def test_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "8x8 | mirrored |" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_operations_without_a_compiler(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

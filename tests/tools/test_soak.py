@@ -49,6 +49,7 @@ def rows(output: str) -> dict[str, str]:
     return {name.strip(): value for name, value in lines}
 
 
+@pytest.mark.slow
 def test_real_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -262,6 +263,7 @@ def test_time(
     assert not list(folder.glob("killed-*/")), "what is well needs no space"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_ends_with_its_children(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: Path, number: int
