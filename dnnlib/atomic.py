@@ -39,6 +39,12 @@ def write_error(path: str | os.PathLike[str], error: OSError) -> UserError:
     return UserError(f"cannot write {os.fspath(path)}: {error.strerror or error}; {cure}")
 
 
+def access_error(path: str | os.PathLike[str], error: OSError) -> UserError:
+    """The one-line form of a file that could not be used, where nothing more is known."""
+    cure = _CURES.get(error.errno or 0, "check the path, its permissions and the disk")
+    return UserError(f"cannot use {os.fspath(path)}: {error.strerror or error}; {cure}")
+
+
 def temporary_name(path: str | os.PathLike[str]) -> Path:
     """A new name beside `path` under which it can be written until it is complete."""
     path = Path(path)

@@ -1,16 +1,20 @@
 """What all commands share: parser, types of arguments, one-line errors, late imports."""
 
 import argparse
+import contextlib
 import importlib
-import os
+import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any, NoReturn
 
+from dnnlib.atomic import access_error
 from dnnlib.errors import Terminated, UserError
+from dnnlib.format import printable
+from dnnlib.streams import discard_output, safe_streams
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -36,7 +40,7 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Prints one line, not the usage, and exits with status 2."""
-        print(f"{self.prog}: error: {message} (see --help)", file=sys.stderr)
+        print(f"{self.prog}: error: {printable(message)} (see --help)", file=sys.stderr)
         sys.exit(2)
 
 
@@ -79,22 +83,35 @@ def _number(kind: Callable[[str], Any], fits: Callable[[Any], bool], what: str) 
 
 
 _INFINITY = float("inf")
-positive_int = _number(int, lambda value: value >= 1, "positive integer")
+_LARGEST = 2**31 - 1  # a count beyond that is a slip of the finger
+positive_int = _number(int, lambda value: 1 <= value <= _LARGEST, "positive integer below 2**31")
+non_negative_int = _number(int, lambda value: 0 <= value <= _LARGEST, "number from 0 to 2**31 - 1")
 positive_float = _number(float, lambda value: 0 < value < _INFINITY, "positive number")
 non_negative_float = _number(float, lambda value: 0 <= value < _INFINITY, "number of at least 0")
 probability = _number(float, lambda value: 0 < value < 1, "probability between 0 and 1")
 
 
+_DIGITS = re.compile("[0-9]{1,19}")
+MAX_NUMBERS = 1_000_000  # in one list
+
+
 def number_list(text: str) -> list[int]:
-    """Parses `0-63`, `1,2,5` or a mixture such as `1,4-6` into a list of integers >= 0."""
+    """Parses `0-63`, `1,2,5` or a mixture such as `1,4-6` into a list of integers >= 0.
+
+    Lists are limited to `MAX_NUMBERS`, which is checked before they are made.
+    """
     numbers: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
+        if not _DIGITS.fullmatch(first) or (dash and not _DIGITS.fullmatch(last)):
             raise argparse.ArgumentTypeError(f"{text!r}: use a range (0-63) or a list (1,2,5)")
         end = int(last) if dash else int(first)
         if end < int(first):
             raise argparse.ArgumentTypeError(f"{text!r}: the range {part} runs backwards")
+        if len(numbers) + end - int(first) >= MAX_NUMBERS:
+            raise argparse.ArgumentTypeError(
+                f"{text!r}: more than {MAX_NUMBERS} numbers; share them among several commands"
+            )
         numbers.extend(range(int(first), end + 1))
     return numbers
 
@@ -125,46 +142,81 @@ class _Deferred:
 def run(main: Callable[[Sequence[str] | None], None]) -> NoReturn:
     """Runs a command's `main(argv)` and ends the process.
 
-    Status 0 on success, 2 with one line on stderr after a UserError, 130 after Ctrl-C, 75 when
-    SIGTERM came and everything is saved.
+    Status 0 on success, 2 with one line on stderr after a UserError, 130 after Ctrl-C, 143 after
+    SIGTERM, 75 when SIGTERM came and everything is saved.
     """
-    interrupted = False
+    with safe_streams():
+        status = _status_of(main)
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            discard_output()
+        except UserError as error:
+            discard_output()
+            status = status or _failed(error)
+    sys.exit(status)
+
+
+def _status_of(main: Callable[[Sequence[str] | None], None]) -> int:
+    """Runs the command; the process's exit status."""
+    stopped: list[int] = []  # signals that came
 
     def handle(signum: int, frame: FrameType | None) -> None:
-        nonlocal interrupted
-        interrupted = True
+        stopped.append(signum)
         raise KeyboardInterrupt
 
-    # A shell's background job has it ignored, and that stays.
-    before = signal.getsignal(signal.SIGINT)
-    if before is signal.default_int_handler:
-        signal.signal(signal.SIGINT, handle)
+    with _handling(handle):
+        try:
+            main(None)
+        except UserError as error:
+            return _failed(error)
+        except Terminated:
+            return _stopped("terminated", Terminated.STATUS)
+        except KeyboardInterrupt:
+            return _stopped_by(stopped)
+        except BrokenPipeError:
+            # The reader of our output has gone (`| head`); that is not an error of ours.
+            discard_output()
+        except OSError as error:
+            if stopped:
+                return _stopped_by(stopped)
+            if error.filename is None:
+                raise
+            return _failed(access_error(error.filename, error))
+        except Exception:
+            # TensorFlow, interrupted while it builds a graph, may raise an error of its own.
+            if not stopped:
+                raise
+            return _stopped_by(stopped)
+    return 0
+
+
+@contextlib.contextmanager
+def _handling(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Ctrl-C and SIGTERM call `handle`, unless they are ignored, as in a shell's background job."""
+    ours = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {number: signal.getsignal(number) for number in ours}
+    taken = [number for number in ours if before[number] is ours[number]]
+    for number in taken:
+        signal.signal(number, handle)
     try:
-        main(None)
-        sys.stdout.flush()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except Terminated:
-        print("terminated", file=sys.stderr)
-        sys.exit(Terminated.STATUS)
-    except KeyboardInterrupt:
-        _exit_interrupted()
-    except BrokenPipeError:
-        # The reader of our output has gone (`| head`); that is not an error of ours.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    except Exception:
-        # TensorFlow, interrupted while it builds a graph, may raise an error of its own instead.
-        if not interrupted:
-            raise
-        _exit_interrupted()
+        yield
     finally:
-        if before is signal.default_int_handler:
-            signal.signal(signal.SIGINT, before)
-    sys.exit(0)
+        for number in taken:
+            signal.signal(number, before[number])
 
 
-def _exit_interrupted() -> NoReturn:
-    print("interrupted", file=sys.stderr)
-    sys.exit(130)
+def _failed(error: UserError) -> int:
+    print(f"error: {printable(error)}", file=sys.stderr)
+    return 2
+
+
+def _stopped_by(signals: Sequence[int]) -> int:
+    if signal.SIGTERM in signals:
+        return _stopped("terminated", 128 + signal.SIGTERM)
+    return _stopped("interrupted", 128 + signal.SIGINT)
+
+
+def _stopped(word: str, status: int) -> int:
+    print(word, file=sys.stderr)
+    return status

@@ -1,4 +1,4 @@
-"""Turns durations, sizes and counts into short texts for logs and file names; tables of them."""
+"""Turns durations, sizes, counts and names into texts for people; tables of them."""
 
 from collections.abc import Collection, Sequence
 
@@ -28,6 +28,18 @@ def columns(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[
         ).rstrip()
         for row in rows
     ]
+
+
+def printable(text: object) -> str:
+    """A text, such as a file's name, without what a terminal would not show as it is.
+
+    Control characters, line breaks, escape codes, marks of direction and bytes that are no UTF-8
+    become `\\x1b` and the like.
+    """
+    text = str(text)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def format_bytes(count: float) -> str:

@@ -7,6 +7,9 @@ from pathlib import Path
 from dnnlib.atomic import write_error
 from dnnlib.errors import UserError
 
+FINISHED = "_finished.txt"  # empty; there when the command has come to its end
+LOG = "log.txt"
+
 
 def create_run_dir(result_dir: str | os.PathLike[str], description: str) -> Path:
     """Creates the next numbered folder; safe when several processes do so at once.
@@ -48,3 +51,36 @@ def create_run_dir(result_dir: str | os.PathLike[str], description: str) -> Path
         raise UserError(f"--result-dir={parent}: a part of this path is a file") from error
     except OSError as error:
         raise write_error(parent, error) from error
+
+
+def mark_finished(run_dir: Path) -> None:
+    """Leaves the file that says that a command has come to its end, as published.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        (run_dir / FINISHED).touch()
+    except OSError as error:
+        raise write_error(run_dir / FINISHED, error) from error
+
+
+def unmark_finished(run_dir: Path) -> None:
+    """Takes it away, where a finished run is made longer."""
+    (run_dir / FINISHED).unlink(missing_ok=True)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Appends one line in a single write, so that no half line is left by an interrupt.
+
+    It is on the disk when this returns.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    try:
+        with open(path, "ab", buffering=0) as file:
+            file.write(f"{line}\n".encode())
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise write_error(path, error) from error

@@ -1,6 +1,7 @@
 """Image files for the decoder: finding them, and reading many of them."""
 
 import glob
+import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -10,8 +11,10 @@ import numpy as np
 from PIL import Image
 
 from dnnlib.errors import UserError
+from dnnlib.files import is_file, is_folder, read_names
+from dnnlib.format import printable
 from dnnlib.images import UnreadableImageError, is_image_name, read_picture
-from fingerprints.image_manifest import FILE_NAME, read_manifest
+from fingerprints.image_manifest import FILE_NAME, locate
 
 _GRID = "grid.png"  # what generate-images --grid writes beside the images of an instance
 
@@ -23,25 +26,31 @@ def find_images(arguments: Sequence[str]) -> list[Path]:
         arguments: image files, patterns such as `out/*.png`, or folders: the images that the
             folder's fingerprints.jsonl lists, or every image of a folder that has none.
 
+    A file that is not there does not end the work on the others: reading it gives its error.
+
     Raises:
-        UserError: there is no such file, or a pattern or folder gives none.
+        UserError: none of the files is there, or a pattern or folder gives none.
     """
     paths: list[Path] = []
     for argument in arguments:
-        path = Path(argument)
-        if path.is_dir():
-            found = _images_in(path)
-        elif path.exists() or not glob.has_magic(argument):
-            found = [path]
-        else:
-            found = [Path(name) for name in sorted(glob.glob(argument, recursive=True))]
+        found = _images_of(argument)
         if not found:
             raise UserError(f"{argument}: there are no images; name image files or their folder")
         paths += found
-    for path in paths:
-        if not path.is_file():
-            raise UserError(f"{path}: no such file; name image files or their folder")
+    if paths and not any(is_file(path) for path in paths):
+        raise UserError(f"{paths[0]}: no such file; name image files or their folder")
     return paths
+
+
+def _images_of(argument: str) -> list[Path]:
+    path = Path(argument)
+    if is_folder(path):
+        return _images_in(path)
+    if is_file(path) or not glob.has_magic(argument):
+        return [path]
+    if is_folder(path.parent):  # whose name may have brackets of its own
+        argument = os.path.join(glob.escape(str(path.parent)), path.name)
+    return [Path(name) for name in sorted(glob.glob(argument, recursive=True))]
 
 
 def read_list(path: str) -> list[str]:
@@ -50,29 +59,33 @@ def read_list(path: str) -> list[str]:
     Raises:
         UserError: it cannot be read, or holds no name.
     """
-    try:
-        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeError) as error:
-        raise UserError(f"cannot read the list {path}: {error}") from error
-    names = [line for line in text.splitlines() if line.strip()]
-    if not names:
-        raise UserError(f"the list {path} names no file; write one name a line")
-    return names
+    return read_names(path, "the list")
 
 
 def _images_in(folder: Path) -> list[Path]:
-    images = sorted(p for p in folder.iterdir() if is_image_name(p.name) and p.is_file())
+    entries = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
+    images = [p for p in entries if is_image_name(p.name) and is_file(p)]
+    if subfolders := [p for p in entries if is_folder(p)]:
+        print(
+            f"{printable(folder)}: its {len(subfolders)} subfolders are not looked into "
+            f"({printable(subfolders[0].name)}{', ...' if len(subfolders) > 1 else ''})",
+            file=sys.stderr,
+        )
     if not (folder / FILE_NAME).is_file():
         if folder / _GRID in images and len(images) > 1:
-            print(f"{folder}: left out {_GRID}, an overview of the others", file=sys.stderr)
+            print(
+                f"{printable(folder)}: left out {_GRID}, an overview of the others",
+                file=sys.stderr,
+            )
             images.remove(folder / _GRID)
         return images
-    listed = [folder / entry.file for entry in read_manifest(folder / FILE_NAME)]
+    listed = [entry.path for entry in locate(folder / FILE_NAME)]
     known = frozenset(listed)
     others = [path.name for path in images if path not in known]
     if others:
         print(
-            f"{folder}: left out {len(others)} that {FILE_NAME} does not list ({others[0]}"
+            f"{printable(folder)}: left out {len(others)} that {FILE_NAME} does not list "
+            f"({printable(others[0])}"
             f"{', ...' if len(others) > 1 else ''})",
             file=sys.stderr,
         )

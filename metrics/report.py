@@ -6,15 +6,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dnnlib.atomic import write_error
 from dnnlib.format import format_time
+from dnnlib.run_dir import append_line
 from metrics.metric import MetricResult
+
+_WIDTH = 29
 
 
 def format_line(result: MetricResult, snapshot_name: str) -> str:
-    """The line of a result: snapshot, elapsed time, then every value behind its name."""
+    """The published line: snapshot, elapsed time, then every value behind its name.
+
+    Of a name longer than 29 letters the end is shown, as published.
+    """
+    if len(snapshot_name) > _WIDTH:
+        snapshot_name = f"...{snapshot_name[3 - _WIDTH :]}"
     values = "".join(f" {name} {value:<10.4f}" for name, value in result.values.items())
-    return f"{snapshot_name:<30s} time {format_time(result.seconds):<12s}{values}"
+    return f"{snapshot_name:<{_WIDTH + 1}s} time {format_time(result.seconds):<12s}{values}"
 
 
 def report(
@@ -52,16 +59,3 @@ def report(
     append_line(Path(run_dir) / f"{stem}.txt", line)
     append_line(Path(run_dir) / f"{stem}.jsonl", json.dumps(record))
     return line
-
-
-def append_line(path: Path, line: str) -> None:
-    """Appends one line in a single write, so that no half line is left by an interrupt.
-
-    Raises:
-        UserError: the file cannot be written.
-    """
-    try:
-        with open(path, "ab", buffering=0) as file:
-            file.write(f"{line}\n".encode())
-    except OSError as error:
-        raise write_error(path, error) from error

@@ -78,13 +78,13 @@ def parse_metric(name: str) -> Metric:
 
 
 def parse_metrics(text: str) -> list[str]:
-    """Checked names of a comma-separated list; `none` alone is the empty list.
+    """Checked names of a comma-separated list; nothing, `none` or `None` alone: the empty list.
 
     Raises:
         UserError: an unknown name, or one that comes twice.
     """
     names = [name.strip() for name in text.split(",")]
-    if names == ["none"]:
+    if names in ([""], ["none"], ["None"]):
         return []
     for name in names:
         parse_metric(name)

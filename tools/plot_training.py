@@ -16,9 +16,9 @@ from dnnlib.tflib.start import quiet_tensorflow
 # Panel title -> statistics drawn in it.
 PANELS = {
     "bit accuracy of the batch": ["Progress/bit_accuracy"],
-    "bit loss (nats per bit)": ["Loss/loss_E_watermarks"],
-    "latent loss": ["Loss/loss_E_latents"],
-    "difference by fingerprint": ["Loss/loss_decouple"],
+    "bit loss times its weight": ["Loss/loss_E_watermarks"],
+    "latent loss times its weight": ["Loss/loss_E_latents"],
+    "difference by fingerprint times its weight": ["Loss/loss_decouple"],
     "scores of reals and fakes": ["Loss/scores/real", "Loss/scores/fake"],
     "learning rate of G": ["Progress/G_lrate"],
 }
@@ -41,13 +41,17 @@ def read_scalars(run_dir: Path) -> dict[str, tuple[list[float], list[float]]]:
     """
     if not list(run_dir.glob("events.out.tfevents.*")):
         raise UserError(f"{run_dir} holds no events.out.tfevents.*; name the folder of a run")
-    events = EventAccumulator(str(run_dir), size_guidance={"tensors": 0})
+    events = EventAccumulator(str(run_dir), size_guidance={"scalars": 0, "tensors": 0})
     events.Reload()
     found = {}
+    # As runs of earlier versions wrote them; a run that one of them began may have both.
     for tag in events.Tags()["tensors"]:
         series = events.Tensors(tag)
         kimg = [event.step / 1000 for event in series]
         found[tag] = (kimg, [float(make_ndarray(event.tensor_proto)) for event in series])
+    for tag in events.Tags()["scalars"]:
+        scalars = events.Scalars(tag)
+        found[tag] = ([event.step / 1000 for event in scalars], [e.value for e in scalars])
     return found
 
 

@@ -32,11 +32,27 @@ class Adam(tf.Module):
         self.first = [tf.Variable(tf.zeros_like(v), trainable=False) for v in self._targets]
         self.second = [tf.Variable(tf.zeros_like(v), trainable=False) for v in self._targets]
 
-    def apply(self, gradients: list[tf.Tensor], learning_rate: tf.Tensor) -> None:
-        """Updates all variables in order; `gradients` fit them, `learning_rate` is a scalar.
+    def apply(self, gradients: list[tf.Tensor], learning_rate: tf.Tensor) -> tf.Tensor:
+        """Updates all variables in order, or none if a gradient is not finite, as published.
 
         On several replicas each calls it, with the same gradients, and changes its own copies.
+
+        Args:
+            gradients: one per variable, of its shape.
+            learning_rate: scalar.
+
+        Returns:
+            Scalar float32: 1 if the update was skipped, else 0.
         """
+        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(value)) for value in gradients])
+
+        def update() -> tf.Tensor:
+            self._update(gradients, learning_rate)
+            return tf.constant(0.0)
+
+        return tf.cond(finite, update, lambda: tf.constant(1.0))
+
+    def _update(self, gradients: list[tf.Tensor], learning_rate: tf.Tensor) -> None:
         count = tf.cast(self.updates.assign_add(1), tf.float32)
         beta1_power = tf.pow(tf.constant(self.beta1), count)
         beta2_power = tf.pow(tf.constant(self.beta2), count)

@@ -40,6 +40,7 @@ class Position:
     environment: dict[str, Any]  # what the bits of the weights depend on beside the settings
     bit_exact: bool  # whether the environment was the same all the time
     finished: bool  # whether the run had reached its end
+    skipped_updates: int = 0  # up to the last tick
 
 
 def list_checkpoints(run_dir: Path) -> list[Path]:

@@ -41,6 +41,7 @@ class Keeper:
         state.iteration, state.num_images = position.iteration, position.num_images
         state.tick, state.tick_images = position.tick, position.tick_images
         state.outputs_due, state.elapsed = position.outputs_due, position.elapsed
+        state.skipped_updates = position.skipped_updates
         state.statistics.restore(position.statistics)
         if self._run.devices.is_chief:
             _cut_metric_files(self._run_dir, position.metric_files)
@@ -84,6 +85,7 @@ class Keeper:
                 environment=self._environment,
                 bit_exact=state.bit_exact,
                 finished=finished,
+                skipped_updates=state.skipped_updates,
             )
         )
 

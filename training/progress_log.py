@@ -1,14 +1,16 @@
 """What a run tells while it trains: log.txt, TensorBoard, the progress bar."""
 
+import math
 import os
 import sys
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 import tensorflow as tf
+from tensorboard.compat.proto.summary_pb2 import Summary
 from tqdm import tqdm
 
 from dnnlib.atomic import write_error
@@ -67,10 +69,15 @@ class ProgressLog:
                 print(text, flush=True)
 
     def scalars(self, values: dict[str, float], step: int) -> None:
-        """Writes TensorBoard scalars at `step`, in images shown."""
+        """Writes TensorBoard scalars at `step`, in images shown.
+
+        As `simple_value`, which old readers know and new ones convert.
+        """
+        summary = Summary(
+            value=[Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        )
         with self._writer.as_default(step=step):
-            for name, value in values.items():
-                tf.summary.scalar(name, value)
+            tf.summary.experimental.write_raw_pb(summary.SerializeToString())
         self._writer.flush()
 
     def progress(self, kimg: float, statistics: "Statistics") -> None:
@@ -88,16 +95,50 @@ class ProgressLog:
         self._shown = time.monotonic()
 
 
+SKIPPED = "skipped/"  # statistics that are 1 where an update was skipped; the rest names which
+MAX_IN_A_ROW = 8  # values that are not finite, or skipped updates, before training has diverged
+_LAG = 4  # iterations after which a value is looked at: devices need not wait for it
+
+
 class Statistics:
-    """Collects the statistics of the steps between two ticks and checks that they are finite."""
+    """Collects the statistics of the steps between two ticks.
+
+    A value that is not finite is left out of the means: the update that goes with it was skipped,
+    see `training.adam`. Several in a row end the run.
+    """
 
     def __init__(self) -> None:
         self._values: dict[str, list[tf.Tensor]] = defaultdict(list)
+        self._unseen: deque[dict[str, tf.Tensor]] = deque()
+        self._in_a_row: dict[str, int] = defaultdict(int)
 
     def add(self, stats: dict[str, tf.Tensor]) -> None:
-        """Keeps scalar tensors; they are not read yet, so that devices need not wait."""
+        """Keeps scalar tensors; they are read a few iterations later.
+
+        Raises:
+            UserError: too many in a row were not finite; the text names the statistic.
+        """
         for name, value in stats.items():
             self._values[name].append(value)
+        self._unseen.append(stats)
+        while len(self._unseen) > _LAG:
+            self._check(self._unseen.popleft())
+
+    def _check(self, stats: dict[str, tf.Tensor]) -> None:
+        """Counts what is not finite, statistics first: they tell more than a skipped update."""
+        for name, value in sorted(stats.items(), key=lambda item: item[0].startswith(SKIPPED)):
+            number = float(value)
+            skipped = name.startswith(SKIPPED)
+            bad = number > 0 if skipped else not math.isfinite(number)
+            self._in_a_row[name] = self._in_a_row[name] + 1 if bad else 0
+            if self._in_a_row[name] >= MAX_IN_A_ROW:
+                what = f"the gradients of {name.removeprefix(SKIPPED)}" if skipped else name
+                raise UserError(
+                    f"training diverged: {what} not finite {MAX_IN_A_ROW} times in a row, and "
+                    "their updates were skipped; the last checkpoint and snapshot are intact: "
+                    "start again from a snapshot with --resume-pkl, or anew with --resume=none, "
+                    "with a larger --gamma or other weights"
+                )
 
     def last(self, name: str) -> float | None:
         """The newest value of one statistic."""
@@ -105,32 +146,29 @@ class Statistics:
         return float(values[-1]) if values else None
 
     def values(self) -> dict[str, list[float]]:
-        """All values since the last `take_means`.
+        """All finite values since the last `take_means`.
 
         Raises:
-            UserError: a value is not finite; the text names the statistic.
+            UserError: too many in a row were not finite.
         """
+        while self._unseen:
+            self._check(self._unseen.popleft())
         found = {name: [float(value) for value in values] for name, values in self._values.items()}
-        for name, numbers in found.items():
-            if not np.isfinite(numbers).all():
-                raise UserError(
-                    f"training diverged: {name} is not finite; the last checkpoint and snapshot "
-                    "are intact: start again from a snapshot with --resume-pkl, or anew with "
-                    "--resume=none, with a larger --gamma or other weights"
-                )
-        return found
+        return {name: list(filter(math.isfinite, numbers)) for name, numbers in found.items()}
 
     def restore(self, values: dict[str, list[float]]) -> None:
         """Takes over what `values` returned."""
         for name, numbers in values.items():
             self._values[name] = [tf.constant(number) for number in numbers]
 
-    def take_means(self) -> dict[str, float]:
-        """Means since the last call.
+    def take_means(self) -> tuple[dict[str, float], int]:
+        """Means of the finite values since the last call, and the number of skipped updates.
 
         Raises:
-            UserError: a value is not finite.
+            UserError: too many in a row were not finite.
         """
-        means = {name: float(np.mean(numbers)) for name, numbers in self.values().items()}
+        values = self.values()
         self._values.clear()
-        return means
+        means = {name: float(np.mean(numbers)) for name, numbers in values.items() if numbers}
+        skipped = sum(sum(numbers) for name, numbers in values.items() if name.startswith(SKIPPED))
+        return means, round(skipped)

@@ -23,6 +23,7 @@ from training.data.dataset import Dataset
 from training.grids import Grids
 from training.loss import weights_of
 from training.models.snapshot import load_networks, save_snapshot
+from training.origin import find_origin
 from training.schedule import Rates, learning_rates
 from training.setup import make_networks, make_steps
 from training.state import RunState
@@ -56,6 +57,7 @@ class Run:
         self.dataset = dataset
         self.networks = make_networks(config, self.devices)
         self.state = RunState()
+        self.notes: list[str] = []  # lines for the log's beginning
         pl_mean = 0.0
         if config.resume_pkl is not None:
             pl_mean = self._start_from(config.resume_pkl)
@@ -178,9 +180,17 @@ class Run:
                         f"{value}; choose {flag} as in the snapshot"
                     )
             ours.copy_from(theirs)
-        self.state.num_images = int(found.position.get("num_images", 0))
-        self.state.iteration = int(found.position.get("iteration", 0))
-        return float(found.position.get("pl_mean", 0.0))
+        origin = find_origin(name, found.position)
+        kimg = origin.num_images / 1000
+        if kimg >= self.config.total_kimg:
+            raise UserError(
+                f"--resume-pkl={name} stands at {kimg:g} kimg, {origin.source}, and the run would "
+                f"end at {self.config.total_kimg:g}: give a larger --total-kimg"
+            )
+        self.state.num_images = origin.num_images
+        self.state.iteration = origin.iteration
+        self.notes.append(f"Starting from {name} at {kimg:g} kimg, {origin.source}")
+        return origin.pl_mean
 
     def _metric_context(self) -> MetricContext:
         config = self.config

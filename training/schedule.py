@@ -24,3 +24,8 @@ def learning_rates(config: TrainConfig, num_images: int) -> Rates:
         left = (config.total_kimg - num_images / 1000) / schedule.decay_kimg
         factor = schedule.final_lr + (1 - schedule.final_lr) * min(max(left, 0.0), 1.0)
     return Rates(schedule.g_lr * factor, schedule.e_lr * factor, schedule.d_lr * factor)
+
+
+def lazy_ratio(interval: int) -> float:
+    """c = interval / (interval + 1); 1 where there is no regularisation (interval 0)."""
+    return interval / (interval + 1) if interval else 1.0

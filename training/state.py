@@ -15,6 +15,7 @@ class RunState:
     tick: int = -1  # number of the last tick; -1: there was none
     tick_images: int = 0  # real images shown at the last tick
     outputs_due: bool = False  # grids, snapshot and metrics of the last tick are to be written
+    skipped_updates: int = 0  # up to the last tick, since their gradients were not finite
     statistics: Statistics = field(default_factory=Statistics)  # since the last tick
     bit_exact: bool = True  # whether what the weights' bits depend on was the same all the time
     elapsed: float = 0.0  # seconds of training in earlier processes

@@ -22,7 +22,7 @@ from training.ema import WeightAverage
 from training.networks.decoder import Decoder
 from training.networks.discriminator import Discriminator
 from training.networks.generator import Generator
-from training.schedule import Rates
+from training.schedule import Rates, lazy_ratio
 
 Stats = dict[str, tf.Tensor]
 Gradients = tuple[list[tf.Tensor], Stats]
@@ -309,9 +309,9 @@ class Steps(tf.Module):
         gradients, stats = self._accumulate(one)
         split = len(self._g_vars)
         ratio = lazy_ratio(self.options.g_reg_interval)
-        self.g_adam.apply(gradients[:split], rates.G * ratio)
-        self.e_adam.apply(gradients[split:], rates.E * ratio)
-        return stats
+        skipped_g = self.g_adam.apply(gradients[:split], rates.G * ratio)
+        skipped_e = self.e_adam.apply(gradients[split:], rates.E * ratio)
+        return stats | {"skipped/G": skipped_g, "skipped/E": skipped_e}
 
     def _path_length_step(self, step: tf.Tensor, rates: Rates) -> Stats:
         n = max(self.options.minibatch_gpu // 2, 1)
@@ -325,9 +325,12 @@ class Steps(tf.Module):
             return self._compiled["path_length_gradients"](*drawn, pixels)
 
         gradients, stats = self._accumulate(one)
-        self.g_adam.apply(gradients, rates.G * lazy_ratio(self.options.g_reg_interval))
-        self.pl_mean.assign_add(loss.PATH_LENGTH_DECAY * (stats["pl_lengths"] - self.pl_mean))
-        return stats
+        skipped = self.g_adam.apply(gradients, rates.G * lazy_ratio(self.options.g_reg_interval))
+        # Not as published: a mean that is not finite once would stay so.
+        lengths = stats["pl_lengths"]
+        lengths = tf.where(tf.math.is_finite(lengths), lengths, self.pl_mean)
+        self.pl_mean.assign_add(loss.PATH_LENGTH_DECAY * (lengths - self.pl_mean))
+        return stats | {"skipped/G_reg": skipped}
 
     def _discriminator_step(
         self, step: tf.Tensor, reals: tf.Tensor, rates: Rates, ema_beta: tf.Tensor
@@ -340,9 +343,9 @@ class Steps(tf.Module):
             return phase(*drawn, self._slice(reals, index), *draws)
 
         gradients, stats = self._accumulate(one)
-        self.d_adam.apply(gradients, rates.D * lazy_ratio(self.options.d_reg_interval))
+        skipped = self.d_adam.apply(gradients, rates.D * lazy_ratio(self.options.d_reg_interval))
         self._average.update(ema_beta)
-        return stats
+        return stats | {"skipped/D": skipped}
 
     def _r1_step(self, step: tf.Tensor, reals: tf.Tensor, rates: Rates) -> Stats:
         def one(index: int) -> Gradients:
@@ -351,10 +354,5 @@ class Steps(tf.Module):
             return self._compiled["r1_gradients"](self._slice(reals, index), draws)
 
         gradients, stats = self._accumulate(one)
-        self.d_adam.apply(gradients, rates.D * lazy_ratio(self.options.d_reg_interval))
-        return stats
-
-
-def lazy_ratio(interval: int) -> float:
-    """c = interval / (interval + 1); 1 where there is no regularisation (interval 0)."""
-    return interval / (interval + 1) if interval else 1.0
+        skipped = self.d_adam.apply(gradients, rates.D * lazy_ratio(self.options.d_reg_interval))
+        return stats | {"skipped/D_reg": skipped}

@@ -1,13 +1,15 @@
 """The regular lines of a run's log, and the times in them."""
 
+import math
 import time
 
 from dnnlib.format import format_time
 from dnnlib.tflib.hardware import process_memory_gb
 from dnnlib.tflib.machine import gpu_memory_gb
 from training.config import TrainConfig
-from training.progress_log import ProgressLog
-from training.schedule import learning_rates
+from training.loss import PATH_LENGTH_WEIGHT, TERMS, weights_of
+from training.progress_log import SKIPPED, ProgressLog
+from training.schedule import lazy_ratio, learning_rates
 from training.state import RunState
 
 
@@ -44,10 +46,12 @@ class Ticker:
 
         The statistics since the last tick are taken.
         """
-        state, now, elapsed = self._state, time.time(), self._state.seconds()
+        state, schedule = self._state, self._config.schedule
+        now, elapsed = time.time(), state.seconds()
         seconds = now - self._last_end
         timed_kimg = max(state.num_images - self._timed_from, 1) / 1000
-        means = state.statistics.take_means()
+        means, skipped = state.statistics.take_means()
+        state.skipped_updates += skipped
         state.tick += 1
         self._log.line(
             f"tick {state.tick:<5d} kimg {state.kimg:<8.1f} lod {0:<5.2f} "
@@ -59,9 +63,10 @@ class Ticker:
         parts = [f"{name} {means[name]:.4f}" for name in shown if name in means]
         if parts:
             self._log.line("  " + "  ".join(parts))
+        if skipped:
+            self._log.line(f"  skipped {skipped} updates, whose gradients were not finite")
         rates = learning_rates(self._config, state.num_images)
-        scalars = {_tag(name): value for name, value in means.items()}
-        scalars |= {
+        scalars = published_scalars(self._config, means) | {
             "Progress/tick": state.tick,
             "Progress/kimg": state.kimg,
             "Progress/lod": 0.0,
@@ -74,6 +79,12 @@ class Ticker:
             "Timing/maintenance_sec": self._maintenance,
             "Timing/total_sec": elapsed,
             "Timing/total_hours": elapsed / 3600,
+            "Timing/total_days": elapsed / 86400,
+            "Train/skipped_updates": state.skipped_updates,
+            "TrainG/learning_rate": rates.G * lazy_ratio(schedule.g_reg_interval),
+            "TrainE/learning_rate": rates.E * lazy_ratio(schedule.g_reg_interval),
+            "TrainD/learning_rate": rates.D * lazy_ratio(schedule.d_reg_interval),
+            "Resources/total_days": elapsed / 86400,
             "Resources/peak_gpu_mem_gb": gpu_memory_gb(),
             "Resources/process_mem_gb": process_memory_gb(),
         }
@@ -83,8 +94,30 @@ class Ticker:
         self._maintenance = self._last_end - now
 
 
-def _tag(name: str) -> str:
-    """TensorBoard's name of a statistic."""
-    if name == "bit_accuracy":
-        return "Progress/bit_accuracy"
-    return f"Loss/{name}"
+def published_scalars(config: TrainConfig, means: dict[str, float]) -> dict[str, float]:
+    """Statistics under their TensorBoard names, with the values that the published code gives them.
+
+    It logs the terms of the loss times their weights, but the regularisers without theirs; what
+    the steps return is the other way round.
+
+    Args:
+        config: of the run.
+        means: of the statistics, as the steps return them.
+    """
+    weights = weights_of(config.loss)
+    factors = {term.statistic: getattr(weights, name) for name, term in TERMS.items()}
+    factors["pl_penalty"] = 1 / PATH_LENGTH_WEIGHT
+    gamma = config.loss.gamma
+    factors["gradient_penalty"] = 2 / gamma if gamma else math.nan  # it cannot be told
+    scalars = {}
+    for name, value in means.items():
+        value *= factors.get(name, 1.0)
+        if name == "bit_accuracy":
+            scalars["Progress/bit_accuracy"] = value
+        elif name.startswith(SKIPPED):
+            network = name.removeprefix(SKIPPED)
+            if not network.endswith("_reg"):
+                scalars[f"Train{network}/overflow_frequency"] = value
+        elif math.isfinite(value):
+            scalars[f"Loss/{name}"] = value
+    return scalars

@@ -9,6 +9,7 @@ import numpy as np
 from dnnlib.errors import Terminated
 from dnnlib.format import format_time
 from dnnlib.interrupts import Interrupts, interrupts
+from dnnlib.run_dir import mark_finished, unmark_finished
 from metrics.evaluate import evaluate
 from metrics.report import report
 from training.checkpoint import remove_remains
@@ -63,6 +64,8 @@ class _Training:
     def go(self) -> None:
         run, config = self.run, self.run.config
         self.describe()
+        if run.devices.is_chief:
+            unmark_finished(self.run_dir)
         if not self.keeper.restore(self.log):
             run.grids.save_reals(run.dataset, self.run_dir)
             with suggesting(config, run.devices.num_replicas):
@@ -100,18 +103,22 @@ class _Training:
             f"{run.dataset.resolution}x{run.dataset.resolution}, {config.num_bits} bits, minibatch "
             f"{config.minibatch} in slices of {config.minibatch_gpu}, seed {config.seed}, "
             f"to {config.total_kimg:g} kimg; {run.devices.describe()}, {run.execution.label}"
+            f"{_of_many_devices(run.devices.num_replicas)}"
         )
+        for line in run.notes:
+            self.log.line(line)
         networks = run.networks
         for name, network in (("G", networks.G), ("D", networks.D), ("E", networks.E)):
             count = sum(int(np.prod(v.shape)) for v in network.named_trainables().values())
             self.log.line(f"{name}: {count} parameters")
 
     def write_outputs(self) -> None:
-        """Image grids and snapshots with metrics, at their ticks; `-init` shows the beginning."""
-        ticks, number = self.run.config.ticks, self.state.tick
-        if number > 0 and number % ticks.image_ticks == 0:
+        """Image grids and snapshots with metrics, at their ticks and at the end, as published."""
+        ticks, number, done = self.run.config.ticks, self.state.tick, self.run.is_done
+        if done or number % ticks.image_ticks == 0:
             self.run.grids.save(self.run_dir, self.kimg_text)
-        if number > 0 and number % ticks.snapshot_ticks == 0:
+        due = number % ticks.snapshot_ticks == 0 and (number > 0 or ticks.first_snapshot)
+        if done or due:
             name = f"network-snapshot-{self.kimg_text}"
             self.run.save(self.run_dir / f"{name}.pkl")
             self.evaluate(name)
@@ -133,11 +140,11 @@ class _Training:
         raise KeyboardInterrupt
 
     def finish(self) -> None:
-        """The last grids, snapshot and metrics."""
-        self.run.grids.save(self.run_dir, self.kimg_text)
+        """What says that the run is complete."""
         self.run.save(self.run_dir / "network-final.pkl")
-        self.evaluate("network-final")
         self.keeper.save(finished=True)
+        if self.run.devices.is_chief:
+            mark_finished(self.run_dir)
         elapsed = format_time(self.state.seconds())
         self.log.line(f"Finished after {elapsed}: {self.run_dir / 'network-final.pkl'}")
         self.run.devices.wait()
@@ -168,4 +175,15 @@ class _Training:
 
     @property
     def kimg_text(self) -> str:
-        return f"{round(self.state.kimg):06d}"
+        """As file names have it: floored, as published."""
+        return f"{self.state.num_images // 1000:06d}"
+
+
+def _of_many_devices(count: int) -> str:
+    """What users of the published code have to know, whose default is one GPU."""
+    if count == 1:
+        return ""
+    return (
+        f" (all {count} devices share each minibatch; the published default is --num-gpus=1, "
+        "with a minibatch smaller by that factor)"
+    )

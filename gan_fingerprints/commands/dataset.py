@@ -41,12 +41,11 @@ def build_parser(prog: str | None = None) -> cli.ArgumentParser:
         help="write the attributes of list_attr_celeba.txt as labels; it is looked for in"
         " CELEBA_DIR and in the two folders above it and their Anno/ (default: if it is there)",
     )
-    _add_creation_flags(p)
+    _add_creation_flags(p, "permute the images, the same way every time")
 
     p = add_command("create_from_images", "Make a data set of any images.")
     _add_tfrecord_dir(p, "data set to make")
     p.add_argument("image_dir", metavar="IMAGE_DIR", help="folder or .zip file of images")
-    cli.add_boolean(p, "--shuffle", default=True, help="shuffle the images, the same every time")
     p.add_argument(
         "--resolution",
         type=cli.positive_int,
@@ -54,7 +53,7 @@ def build_parser(prog: str | None = None) -> cli.ArgumentParser:
         help="crop the centre and resize (Lanczos) to RxR pixels, R a power of two (default: the"
         " images must have such a size already)",
     )
-    _add_creation_flags(p)
+    _add_creation_flags(p, "shuffle the images, the same way every time")
 
     p = add_command("display", "Write a sheet of images as a PNG file; show it on a display.")
     _add_tfrecord_dir(p)
@@ -71,6 +70,9 @@ def build_parser(prog: str | None = None) -> cli.ArgumentParser:
     p.add_argument("tfrecord_dir_a", metavar="DIR_A", help="data set")
     p.add_argument("tfrecord_dir_b", metavar="DIR_B", help="data set")
     _add_level_flag(p)
+    cli.add_boolean(
+        p, "--ignore_labels", default=False, help="do not compare the labels, if there are any"
+    )
     return parser
 
 
@@ -78,12 +80,13 @@ def _add_tfrecord_dir(p: argparse.ArgumentParser, what: str = "data set") -> Non
     p.add_argument("tfrecord_dir", metavar="TFRECORD_DIR", help=what)
 
 
-def _add_creation_flags(p: argparse.ArgumentParser) -> None:
+def _add_creation_flags(p: argparse.ArgumentParser, shuffle: str) -> None:
+    cli.add_boolean(p, "--shuffle", default=True, help=shuffle)
     p.add_argument(
         "--num_images",
-        type=cli.positive_int,
+        type=cli.non_negative_int,
         metavar="N",
-        help="use only N of the images (default: all)",
+        help="use only N of the images (default and 0: all)",
     )
     p.add_argument("--grey", action="store_true", help="one channel instead of RGB")
     p.add_argument("--lods", action="store_true", help="write every resolution down to 4x4")

@@ -68,6 +68,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "run_metrics.py") -> Non
     args = build_parser(prog).parse_args(argv)
     names = parse_metrics(args.metrics)
     if not names:
-        raise UserError("--metrics=none leaves nothing to do; name a metric (see --help)")
+        raise UserError(
+            f"--metrics={args.metrics} leaves nothing to do; name a metric (see --help)"
+        )
     quiet_tensorflow(args.verbose)
     cli.deferred("gan_fingerprints.work.evaluate:measure")(args, names)

@@ -12,11 +12,11 @@ from tqdm import tqdm
 
 from dnnlib.atomic import folder_atomic, open_atomic
 from dnnlib.errors import UserError
-from dnnlib.format import format_bytes
+from dnnlib.format import format_bytes, printable
 from dnnlib.images import UnreadableImageError
 from training.data.dataset import Dataset, open_dataset
 from training.data.image_folder import ImageFolder, fit_square
-from training.data.writer import DatasetWriter, is_valid_resolution
+from training.data.writer import DatasetWriter, is_valid_resolution, read_labels
 
 SHUFFLE_SEED = 123  # part of the published order
 CROP = 64  # pixels from the centre of a CelebA crop to its edges
@@ -37,8 +37,9 @@ def create_celeba(args: argparse.Namespace) -> None:
         return image.crop(box)
 
     with ImageFolder(args.celeba_dir) as folder:
-        names = _cut(folder.names, args, args.celeba_dir)
-        names = [names[i] for i in published_order(len(names))]
+        names = _cut(folder.names, args, folder)
+        if args.shuffle:
+            names = [names[i] for i in published_order(len(names))]
         labels: np.ndarray | None = None
         if args.export_attr is not False:
             path = find_attributes(Path(args.celeba_dir))
@@ -80,7 +81,7 @@ def create_from_images(args: argparse.Namespace) -> None:
         names = folder.names
         if args.shuffle:
             names = [names[i] for i in published_order(len(names))]
-        names = _cut(names, args, args.image_dir)
+        names = _cut(names, args, folder)
         if args.shuffle:
             names = [names[i] for i in published_order(len(names))]
         _write(args, folder, names, prepare, None)
@@ -95,12 +96,17 @@ def published_order(count: int) -> np.ndarray:
     return order
 
 
-def _cut(names: list[str], args: argparse.Namespace, source: str) -> list[str]:
+def _cut(names: list[str], args: argparse.Namespace, folder: ImageFolder) -> list[str]:
     if args.num_shifts:
         _warn("--num_shifts has no effect")
-    wanted: int | None = args.num_images
+    if folder.subfolders:
+        _warn(
+            f"{folder.path}: its {len(folder.subfolders)} subfolders are not looked into "
+            f"({folder.subfolders[0]}{', ...' if len(folder.subfolders) > 1 else ''})"
+        )
+    wanted: int | None = args.num_images or None  # 0: all
     if wanted is not None and wanted > len(names):
-        _warn(f"--num_images={wanted}, but {source} has only {len(names)} images: using all")
+        _warn(f"--num_images={wanted}, but {folder.path} has only {len(names)} images: using all")
     return names[:wanted]
 
 
@@ -120,7 +126,7 @@ def _write(
             if isinstance(image, UnreadableImageError):
                 num_bad += 1
                 action = "skipped" if args.skip_bad else "unreadable"
-                tqdm.write(f"{action} {name}: {image}", file=sys.stderr)
+                tqdm.write(printable(f"{action} {name}: {image}"), file=sys.stderr)
             elif num_bad == 0 or args.skip_bad:
                 # Otherwise the data set is lost already: only look for more bad files.
                 prepared = prepare(name, image).convert("L" if args.grey else "RGB")
@@ -145,7 +151,7 @@ def _write(
 
 
 def _warn(text: str) -> None:
-    print(f"warning: {text}", file=sys.stderr)
+    print(f"warning: {printable(text)}", file=sys.stderr)
 
 
 def find_attributes(celeba_dir: Path) -> Path | None:
@@ -226,11 +232,14 @@ def extract(tfrecord_dir: str, output_dir: str, resolution: int | None) -> None:
     print(f"{output_dir}: {dataset.num_images} images")
 
 
-def compare(dir_a: str, dir_b: str, resolution: int | None) -> bool:
+def compare(dir_a: str, dir_b: str, resolution: int | None, *, ignore_labels: bool) -> bool:
     """Compares two data sets image by image, in file order; True if they differ.
 
+    Labels, where there are some, are compared as well unless `ignore_labels`.
+
     Raises:
-        UserError: the images differ in size or channels, so that none can be compared.
+        UserError: labels that cannot be read, or the images differ in size or channels, so that
+            none can be compared.
     """
     a, b = _open(dir_a, resolution), _open(dir_b, resolution)
     if (a.resolution, a.num_channels) != (b.resolution, b.num_channels):
@@ -251,7 +260,25 @@ def compare(dir_a: str, dir_b: str, resolution: int | None) -> bool:
         f"{common - different} identical, {different} different,"
         f" {a.num_images - common} only in {dir_a}, {b.num_images - common} only in {dir_b}"
     )
-    return different > 0 or a.num_images != b.num_images
+    labels_differ = not ignore_labels and _labels_differ(dir_a, dir_b)
+    return different > 0 or a.num_images != b.num_images or labels_differ
+
+
+def _labels_differ(dir_a: str, dir_b: str) -> bool:
+    """Compares the labels of two data sets, and says so if there are any."""
+    a, b = read_labels(dir_a), read_labels(dir_b)
+    if a is None and b is None:
+        return False
+    if a is None or b is None:
+        print(f"labels only in {dir_b if a is None else dir_a} (--ignore_labels)")
+        return True
+    if a.shape[1:] != b.shape[1:]:
+        print(f"labels of shape {a.shape[1:]} and {b.shape[1:]} (--ignore_labels)")
+        return True
+    common = min(len(a), len(b))
+    different = int(np.count_nonzero((a[:common] != b[:common]).any(axis=1)))
+    print(f"{common - different} identical labels, {different} different")
+    return different > 0
 
 
 def run(args: argparse.Namespace) -> None:
@@ -264,5 +291,10 @@ def run(args: argparse.Namespace) -> None:
         display(args.tfrecord_dir, args.out, args.count, args.resolution)
     elif args.command == "extract":
         extract(args.tfrecord_dir, args.output_dir, args.resolution)
-    elif compare(args.tfrecord_dir_a, args.tfrecord_dir_b, args.resolution):
+    elif compare(
+        args.tfrecord_dir_a,
+        args.tfrecord_dir_b,
+        args.resolution,
+        ignore_labels=args.ignore_labels,
+    ):
         sys.exit(1)

@@ -1,6 +1,7 @@
 """`decode`: the bits that images carry."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from dnnlib.errors import UserError
+from dnnlib.files import is_file
+from dnnlib.format import printable
 from fingerprints.bits import decide_bits, format_hex, parse_fingerprint
 from fingerprints.detection.tails import confidence, count_matches, match_pvalue
-from fingerprints.image_manifest import FILE_NAME, ManifestEntry, read_manifest
+from fingerprints.image_manifest import FILE_NAME, ManifestEntry, locate
 from gan_fingerprints.work.images import Reader, image_paths
 from gan_fingerprints.work.output import emit
 from training.models.snapshot import load_networks
@@ -30,24 +33,26 @@ def find_entries(paths: Sequence[Path], manifest: str | None) -> list[ManifestEn
                 raise UserError(f"--manifest={manifest} does not list {path.name} ({path})")
         return entries
     folders = sorted({path.parent for path in paths})
-    if not all((folder / FILE_NAME).is_file() for folder in folders):
+    if not all(is_file(folder / FILE_NAME) for folder in folders):
         return [None] * len(paths)
     found: dict[Path, ManifestEntry | None] = {}
     for folder in folders:
-        print(f"comparing with {folder / FILE_NAME}", file=sys.stderr)
+        print(f"comparing with {printable(folder / FILE_NAME)}", file=sys.stderr)
         inside = [path for path in paths if path.parent == folder]
         found.update(zip(inside, _lookup(inside, folder / FILE_NAME), strict=True))
     return [found[path] for path in paths]
 
 
 def _lookup(paths: Sequence[Path], manifest: Path) -> list[ManifestEntry | None]:
-    by_file = {entry.file: entry for entry in read_manifest(manifest)}
-    folder = manifest.parent.resolve()
+    located = locate(manifest)
+    by_path = {os.path.realpath(found.path): found.entry for found in located}
+    by_file = {found.entry.file: found.entry for found in located}
+    folder = Path(os.path.realpath(manifest.parent))
     entries = []
     for path in paths:
-        full = path.resolve()
-        inside = full.is_relative_to(folder)
-        entries.append(by_file.get(full.relative_to(folder).as_posix() if inside else path.name))
+        full = Path(os.path.realpath(path))
+        name = full.relative_to(folder).as_posix() if full.is_relative_to(folder) else path.name
+        entries.append(by_path.get(str(full)) or by_file.get(name))
     return entries
 
 

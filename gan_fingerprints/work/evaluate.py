@@ -6,12 +6,12 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from dnnlib.run_dir import create_run_dir
+from dnnlib.run_dir import LOG, append_line, create_run_dir, mark_finished
 from dnnlib.tflib.devices import local_devices
 from dnnlib.tflib.machine import resolve_execution, resolve_num_gpus
 from metrics.evaluate import check_metrics, evaluate
 from metrics.feature_extractors import check_inception
-from metrics.report import append_line, report
+from metrics.report import report
 from metrics.sampling import make_context
 from training.data.dataset import open_dataset
 from training.models.snapshot import load_networks
@@ -52,8 +52,9 @@ def measure(args: argparse.Namespace, names: Sequence[str]) -> None:
         for result in evaluate(names, context):
             extra = {"network": args.network, "data_dir": args.data_dir}
             line = report(result, run_dir, stem, extra)
-            append_line(run_dir / "log.txt", line)
+            append_line(run_dir / LOG, line)
             print(line, flush=True)
+        mark_finished(run_dir)
     finally:
         remove_if_empty(run_dir)
 

@@ -10,6 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dnnlib.errors import UserError
+from dnnlib.format import printable
 from dnnlib.tflib.machine import resolve_execution
 from fingerprints.image_files import find_images, read_batches, read_list
 from gan_fingerprints.work.output import write_line
@@ -108,7 +109,7 @@ class Reader:
         if self._args.json:
             write_line(json.dumps({"file": str(path), "error": str(error)}))
         else:
-            tqdm.write(f"error: {error}", file=sys.stderr)
+            tqdm.write(f"error: {printable(error)}", file=sys.stderr)
 
     def finish(self, num_images: int) -> None:
         """Ends the command with status 2 when an image could not be read.

@@ -7,10 +7,15 @@ from typing import Any
 
 from tqdm import tqdm
 
+from dnnlib.format import printable
+
 
 def write_line(text: str) -> None:
-    """Prints a line of results, past the progress bar."""
-    tqdm.write(text, file=sys.stdout)
+    """Prints results, a line or several, past the progress bar.
+
+    Names of files in them may hold anything; what a terminal would obey is shown instead.
+    """
+    tqdm.write("\n".join(map(printable, text.split("\n"))), file=sys.stdout)
 
 
 def emit(args: argparse.Namespace, values: dict[str, Any], text: str) -> None:

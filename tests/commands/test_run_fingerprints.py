@@ -17,7 +17,7 @@ from dnnlib.tflib.execution import PLAIN, Execution
 from fingerprints.bits import format_hex
 from fingerprints.detection.tails import match_pvalue
 from fingerprints.image_files import find_images
-from fingerprints.image_manifest import ManifestEntry, read_manifest, write_manifest
+from fingerprints.image_manifest import ManifestEntry, listing, read_manifest
 from tests.support.paths import REFERENCE
 from tests.support.tiny_networks import tiny_decoder
 from training.models.functions import make_decoder
@@ -208,7 +208,9 @@ def test_bad_images_have_a_line_of_json(capsys, generated, tmp_path):
 def test_a_manifest_of_other_length(capsys, generated, tmp_path):
     shutil.copy(generated / "seed0000.png", tmp_path)
     manifest = tmp_path / "fingerprints.jsonl"
-    write_manifest(manifest, [ManifestEntry("seed0000.png", 0, (1, 0, 1))])
+    manifest.unlink(missing_ok=True)
+    with listing(manifest, ManifestEntry("seed0000.png", 0, (1, 0, 1))):
+        pass
     with pytest.raises(UserError, match=r"lists fingerprints of 3 bits.*decodes 16"):
         decode(capsys, tmp_path, f"--manifest={manifest}")
     # Merely lying there, it does not keep anybody from decoding.
@@ -295,7 +297,9 @@ def test_expect_and_manifest_exclude_each_other(capsys):
 def test_manifest_round_trip(tmp_path):
     entries = [ManifestEntry("a.png", 3, (1, 0, 1, 1, 0)), ManifestEntry("b.png", None, (0,) * 5)]
     path = tmp_path / "fingerprints.jsonl"
-    write_manifest(path, entries)
+    for entry in entries:
+        with listing(path, entry):
+            pass
     assert json.loads(path.read_text().splitlines()[0]) == {
         "file": "a.png",
         "seed": 3,

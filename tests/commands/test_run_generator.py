@@ -91,7 +91,9 @@ def test_the_published_command_works_as_written(capsys, tmp_path, monkeypatch):
     folder = Path("generated_samples/celeba_align_png_cropped_30k/00000-generate-images")
     assert capsys.readouterr().out == f"{folder}\n"
     names = sorted(path.name for path in folder.iterdir())
-    assert names == ["fingerprints.jsonl", *(f"seed{seed:04d}.png" for seed in range(64))]
+    lists = ["_finished.txt", "fingerprints.jsonl", "log.txt"]
+    assert names == [*lists, *(f"seed{seed:04d}.png" for seed in range(64))]
+    assert "64 seeds, 0 to 63" in (folder / "log.txt").read_text()
     first = json.loads((folder / "fingerprints.jsonl").read_text().splitlines()[0])
     assert first.keys() == {"file", "seed", "fingerprint", "num_bits"}
 
@@ -231,7 +233,8 @@ def test_an_interrupted_run_of_an_instance_leaves_no_list(tmp_path, monkeypatch,
                 "--seeds=0",
             ]
         )
-    assert not list((tmp_path / "00000-generate-images").iterdir())
+    found = [path.name for path in (tmp_path / "00000-generate-images").iterdir()]
+    assert found == ["log.txt"]
 
 
 def test_an_interrupted_run_keeps_its_fingerprints(tmp_path, monkeypatch):
@@ -251,6 +254,7 @@ def test_an_interrupted_run_keeps_its_fingerprints(tmp_path, monkeypatch):
     entries = read_manifest(folder / "fingerprints.jsonl")
     assert [entry.file for entry in entries] == ["seed0000.png", "seed0001.png"]
     assert all((folder / entry.file).is_file() for entry in entries)
+    assert not (folder / "_finished.txt").exists()
 
 
 @pytest.mark.slow

@@ -138,7 +138,8 @@ def test_whole_path(
     lines = capsys.readouterr().out.splitlines()
     assert (run_dir / "log.txt").read_text().splitlines() == lines
     number = r"(\d+\.\d{4}) *"
-    suffixes = ("_fid", "_watermark_bit_accuracy", "_watermark_bit_accuracy_float")
+    accuracy = "_watermark_bit_accuracy"
+    suffixes = ("_fid", accuracy, f"{accuracy}_uint8", f"{accuracy}_float")
     values = " ".join(f"{names[0]}{suffix} {number}" for suffix in suffixes)
     match = re.fullmatch(rf"network-snapshot-000012 {{8}}time \S+( \S+)* +{values}", lines[0])
     assert match

@@ -151,7 +151,7 @@ def test_batches_go_on_after_bad_files(tmp_path):
 def test_lists(tmp_path, monkeypatch):
     (tmp_path / "list.txt").write_text("a b.png\n\nc.png\n")
     assert read_list(str(tmp_path / "list.txt")) == ["a b.png", "c.png"]
-    monkeypatch.setattr("sys.stdin", io.StringIO("d.png\n"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"d.png\n")))
     assert read_list("-") == ["d.png"]
     (tmp_path / "empty.txt").write_text("\n")
     with pytest.raises(UserError, match=r"the list .*empty\.txt names no file"):

@@ -50,10 +50,13 @@ def test_names() -> None:
         metric = parse_metric(name)
         assert (metric.name, metric.num_images) == (name, num_images)
     assert parse_metrics("fid50k, swd1k") == ["fid50k", "swd1k"]
-    assert parse_metrics("none") == []
+    for nothing in ("none", "None", ""):
+        assert parse_metrics(nothing) == []
 
 
-@pytest.mark.parametrize("name", ["fid", "fid0k", "fid1.5k", "fid50", "swd1kk", "FID1k", "", "a,b"])
+@pytest.mark.parametrize(
+    "name", ["fid", "fid0k", "fid1.5k", "fid50", "swd1kk", "FID1k", "a,", "a,b"]
+)
 def test_unknown_names(name: str) -> None:
     with pytest.raises(UserError, match="unknown metric") as error:
         parse_metrics(name)
@@ -85,7 +88,7 @@ def test_all_metrics_share_one_pass(tmp_path: Path) -> None:
     context = make_fake_context(generate=generate, cache_dir=tmp_path)
     results = evaluate(NAMES, context)
     assert asked == [(300, first) for first in range(0, 2000, 300)]
-    accuracy = ["_watermark_bit_accuracy", "_watermark_bit_accuracy_float"]
+    accuracy = [f"_watermark_bit_accuracy{kind}" for kind in ("", "_uint8", "_float")]
     suffixes = [["_fid", *accuracy], accuracy, [""], ["_16", "_avg"]]
     assert [list(result.values) for result in results] == [
         [name + suffix for suffix in row] for name, row in zip(NAMES, suffixes, strict=True)
@@ -126,8 +129,10 @@ def test_bit_accuracy_counts_what_uint8_holds() -> None:
     assert result.details["matching_bits_float"] == bits
     chance = result.details["matching_bits"] - 1000 * (BITS - 1)
     assert 400 < chance < 600
+    share = result.details["matching_bits"] / bits
     assert result.values == {
-        "watermark_accuracy_1k_watermark_bit_accuracy": result.details["matching_bits"] / bits,
+        "watermark_accuracy_1k_watermark_bit_accuracy": share,
+        "watermark_accuracy_1k_watermark_bit_accuracy_uint8": share,
         "watermark_accuracy_1k_watermark_bit_accuracy_float": 1.0,
     }
 

@@ -155,7 +155,7 @@ def test_every_field_survives_json(tmp_path: Path) -> None:
         E=DecoderConfig(resolution=16, architecture="orig"),
         loss=LossConfig(0.1, 0.2, 0.3, 0.4),
         schedule=ScheduleConfig(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 7, 8),
-        ticks=TickConfig(12.0, 13, 14),
+        ticks=TickConfig(12.0, 13, 14, False),
         resume_pkl="r.pkl",
         inception="i.pb",
         ops="reference",

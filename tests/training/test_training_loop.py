@@ -114,12 +114,12 @@ def test_files(finished: tuple[Path, list[str]]) -> None:
     assert run_dir.name == "00000-noise-1gpu-config-test-8bits"
     kinds = ("arbitrary", "watermarks-same", "latents-same")
     names = {
-        *(f"fakes-{kind}-{at}.png" for kind in kinds for at in ("init", "000001")),
+        *(f"fakes-{kind}-{at}.png" for kind in kinds for at in ("init", "000000", "000001")),
         *(f"fakes-{kind}-000002.png" for kind in kinds),
         "reals.png",
-        "network-snapshot-000001.pkl",
-        "network-snapshot-000002.pkl",
+        *(f"network-snapshot-{number:06d}.pkl" for number in range(3)),
         "network-final.pkl",
+        "_finished.txt",
         "log.txt",
         "training_options.json",
         f"metric-{METRIC}.txt",
@@ -206,19 +206,19 @@ def test_log(finished: tuple[Path, list[str]]) -> None:
     assert "network-final.pkl" in printed[-1]
 
 
+RATES = ("learning_rate", "overflow_frequency")
 LOSSES = ("loss_G", "loss_decouple", "loss_E_latents", "loss_E_watermarks", "scores/real",
           "scores/fake", "pl_lengths", "pl_penalty")  # fmt: skip
 
 
 def test_tensorboard(finished: tuple[Path, list[str]]) -> None:
-    """Every scalar is there at its ticks, at the number of images shown."""
-    accumulator = EventAccumulator(str(finished[0]), size_guidance={"tensors": 0})
+    """Every scalar is there at its ticks, at the number of images shown, for old readers too."""
+    accumulator = EventAccumulator(str(finished[0]), size_guidance={"scalars": 0})
     accumulator.Reload()
+    assert not accumulator.Tags()["tensors"]
     series = {
-        tag: {event.step: float(tf.make_ndarray(event.tensor_proto)) for event in events}
-        for tag, events in (
-            (tag, accumulator.Tensors(tag)) for tag in accumulator.Tags()["tensors"]
-        )
+        tag: {event.step: event.value for event in accumulator.Scalars(tag)}
+        for tag in accumulator.Tags()["scalars"]
     }
     steps = [64, 576, 1088, 1600, 2048]
     for tag in (
@@ -227,6 +227,10 @@ def test_tensorboard(finished: tuple[Path, list[str]]) -> None:
         *(f"Timing/{name}" for name in ("sec_per_tick", "sec_per_kimg", "maintenance_sec")),
         "Resources/peak_gpu_mem_gb",
         "Resources/process_mem_gb",
+        "Resources/total_days",
+        "Timing/total_days",
+        "Train/skipped_updates",
+        *(f"Train{slot}/{name}" for slot in "GED" for name in RATES),
     ):
         assert list(series[tag]) == steps, tag
         assert np.isfinite(list(series[tag].values())).all()
@@ -236,23 +240,23 @@ def test_tensorboard(finished: tuple[Path, list[str]]) -> None:
     assert list(series["Progress/tick"].values()) == [0, 1, 2, 3, 4]
     assert all(0.2 < value < 0.8 for value in series["Progress/bit_accuracy"].values())
     assert series["Resources/process_mem_gb"][64] > 0.1
-    for suffix in ("_watermark_bit_accuracy", "_watermark_bit_accuracy_float"):
-        measured = series[f"Metrics/{METRIC}{suffix}"]
-        assert list(measured) == [1088, 2048]
+    for suffix in ("", "_uint8", "_float"):
+        measured = series[f"Metrics/{METRIC}_watermark_bit_accuracy{suffix}"]
+        assert list(measured) == [64, 1088, 2048]
         assert all(0.4 < value < 0.6 for value in measured.values())
 
 
 def test_metric_file(finished: tuple[Path, list[str]]) -> None:
     run_dir, printed = finished
     lines = (run_dir / f"metric-{METRIC}.txt").read_text().splitlines()
-    names = ("network-snapshot-000001", "network-snapshot-000002", "network-final")
+    names = [f"network-snapshot-{number:06d}" for number in range(3)]
     for name, line in zip(names, lines, strict=True):
         pattern = rf"{name:<30s} time \d+s {{10}} *{METRIC}_watermark_bit_accuracy 0\.\d{{4}} {{5}}"
         assert re.match(pattern, line), line
         assert line in printed
     text = (run_dir / f"metric-{METRIC}.jsonl").read_text()
     records = [json.loads(line) for line in text.splitlines()]
-    assert [record["snapshot"] for record in records] == list(names)
+    assert [record["snapshot"] for record in records] == names
     assert records[0]["settings"]["seed"] == SEED
 
 
@@ -457,7 +461,8 @@ def test_damaged_record(data_dir: Path, tmp_path: Path) -> None:
     assert "\n" not in str(error.value)
     run_dir = only_run(tmp_path / "results")
     assert "reals.png" in names_in(run_dir)
-    assert not [name for name in names_in(run_dir) if name.endswith((".pkl", ".tmp"))]
+    snapshots = [name for name in names_in(run_dir) if name.endswith((".pkl", ".tmp"))]
+    assert snapshots == ["network-snapshot-000000.pkl"]
 
 
 @pytest.mark.usefixtures("idle")
@@ -485,19 +490,30 @@ def test_file_truncated_during_training(
 
 
 def test_divergence(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A statistic that is not finite stops the run at the tick, before anything is saved."""
+    """Several updates in a row that were skipped stop the run; a few do not."""
+    shown = []
 
     def iteration(run: Run, batches: Iterator[tf.Tensor]) -> dict[str, tf.Tensor]:
         run.state.num_images += 64
-        bad = run.state.num_images == 3 * 64
-        return {"loss_G": tf.constant(1.0), "pl_penalty": tf.constant(np.nan if bad else 1.0)}
+        shown.append(run.state.num_images)
+        count = len(shown)
+        bad = 3 <= count <= 6 or count >= 10
+        return {
+            "loss_G": tf.constant(1.0),
+            "skipped/G": tf.constant(float(bad)),
+            "pl_penalty": tf.constant(np.nan if bad else 1.0),
+        }
 
     monkeypatch.setattr(Run, "train_iteration", iteration)
-    with pytest.raises(UserError, match="training diverged: pl_penalty is not finite; .*--resume"):
+    with pytest.raises(UserError, match="diverged: pl_penalty not finite 8 times in a row.*--res"):
         run_training.main(arguments(data_dir, f"--result-dir={tmp_path}"))
+    # Bad from the tenth on: eight of them, and those that come before a value is read.
+    assert 17 <= len(shown) <= 21
     run_dir = only_run(tmp_path)
-    assert len(ticks_of((run_dir / "log.txt").read_text())) == 1
-    assert not list(run_dir.glob("*.pkl"))
+    log = (run_dir / "log.txt").read_text()
+    assert len(ticks_of(log)) == 2
+    assert "  skipped 4 updates, whose gradients were not finite" in log.splitlines()
+    assert [path.name for path in run_dir.glob("*.pkl")] == ["network-snapshot-000000.pkl"]
 
 
 @pytest.fixture
@@ -517,11 +533,11 @@ def test_no_space(data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
         cli.run(lambda argv: run_training.main(flags))
     run_dir = only_run(tmp_path)
     error = capsys.readouterr().err
-    assert error.startswith(f"error: cannot write {run_dir / 'network-snapshot-000001.pkl'}: ")
+    assert error.startswith(f"error: cannot write {run_dir / 'network-snapshot-000000.pkl'}: ")
     assert len(error.splitlines()) == 1
     found = names_in(run_dir)
     assert not [name for name in found if name.endswith((".pkl", ".tmp"))]
-    assert {"reals.png", "fakes-arbitrary-000001.png", "training_options.json"} <= found
+    assert {"reals.png", "fakes-arbitrary-000000.png", "training_options.json"} <= found
     for name in found:
         if name.endswith(".png"):
             Image.open(run_dir / name).verify()
@@ -560,7 +576,7 @@ def test_interrupt(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         run_training.main(arguments(data_dir, f"--result-dir={tmp_path}", "--kimg-per-tick=50"))
     assert finished == [600, 1200, 1800]
     run_dir = only_run(tmp_path)
-    path = run_dir / "network-snapshot-000002.pkl"
+    path = run_dir / "network-snapshot-000001.pkl"  # floored
     assert load_networks(path).position["num_images"] == 1800
     log = (run_dir / "log.txt").read_text()
     assert [kimg for _, kimg, _ in ticks_of(log)] == ["0.6", "1.8"]
@@ -611,7 +627,7 @@ def test_interrupt_of_metrics(
     assert time.monotonic() - start < 10
     assert len(started) == (1 if during == "metrics" else 0)
     run_dir = only_run(tmp_path)
-    assert load_networks(run_dir / "network-snapshot-000001.pkl").position["num_images"] == 1088
+    assert load_networks(run_dir / "network-snapshot-000000.pkl").position["num_images"] == 64
     assert "without its metrics" in (run_dir / "log.txt").read_text().splitlines()[-1]
     assert f"metric-{METRIC}.txt" not in names_in(run_dir)
 

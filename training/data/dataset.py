@@ -200,7 +200,7 @@ def open_dataset(
             TFRecord file; with `skip_bad_records`, one without any good record.
     """
     folder = Path(data_dir) / name
-    files = sorted(folder.glob("*.tfrecords")) if folder.is_dir() else []
+    files = sorted(folder.glob("[!.]*.tfrecords")) if folder.is_dir() else []
     if folder.is_dir() and is_incomplete(folder):
         raise UserError(
             f"{folder} is incomplete: the command that makes it still runs or was interrupted;"
@@ -211,6 +211,11 @@ def open_dataset(
     levels: dict[int, tuple[Path, int]] = {}
     for path in files:
         channels, size = _read_shape(path, skip_bad_records)
+        if size in levels:
+            raise UserError(
+                f"{folder} holds two files of {size}x{size} images, {levels[size][0].name} and "
+                f"{path.name}: which is meant? put each into a folder of its own"
+            )
         levels[size] = (path, channels)
     if resolution is None:
         resolution = max(levels)
@@ -236,7 +241,7 @@ def _missing(folder: Path) -> UserError:
         if not parent.is_dir():
             problem += f" (no folder {parent} either)"
         else:
-            folders = {file.parent for file in parent.glob("*/*.tfrecords")}
+            folders = {file.parent for file in parent.glob("*/[!.]*.tfrecords")}
             names = sorted(path.name for path in folders if not is_incomplete(path))
             problem += f" ({parent} has: {', '.join(names) or 'none'})"
     return UserError(

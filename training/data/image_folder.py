@@ -21,6 +21,7 @@ class ImageFolder:
     Attributes:
         path: the folder or zip file.
         names: sorted names of the image files; hidden files and other files are left out.
+        subfolders: names of its folders, which are not looked into.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -31,9 +32,16 @@ class ImageFolder:
         """
         self.path = Path(path)
         self._zip: zipfile.ZipFile | None = None
+        self.subfolders: list[str] = []
         try:
             if self.path.is_dir():
-                candidates = [entry.name for entry in os.scandir(self.path) if entry.is_file()]
+                entries = list(os.scandir(self.path))
+                candidates = [entry.name for entry in entries if entry.is_file()]
+                self.subfolders = sorted(
+                    entry.name
+                    for entry in entries
+                    if entry.is_dir() and not entry.name.startswith(".")
+                )
             elif self.path.is_file():
                 self._zip = zipfile.ZipFile(self.path)
                 candidates = self._zip.namelist()

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from dnnlib.atomic import folder_atomic
+from dnnlib.errors import UserError
 from dnnlib.tflib.write_errors import convert_write_errors
 
 MIN_RESOLUTION = 4  # pixels, the lowest level of the published layout
@@ -152,6 +153,27 @@ class DatasetWriter:
         if kind is None and self.num_images == 0:
             raise ValueError(f"no images were added to {self.path}")
         self.num_bytes = sum(file.stat().st_size for file in self._folder.iterdir())
+
+
+def read_labels(path: str | os.PathLike[str]) -> np.ndarray | None:
+    """Labels of a data set, float32 [N,A]; None where it has none.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    folder = Path(os.path.abspath(path))
+    file = folder / f"{folder.name}-rxx.labels"
+    if not file.is_file():
+        return None
+    try:
+        labels: np.ndarray = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(
+            f"cannot read the labels {file} ({error}); make the data set anew"
+        ) from None
+    if labels.ndim != 2:
+        raise UserError(f"{file} holds labels of shape {labels.shape}; make the data set anew")
+    return labels
 
 
 def _serialize(image: np.ndarray) -> bytes:
