@@ -5,6 +5,7 @@ become logits through `training.models.functions.make_decoder`.
 """
 
 import contextlib
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 
 from dnnlib.atomic import write_error
 from dnnlib.cache import default_cache_dir
+from dnnlib.canonical_json import canonical_bytes
 from dnnlib.errors import UserError
 from fingerprints.bits import pack_bits
 from fingerprints.detection.calibration import Calibration
@@ -22,6 +24,8 @@ from fingerprints.detection.search import PackedIndex, write_index
 from fingerprints.detection.store import FingerprintStore
 from fingerprints.detection.verdict import FPR, Verdict, decide, pool_logits
 from fingerprints.entries import Fingerprint, Model
+
+_ATTEMPTS = 3  # at an index of one state, while others write
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,17 @@ class Finding:
             return "ours, unattributed" if self.verdict.kind == "unattributed" else "not-ours"
         revoked = " (revoked)" if self.fingerprint.revoked is not None else ""
         return f"licensee {self.fingerprint.licensee}{revoked}"
+
+    @property
+    def indication(self) -> str | None:
+        """What the decoder's confidence adds, in words; it never makes a verdict."""
+        verdict = self.verdict
+        if verdict.confidence_pvalue is None or verdict.confidence_pvalue > verdict.level:
+            return None
+        return (
+            "the decoder is surer of it than of foreign images "
+            f"(p {verdict.confidence_pvalue:.1e}, extrapolated): an indication, no evidence"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -61,7 +76,7 @@ class Finding:
             "margin_pvalue": verdict.margin_pvalue,
             "confidence": verdict.confidence,
             "confidence_pvalue": verdict.confidence_pvalue,
-            "route": verdict.route,
+            "indication": self.indication,
             "level": verdict.level,
             "wrong_name_rate": verdict.wrong_name_rate,
         }
@@ -144,7 +159,10 @@ class Detector:
         """
         row = logits[0] if len(logits) == 1 else pool_logits(logits, self.calibration)
         found = self.index.search(np.asarray(row, np.float64), k)
-        return [(self._store.fingerprint(c.id), c.matches, c.score) for c in found]
+        named = [(self._store.fingerprint(c.id), c.matches, c.score) for c in found]
+        for fingerprint, _, _ in named:
+            self._check_same(fingerprint)
+        return named
 
     def _judge(self, logits: np.ndarray, fpr: float, pool: int) -> Finding:
         verdict = decide(logits, self.index, fpr=fpr, null=self._null(pool))
@@ -152,8 +170,23 @@ class Detector:
         if verdict.kind == "licensee":
             assert verdict.candidate is not None
             found = self._store.fingerprint(verdict.candidate)
+            self._check_same(found)
             name = self._store.licensee(found.licensee).name
         return Finding(verdict, found, name, self.calibration is not None)
+
+    def _check_same(self, found: Fingerprint) -> None:
+        """Whether the store still means by an id what the index was made with.
+
+        Raises:
+            UserError: it was restored or changed meanwhile; a wrong name would be given.
+        """
+        row = int(np.searchsorted(self.index.ids, found.id))
+        words = np.asarray(self.index.words[[row]])
+        if not np.array_equal(words, pack_bits(np.asarray(found.bits)[None])):
+            raise UserError(
+                f"fingerprint {found.id} is not what it was when the search began: the registry "
+                "was changed or restored meanwhile; run audit, then the command again"
+            )
 
     def bits_of(self, licensee: str) -> np.ndarray:
         """The newest fingerprint of a licensee, uint8 [B].
@@ -217,7 +250,7 @@ def _in_memory(blocks: list[tuple[np.ndarray, np.ndarray]], num_bits: int) -> Pa
 
 
 def open_index(store: FingerprintStore, model: Model) -> PackedIndex:
-    """The packed index of all fingerprints of a model, written anew if some have been added.
+    """The packed index of all fingerprints of a model, written anew whenever the store has changed.
 
     It lies in the cache folder (see README), readable by its owner only. The fingerprints of an
     encrypted registry never go there: their index is made in memory each time.
@@ -227,23 +260,34 @@ def open_index(store: FingerprintStore, model: Model) -> PackedIndex:
     """
     if store.is_encrypted:
         return _in_memory(list(store.packed(model)), model.num_bits)
-    count = store.counts(model).fingerprints
     folder = default_cache_dir() / "index"
     prefix = f"{store.id}-{model.model_hash[:16]}"
-    # Fingerprints are only ever added, so their number tells whether a file is up to date.
-    path = folder / f"{prefix}-{count}.idx"
-    if path.is_file():
-        # One that is damaged or of an earlier version is like any cached file: written anew.
-        with contextlib.suppress(UserError):
-            return PackedIndex.open(path)
+    for _ in range(_ATTEMPTS):
+        # Not the number of fingerprints: a store restored from a backup may have as many others.
+        state = store.state()
+        origin = hashlib.sha256(
+            canonical_bytes([store.id, state, model.model_hash, model.id, model.num_bits])
+        ).digest()
+        path = folder / f"{prefix}-{origin.hex()[:16]}.idx"
+        if path.is_file():
+            # One that is damaged or of an earlier version is like any cached file: written anew.
+            with contextlib.suppress(UserError):
+                return PackedIndex.open(path, origin)
+        _make_folder(folder)
+        write_index(path, store.packed(model), model.num_bits, origin)
+        _remove_older(folder, prefix, path)
+        if store.state() == state:
+            return PackedIndex.open(path, origin)
+        path.unlink(missing_ok=True)  # it was made from more than one state
+    return _in_memory(list(store.packed(model)), model.num_bits)
+
+
+def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.chmod(folder, 0o700)
     except OSError as error:
         raise write_error(folder, error) from error
-    write_index(path, store.packed(model), model.num_bits)
-    _remove_older(folder, prefix, path)
-    return PackedIndex.open(path)
 
 
 def _remove_older(folder: Path, prefix: str, current: Path) -> None:

@@ -21,10 +21,12 @@ from fingerprints.bits import decide_bits, pack_bits, unpack_bits
 
 MAX_BITS = 4096
 _MISSING = "FAISS is not installed; run: pip install -r requirements/faiss.txt"
-# Magic, version, number of bits, CRC-32 of all that follows, number of fingerprints.
-_HEADER = struct.Struct("<8sHHIQ")
+# Magic, version, number of bits, CRC-32 of all that follows, number of fingerprints, and what the
+# file was made from.
+_HEADER = struct.Struct("<8sHHIQ32s")
 _MAGIC = b"GANFPIDX"
-_VERSION = 2
+NO_ORIGIN = bytes(32)
+_VERSION = 3
 _BLOCK = 32_768  # fingerprints at a time, so that buffers stay in the processor's cache
 _PIECE = 2**20  # bytes read or compared at a time: enough to be fast, little beside the index
 _NUM_CANDIDATES = 256  # that the likelihood decides among
@@ -78,11 +80,16 @@ class PackedIndex:
         return cls(np.asarray(ids, np.int64), columns, num_bits)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> "PackedIndex":
+    def open(cls, path: str | os.PathLike[str], origin: bytes = NO_ORIGIN) -> "PackedIndex":
         """Maps a file of `write_index`; all of it is read once, for its checksum.
 
+        Args:
+            path: the file.
+            origin: what it must have been made from, as `write_index` was told.
+
         Raises:
-            UserError: it cannot be read, is not such a file, or has changed since it was written.
+            UserError: it cannot be read, is not such a file, was made from something else, or has
+                changed since it was written.
         """
         where = os.fspath(path)
         try:
@@ -91,10 +98,12 @@ class PackedIndex:
                 size = os.fstat(file.fileno()).st_size
                 if len(header) < _HEADER.size or not header.startswith(_MAGIC):
                     raise UserError(f"{where} is no index of fingerprints; delete it")
-                _, version, num_bits, checksum, count = _HEADER.unpack(header)
+                _, version, num_bits, checksum, count, made_from = _HEADER.unpack(header)
                 num_words = -(-num_bits // 64)
                 if version != _VERSION or not 1 <= num_bits <= MAX_BITS:
                     raise UserError(f"{where} is an index of another version; delete it")
+                if made_from != origin:
+                    raise UserError(f"{where} is the index of something else; delete it")
                 is_whole = size == _HEADER.size + 8 * count * (1 + num_words)
                 if not is_whole or checksum != _checksum(iter(lambda: file.read(_PIECE), b"")):
                     raise UserError(f"{where} is damaged; delete it")
@@ -260,6 +269,7 @@ def write_index(
     path: str | os.PathLike[str],
     blocks: Iterable[tuple[np.ndarray, np.ndarray]],
     num_bits: int,
+    origin: bytes = NO_ORIGIN,
 ) -> None:
     """Writes a packed index, completely or not at all, readable by its owner only.
 
@@ -267,6 +277,7 @@ def write_index(
         path: the file.
         blocks: ids int64 [n] and words uint64 [n,W], as `Registry.packed` gives them.
         num_bits: B.
+        origin: 32 bytes that tell what it was made from; only who gives the same can open it.
 
     Raises:
         UserError: it cannot be written.
@@ -283,5 +294,5 @@ def write_index(
 
     with open_atomic(path) as file:
         os.fchmod(file.fileno(), 0o600)
-        file.write(_HEADER.pack(_MAGIC, _VERSION, num_bits, _checksum(pieces()), count))
+        file.write(_HEADER.pack(_MAGIC, _VERSION, num_bits, _checksum(pieces()), count, origin))
         file.writelines(pieces())

@@ -5,7 +5,7 @@ from typing import Protocol
 
 import numpy as np
 
-from fingerprints.entries import Counts, Fingerprint, Licensee, Model
+from fingerprints.entries import Fingerprint, Licensee, Model
 
 
 class FingerprintStore(Protocol):
@@ -19,8 +19,12 @@ class FingerprintStore(Protocol):
     def is_encrypted(self) -> bool:
         """Whether fingerprints must not be kept in a cache folder."""
 
-    def counts(self, model: Model) -> Counts:
-        """How much is registered of a model; its `fingerprints` only ever grow."""
+    def state(self) -> str:
+        """A text that is another one whenever the store holds anything else than before.
+
+        Also after it was restored from a backup and went on otherwise: the search index in the
+        cache folder is trusted only as long as this is the same.
+        """
 
     def packed(self, model: Model) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Ids int64 [n], ascending, and words uint64 [n,ceil(B/64)] of all fingerprints."""

@@ -25,7 +25,6 @@ FPR = 1e-6  # P[a foreign image is called ours], per image
 MARGIN_LEVEL = 0.01  # a lead over the runner-up that chance has more rarely is significant
 
 Kind = Literal["not-ours", "unattributed", "licensee"]
-Route = Literal["fingerprint", "confidence"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,12 +32,11 @@ class Verdict:
     """What one image, or one pool of images, was found to be. `decide` makes it."""
 
     kind: Kind
-    route: Route | None  # what showed that it is ours; None if nothing did
     candidate: int  # id of the closest fingerprint; a name only if kind is "licensee"
     matches: int  # of `num_bits`, with the closest fingerprint
     num_bits: int  # B
     num_keys: int  # N, fingerprints ever registered
-    level: float  # at which each route was tested; together they keep the fpr
+    level: float  # at which it was tested: the fpr
     pvalue: float  # the larger of the next two
     exact_pvalue: float  # binomial, exact on average over the draw of fingerprints
     calibrated_pvalue: float | None  # for this registry; None without a calibration
@@ -47,7 +45,7 @@ class Verdict:
     margin: int | None  # matches ahead of the runner-up
     margin_pvalue: float | None  # P[a coin per bit in which the two differ does as well]
     confidence: float  # mean |logit|
-    confidence_pvalue: float | None  # None without a calibration of enough foreign images
+    confidence_pvalue: float | None  # of foreign images; None without enough of them
 
     @property
     def is_ours(self) -> bool:
@@ -73,10 +71,11 @@ def decide(
 ) -> Verdict:
     """Decides whether an image is ours, and whose.
 
-    It is ours if the closest fingerprint matches in more bits than chance allows, or, after
-    calibration, if the decoder is surer of it than of foreign images; each way is tested at half
-    the `fpr`. Matches without a significant lead over the runner-up are ours, but unattributed; so
-    is confidence alone: any bits are a valid fingerprint, so bits that match none are no evidence.
+    It is ours if the closest fingerprint matches in more bits than chance allows; without a
+    significant lead over the runner-up it is ours, but unattributed. How sure the decoder is of its
+    bits, compared with foreign images, is told beside the verdict and never decides it: any bits
+    are a valid fingerprint, so bits that match none are no evidence, and the tail of foreign
+    confidence is extrapolated from images that need not be like the one at hand.
 
     Args:
         logits: [B] of the decoder, or of `pool_logits`.
@@ -98,7 +97,6 @@ def decide(
     sure = float(np.abs(logits).mean())
     tail = None if null is None else null.confidence_tail
     confidence_pvalue = None if tail is None else tail.pvalue(sure)
-    level = fpr if confidence_pvalue is None else fpr / 2
 
     exact, calibrated = _pvalues(best.matches, index, null)
     pvalue = exact if calibrated is None else max(exact, calibrated)
@@ -108,22 +106,24 @@ def decide(
         margin_pvalue = _margin_pvalue(decide_bits(logits), index, best, runner_up)
         # A runner-up that passes as well, as any with more matches does, leaves two names.
         other = max(p for p in _pvalues(runner_up.matches, index, null) if p is not None)
-        is_ahead = margin_pvalue <= margin_level and other > level
+        is_ahead = margin_pvalue <= margin_level and other > fpr
 
-    kind, route = _kind_and_route(pvalue, confidence_pvalue, level, is_ahead)
-    behind = confidence_pvalue if route == "confidence" else calibrated
+    kind: Kind = "not-ours"
+    if pvalue <= fpr:
+        kind = "licensee" if is_ahead else "unattributed"
     return Verdict(
         kind=kind,
-        route=route,
         candidate=best.id,
         matches=best.matches,
         num_bits=index.num_bits,
         num_keys=len(index),
-        level=level,
+        level=fpr,
         pvalue=pvalue,
         exact_pvalue=exact,
         calibrated_pvalue=calibrated,
-        extrapolated=null is not None and behind is not None and null.is_extrapolated(behind),
+        extrapolated=null is not None
+        and calibrated is not None
+        and null.is_extrapolated(calibrated),
         runner_up=None if runner_up is None else runner_up.id,
         margin=None if runner_up is None else best.matches - runner_up.matches,
         margin_pvalue=margin_pvalue,
@@ -147,17 +147,6 @@ def _check(logits: np.ndarray, index: Index, fpr: float, null: ForeignNull | Non
             f"the null is of {null.num_keys} fingerprints of {null.num_bits} bits, the index of "
             f"{len(index)} of {index.num_bits}"
         )
-
-
-def _kind_and_route(
-    pvalue: float, confidence_pvalue: float | None, level: float, is_ahead: bool
-) -> tuple[Kind, Route | None]:
-    """What the p-values show at `level`; confidence alone names nobody."""
-    if pvalue <= level:
-        return "licensee" if is_ahead else "unattributed", "fingerprint"
-    if confidence_pvalue is not None and confidence_pvalue <= level:
-        return "unattributed", "confidence"
-    return "not-ours", None
 
 
 def _pvalues(matches: int, index: Index, null: ForeignNull | None) -> tuple[float, float | None]:

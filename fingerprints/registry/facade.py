@@ -204,6 +204,10 @@ class Registry:
         """See `Events.read`."""
         return self._events.read(after)
 
+    def state(self) -> str:
+        """Number and hash of the last event: they commit to all that was ever registered."""
+        return self._events.state()
+
     def head(self) -> str:
         """See `Events.head`."""
         return self._events.head()

@@ -35,7 +35,7 @@ def calibrate(args: argparse.Namespace) -> None:
         model = registry.add_model(model_hash, decoder_hash, network.fingerprint_size, name)
 
     reader = Reader(args, network, len(paths))
-    found = list(reader.read(paths))
+    found = [(path, logits) for path, logits, _ in reader.read(paths)]
     rows = [logits for _, logits in found]
     sources = [source_of(path) for path, _ in found]
     numbers = {source: number for number, source in enumerate(dict.fromkeys(sources))}

@@ -72,8 +72,8 @@ class Reader:
         self._network = network
         self._decode = make_decoder(network, min(args.minibatch, max(num_images, 1)), execution)
 
-    def read(self, paths: Sequence[Path]) -> Iterator[tuple[Path, np.ndarray]]:
-        """Yields path and logits [B] of every image that can be read, with a progress bar.
+    def read(self, paths: Sequence[Path]) -> Iterator[tuple[Path, np.ndarray, np.ndarray]]:
+        """Yields path, logits [B] and pixels uint8 [R,R,C] of every image that can be read.
 
         For one that cannot, its line goes to stdout as JSON (`file`, `error`) with `--json`, and
         to stderr otherwise.
@@ -95,12 +95,12 @@ class Reader:
                         f"--network={self._args.network}: its decoder gives values that are not "
                         "finite; use another snapshot"
                     )
-                rows = iter(logits)
+                rows = iter(zip(logits, images, strict=True))
                 for outcome in outcomes:
                     if isinstance(outcome, UserError):
                         self._report(paths[done], outcome)
                     else:
-                        yield outcome, next(rows)
+                        yield outcome, *next(rows)
                     done += 1
                     progress.update()
 

@@ -13,6 +13,7 @@ import numpy as np
 from dnnlib.errors import UserError
 from fingerprints.detection.codec import PayloadCode
 from fingerprints.detection.detector import Detector, Finding
+from fingerprints.detection.duplicates import merge_duplicates, perceptual_hash
 from fingerprints.detection.verdict import expected_false, per_image_level
 from fingerprints.image_files import find_images
 from fingerprints.keys import load_secret
@@ -53,11 +54,13 @@ def _run(args: argparse.Namespace, top: int) -> None:
     start = time.monotonic()
     counts: Counter[str] = Counter()
     wrong_name_rate: float | None = None  # payload mode names nobody
-    for name, rows in _sources(args, reader, groups, paths):
+    for name, rows, num_pictures in _sources(args, reader, groups, paths):
         values, text = judge(rows)
         counts[values["verdict"]] += 1
         wrong_name_rate = values.get("wrong_name_rate")
-        pooled = {"images": len(rows)} if args.pool else {}
+        pooled = {"images": num_pictures, "distinct": len(rows)} if args.pool else {}
+        if len(rows) < num_pictures:
+            text += f"  {num_pictures} pictures, {len(rows)} of them distinct"
         emit(args, {"file": name, **pooled, **values}, f"{name}  {text}")
     num_images = len(paths) - reader.num_bad
     seconds = time.monotonic() - start
@@ -70,16 +73,23 @@ def _sources(
     reader: Reader,
     groups: Sequence[tuple[str, list[Path]]],
     paths: Sequence[Path],
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Name and logits [M,B] of what gets one verdict each: images, or pools of them."""
+) -> Iterator[tuple[str, np.ndarray, int]]:
+    """What gets one verdict each, images or pools of them.
+
+    Yields:
+        Name, logits [M,B] of its distinct pictures, and the number of its pictures.
+    """
     if not args.pool:
-        for path, logits in reader.read(paths):
-            yield str(path), logits[None]
+        for path, logits, _ in reader.read(paths):
+            yield str(path), logits[None], 1
         return
     for argument, members in groups:
-        rows = [logits for _, logits in reader.read(members)]
+        rows, hashes = [], []
+        for _, logits, image in reader.read(members):
+            rows.append(logits)
+            hashes.append(perceptual_hash(image))
         if rows:
-            yield argument, np.stack(rows)
+            yield argument, merge_duplicates(np.stack(rows), hashes), len(rows)
 
 
 def _judge_by_registry(
@@ -120,8 +130,8 @@ def _text(finding: Finding) -> str:
     parts.append(f"p {verdict.pvalue:.1e}{' (extrapolated)' if verdict.extrapolated else ''}")
     if verdict.margin is not None:
         parts.append(f"margin {verdict.margin}")
-    if verdict.route == "confidence":
-        parts.append(f"confidence p {verdict.confidence_pvalue:.1e}")
+    if finding.indication is not None:
+        parts.append(f"note: {finding.indication}")
     return "  ".join(parts)
 
 

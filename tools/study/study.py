@@ -124,7 +124,6 @@ def _report(results: Results, judge: Judge, out: Path, args: argparse.Namespace)
     print(text)
     with open_atomic(out / "study.md", "w", encoding="utf-8") as file:
         file.write(text + "\n")
-    # After calibration each of the two ways to "ours" has half of the rate.
     level = detector.judge(np.zeros(num_bits), args.fpr).verdict.level
     drawn = dict(results.own)
     if results.foreign:
