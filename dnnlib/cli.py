@@ -84,8 +84,8 @@ def _number(kind: Callable[[str], Any], fits: Callable[[Any], bool], what: str) 
 
 _INFINITY = float("inf")
 _LARGEST = 2**31 - 1  # a count beyond that is a slip of the finger
-positive_int = _number(int, lambda value: 1 <= value <= _LARGEST, "positive integer below 2**31")
-non_negative_int = _number(int, lambda value: 0 <= value <= _LARGEST, "number from 0 to 2**31 - 1")
+positive_int = _number(int, lambda value: 1 <= value <= _LARGEST, "positive integer")
+non_negative_int = _number(int, lambda value: 0 <= value <= _LARGEST, "whole number of at least 0")
 positive_float = _number(float, lambda value: 0 < value < _INFINITY, "positive number")
 non_negative_float = _number(float, lambda value: 0 <= value < _INFINITY, "number of at least 0")
 probability = _number(float, lambda value: 0 < value < 1, "probability between 0 and 1")

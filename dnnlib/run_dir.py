@@ -53,6 +53,21 @@ def create_run_dir(result_dir: str | os.PathLike[str], description: str) -> Path
         raise write_error(parent, error) from error
 
 
+def check_result_dir(result_dir: str | os.PathLike[str]) -> None:
+    """Whether folders can be made below `result_dir`; nothing is written.
+
+    Raises:
+        UserError: a part of the path is a file, or may not be written.
+    """
+    path = Path(os.path.abspath(result_dir))
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    if not path.is_dir():
+        raise UserError(f"--result-dir={result_dir}: {path} is a file; name another folder")
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise UserError(f"--result-dir={result_dir}: you may not write in {path}; name another")
+
+
 def mark_finished(run_dir: Path) -> None:
     """Leaves the file that says that a command has come to its end, as published.
 

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from dnnlib.atomic import write_error
 from dnnlib.errors import UserError
+from dnnlib.files import check_regular
 
 _SECRET_BYTES = {"registry": 64, "payload": 32}
 KINDS = ("signing", *_SECRET_BYTES)
@@ -139,6 +140,7 @@ def _write_new(path: Path, data: bytes, mode: int) -> None:
 
 
 def _read(path: str | os.PathLike[str], *, is_private: bool) -> bytes:
+    check_regular(path, "the key")
     try:
         with open(path, "rb") as file:
             # Of the file that was opened: the name may point to another one by now.

@@ -113,6 +113,7 @@ class Preset:
     decoder: dict[str, Any] = field(default_factory=dict)  # keywords of E that differ from D's
 
 
+MAX_BITS = 4096  # what a registry can search
 ARCHITECTURES = ("skip", "resnet", "orig")
 
 # Fingerprint mappings by name: keyword arguments of the generator.
@@ -238,6 +239,8 @@ def setup_training_config(options: TrainOptions, resolution: int, num_channels: 
     num_gpus = 1 if options.num_gpus is None else options.num_gpus
     minibatch_gpu, minibatch = _minibatches(options, preset, max(num_gpus, 1))
     num_bits = preset.watermark_size if options.watermark_size is None else options.watermark_size
+    if num_bits > MAX_BITS:
+        raise UserError(f"--watermark-size={num_bits}: a fingerprint has at most {MAX_BITS} bits")
     channel = preset.channel
     if options.clip_decoder_input is not None:
         channel = "clip" if options.clip_decoder_input else "identity"

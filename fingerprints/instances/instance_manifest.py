@@ -17,8 +17,9 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from dnnlib.atomic import open_atomic
+from dnnlib.canonical_json import canonical_json, parse_json
 from dnnlib.errors import UserError
-from fingerprints.registry.event_log import canonical_json
+from dnnlib.files import check_regular, is_file, read_bytes
 
 VERSION = 1
 ENDING = ".manifest.json"  # behind the name of the instance
@@ -102,6 +103,7 @@ def hash_tree(path: str | os.PathLike[str]) -> str:
     path = Path(path)
     try:
         if not path.is_dir():
+            check_regular(path, "the instance")
             return _hash_file(path)
         members = sorted(path.rglob("*"))
         # Links could lead anywhere, and what they lead to could change without a trace here.
@@ -126,16 +128,18 @@ def _signed_bytes(values: dict[str, Any]) -> bytes:
 
 def _read(where: str) -> tuple[dict[str, Any], bytes]:
     """The two parts of a manifest file."""
+    beside = f"{where}{ENDING}"
+    if not where.endswith(ENDING) and is_file(beside):
+        raise UserError(f"{where} is an instance; name its manifest, {beside}")
+    data = read_bytes(where, "the manifest", _MAX_BYTES)
     try:
-        with open(where, "rb") as file:
-            data = file.read(_MAX_BYTES)
-    except OSError as error:
-        raise UserError(f"cannot read {where}: {error.strerror}; check the path") from error
-    try:
-        content = json.loads(data)
-        canonical_json(content).encode()  # no NaN, no half characters
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{where} is not an instance manifest: it holds no JSON") from error
+        content = parse_json(data)
+        canonical_json(content).encode()  # no half characters
+    except ValueError as error:
+        reason = "" if isinstance(error, json.JSONDecodeError | UnicodeError) else f" ({error})"
+        raise UserError(
+            f"{where} is not an instance manifest: it holds no JSON of ours{reason}"
+        ) from error
     if not isinstance(content, dict) or set(content) != {"manifest", "signature"}:
         raise UserError(
             f"{where} is not an instance manifest: expected an object with the fields "

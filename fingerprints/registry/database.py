@@ -91,6 +91,11 @@ class Database:
         except exc.DBAPIError as error:
             lines = str(error.orig).strip().splitlines() or [type(error.orig).__name__]
             reason = lines[0]
+            if "disk is full" in reason or "No space left" in reason or "disk I/O error" in reason:
+                raise UserError(
+                    f"registry {self.name}: {reason}; nothing was registered: free some space on "
+                    "its disk, then run the command again"
+                ) from error
             is_busy = "database is locked" in reason or "lock timeout" in reason
             cure = "check that it is a registry and that you may use it"
             if is_busy:

@@ -95,6 +95,7 @@ def _add_creation_flags(p: argparse.ArgumentParser, shuffle: str) -> None:
 
 
 def _add_level_flag(p: argparse.ArgumentParser) -> None:
+    cli.add_boolean(p, "--skip-bad-records", default=False, help="leave damaged records out")
     p.add_argument(
         "--resolution",
         type=cli.positive_int,

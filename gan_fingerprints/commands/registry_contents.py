@@ -49,6 +49,13 @@ def add(commands: "Commands[cli.ArgumentParser]") -> None:
 
     parser = _add(commands, "audit", "check the registry's log", _AUDIT, AUDIT_DESCRIPTION)
     parser.add_argument("--head", metavar="HASH", help="a head that an earlier audit printed")
+    parser.add_argument(
+        "--beside",
+        action="append",
+        metavar="DIR",
+        help="more folders with manifests or heads beside a key (always: the registry's folder, "
+        "this one, and instances/ in both)",
+    )
 
 
 def _add(

@@ -19,6 +19,7 @@ from training.data.image_folder import ImageFolder, fit_square
 from training.data.writer import DatasetWriter, is_valid_resolution, read_labels
 
 SHUFFLE_SEED = 123  # part of the published order
+MAX_RESOLUTION = 8192  # pixels
 CROP = 64  # pixels from the centre of a CelebA crop to its edges
 ATTRIBUTE_FILE = "list_attr_celeba.txt"
 
@@ -53,8 +54,12 @@ def create_celeba(args: argparse.Namespace) -> None:
 def create_from_images(args: argparse.Namespace) -> None:
     """All names shuffled, then cut to --num_images, then permuted once more."""
     resolution: int | None = args.resolution
-    if resolution is not None and not is_valid_resolution(resolution):
-        raise UserError(f"--resolution={resolution} must be a power of two, at least 4")
+    if resolution is not None and not (
+        is_valid_resolution(resolution) and resolution <= MAX_RESOLUTION
+    ):
+        raise UserError(
+            f"--resolution={resolution} must be a power of two from 4 to {MAX_RESOLUTION}"
+        )
     first: tuple[str, tuple[int, int]] | None = None
     num_enlarged = 0
 
@@ -195,16 +200,18 @@ def read_attributes(path: Path, names: list[str]) -> np.ndarray:
     return np.array(values, dtype=np.float32)
 
 
-def _open(tfrecord_dir: str, resolution: int | None) -> Dataset:
-
+def _open(tfrecord_dir: str, args: argparse.Namespace) -> Dataset:
     path = Path(os.path.abspath(tfrecord_dir))
-    return open_dataset(path.parent, path.name, resolution)
+    return open_dataset(
+        path.parent, path.name, args.resolution, skip_bad_records=args.skip_bad_records
+    )
 
 
-def display(tfrecord_dir: str, out: str | None, count: int, resolution: int | None) -> None:
-    """Writes the first `count` images as one PNG; shows it where there is a display."""
-    dataset = _open(tfrecord_dir, resolution)
-    count = min(count, dataset.num_images)
+def display(args: argparse.Namespace) -> None:
+    """Writes the first `--count` images as one PNG; shows it where there is a display."""
+    tfrecord_dir, out = args.tfrecord_dir, args.out
+    dataset = _open(tfrecord_dir, args)
+    count = min(args.count, dataset.num_images)
     columns = int(np.ceil(np.sqrt(count)))
     rows = -(-count // columns)
     size = dataset.resolution
@@ -221,27 +228,28 @@ def display(tfrecord_dir: str, out: str | None, count: int, resolution: int | No
         picture.show()
 
 
-def extract(tfrecord_dir: str, output_dir: str, resolution: int | None) -> None:
+def extract(args: argparse.Namespace) -> None:
     """Writes every image as a PNG file, in a folder that appears when it is complete."""
-    dataset = _open(tfrecord_dir, resolution)
-    with folder_atomic(output_dir) as folder:
+    dataset = _open(args.tfrecord_dir, args)
+    with folder_atomic(args.output_dir) as folder:
         images = tqdm(dataset.images(), total=dataset.num_images, file=sys.stderr, disable=None)
         for index, image in enumerate(images):
             picture = Image.fromarray(image.squeeze(2) if dataset.num_channels == 1 else image)
             picture.save(folder / f"img{index:08d}.png")
-    print(f"{output_dir}: {dataset.num_images} images")
+    print(f"{args.output_dir}: {dataset.num_images} images")
 
 
-def compare(dir_a: str, dir_b: str, resolution: int | None, *, ignore_labels: bool) -> bool:
+def compare(args: argparse.Namespace) -> bool:
     """Compares two data sets image by image, in file order; True if they differ.
 
-    Labels, where there are some, are compared as well unless `ignore_labels`.
+    Labels, where there are some, are compared as well unless `--ignore_labels`.
 
     Raises:
         UserError: labels that cannot be read, or the images differ in size or channels, so that
             none can be compared.
     """
-    a, b = _open(dir_a, resolution), _open(dir_b, resolution)
+    dir_a, dir_b = args.tfrecord_dir_a, args.tfrecord_dir_b
+    a, b = _open(dir_a, args), _open(dir_b, args)
     if (a.resolution, a.num_channels) != (b.resolution, b.num_channels):
         raise UserError(
             f"{dir_a} holds {a.resolution}x{a.resolution}x{a.num_channels} images, {dir_b}"
@@ -260,7 +268,7 @@ def compare(dir_a: str, dir_b: str, resolution: int | None, *, ignore_labels: bo
         f"{common - different} identical, {different} different,"
         f" {a.num_images - common} only in {dir_a}, {b.num_images - common} only in {dir_b}"
     )
-    labels_differ = not ignore_labels and _labels_differ(dir_a, dir_b)
+    labels_differ = not args.ignore_labels and _labels_differ(dir_a, dir_b)
     return different > 0 or a.num_images != b.num_images or labels_differ
 
 
@@ -288,13 +296,8 @@ def run(args: argparse.Namespace) -> None:
     elif args.command == "create_from_images":
         create_from_images(args)
     elif args.command == "display":
-        display(args.tfrecord_dir, args.out, args.count, args.resolution)
+        display(args)
     elif args.command == "extract":
-        extract(args.tfrecord_dir, args.output_dir, args.resolution)
-    elif compare(
-        args.tfrecord_dir_a,
-        args.tfrecord_dir_b,
-        args.resolution,
-        ignore_labels=args.ignore_labels,
-    ):
+        extract(args)
+    elif compare(args):
         sys.exit(1)

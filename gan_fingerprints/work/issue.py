@@ -16,6 +16,7 @@ from fingerprints.entries import Fingerprint
 from fingerprints.instances.issuing import Issuer, reserve
 from fingerprints.keys import load_secret, load_signing_key
 from fingerprints.registry.facade import Registry
+from fingerprints.registry.heads import store_head
 from gan_fingerprints.work.licensees import check_licensee, read_licensees
 from gan_fingerprints.work.output import emit
 from gan_fingerprints.work.registry import open_registry
@@ -81,6 +82,9 @@ def issue(args: argparse.Namespace) -> None:
                 text = f"{issued.licensee}  {issued.path}  {issued.manifest_path}"
                 emit(args, values, text)
             progress.update()
+    if registry is not None:
+        path = store_head(args.key, registry.id, registry.head())
+        print(f"log head {registry.head()}, kept in {path}", file=sys.stderr)
 
 
 def _load_model(name: str) -> tuple[Generator, str, str]:

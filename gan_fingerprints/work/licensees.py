@@ -1,8 +1,10 @@
 """Who gets an instance: one licensee, or those of a CSV file."""
 
 import csv
+import io
 
 from dnnlib.errors import UserError
+from dnnlib.files import read_text
 from fingerprints.entries import LICENSEE_ID
 
 
@@ -13,19 +15,16 @@ def read_licensees(path: str) -> list[tuple[str, str]]:
         UserError: it cannot be read, has no column `licensee`, or a row without one; names the row.
     """
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            if "licensee" not in (reader.fieldnames or ()):
-                raise UserError(f"--csv={path}: the first line must name a column `licensee`")
-            found: dict[str, str] = {}
-            for row in reader:
-                licensee = check_licensee(row["licensee"], f"--csv={path}, line {reader.line_num}")
-                if licensee in found:
-                    raise UserError(
-                        f"--csv={path}, line {reader.line_num}: {licensee} is listed twice"
-                    )
-                found[licensee] = row.get("name") or ""
-    except (OSError, UnicodeError, csv.Error) as error:
+        reader = csv.DictReader(io.StringIO(read_text(path, "--csv"), newline=""))
+        if "licensee" not in (reader.fieldnames or ()):
+            raise UserError(f"--csv={path}: the first line must name a column `licensee`")
+        found: dict[str, str] = {}
+        for row in reader:
+            licensee = check_licensee(row["licensee"], f"--csv={path}, line {reader.line_num}")
+            if licensee in found:
+                raise UserError(f"--csv={path}, line {reader.line_num}: {licensee} is listed twice")
+            found[licensee] = row.get("name") or ""
+    except csv.Error as error:
         raise UserError(f"cannot read --csv={path}: {error}") from error
     if not found:
         raise UserError(f"--csv={path} lists no licensees")

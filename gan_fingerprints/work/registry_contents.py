@@ -2,13 +2,16 @@
 
 import argparse
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from dnnlib.atomic import open_atomic
 from dnnlib.errors import UserError
+from fingerprints.registry.heads import find_heads
 from fingerprints.registry.listing import export_rows, export_text
 from gan_fingerprints.work.output import emit
 from gan_fingerprints.work.registry import open_registry
@@ -78,17 +81,53 @@ def export(args: argparse.Namespace) -> None:
     if args.out is None:
         sys.stdout.write(text)
         return
-    with open_atomic(args.out, "w", encoding="utf-8") as file:
+    # Whoever has the bits can copy the fingerprints.
+    mode = 0o600 if args.include_bits else 0o666
+    with open_atomic(
+        args.out, "w", encoding="utf-8", opener=lambda path, flags: os.open(path, flags, mode)
+    ) as file:
         file.write(text)
     print(f"wrote {args.out}: {len(rows)} fingerprints", file=sys.stderr)
 
 
 def audit(args: argparse.Namespace) -> None:
     """The command `audit`."""
-    result = open_registry(args).audit([] if args.head is None else [args.head])
-    values = {"problems": result.problems, "events": result.num_events, "head": result.head}
+    registry = open_registry(args)
+    sources = find_heads(
+        _folders_beside(args), registry.id, {model.model_hash for model in registry.models()}
+    )
+    if args.head is not None:
+        sources[args.head] = "--head"
+    result = registry.audit(list(sources))
+    problems = [_with_source(text, sources) for text in result.problems]
+    values = {
+        "problems": problems,
+        "events": result.num_events,
+        "head": result.head,
+        "heads_compared": len(sources),
+    }
     count = f"{result.num_events} events, head {result.head}"
-    text = "\n".join([*result.problems, count] if result.problems else [f"all agree: {count}"])
+    compared = f"{len(sources)} heads from elsewhere are among them" if sources else _NO_HEADS
+    text = "\n".join([*problems, count] if problems else [f"all agree: {count}", compared])
     emit(args, values, text)
-    if result.problems:
-        raise UserError(f"--registry={args.registry}: {len(result.problems)} problems, see above")
+    if problems:
+        raise UserError(f"--registry={args.registry}: {len(problems)} problems, see above")
+
+
+_NO_HEADS = "no head from elsewhere to compare with: events cut off at the end would not show"
+
+
+def _folders_beside(args: argparse.Namespace) -> list[Path]:
+    """Where manifests and heads are looked for: beside the registry, and where the user says."""
+    beside = [] if "://" in args.registry else [Path(args.registry).parent]
+    folders = [*beside, Path(), *map(Path, args.beside or ())]
+    folders += [folder / "instances" for folder in folders]
+    return list(dict.fromkeys(folder.resolve() for folder in folders))
+
+
+def _with_source(problem: str, sources: Mapping[str, str]) -> str:
+    """A problem with a head, and which file has that head."""
+    for head, source in sources.items():
+        if f"log head {head} " in problem:
+            return f"{problem} (that head is from {source})"
+    return problem

@@ -3,14 +3,16 @@
 import argparse
 import dataclasses
 import json
+import sys
 from pathlib import Path
 
 from dnnlib.config import to_dict
+from dnnlib.run_dir import check_result_dir
 from dnnlib.tflib.devices import make_devices
 from dnnlib.tflib.machine import resolve_num_gpus
 from dnnlib.tflib.threads import pin_threads
 from dnnlib.tflib.workers import find_task
-from training.config import setup_training_config
+from training.config import TrainConfig, setup_training_config
 from training.data.dataset import open_dataset
 from training.options import TrainOptions
 from training.resume import begin_run, find_run, write_settings
@@ -33,6 +35,8 @@ def train_model(args: argparse.Namespace, options: TrainOptions) -> None:
     options = dataclasses.replace(options, num_gpus=num_gpus)
     config = setup_training_config(options, dataset.resolution, dataset.num_channels)
 
+    _say_modulated(options.res_modulated_range, config)
+    check_result_dir(args.result_dir)
     # Before TensorFlow runs its first operation, for the number of threads is fixed by then.
     is_chief = task is None or task.index == 0
     found = find_run(args.result_dir, args.resume, config, dataset.num_images, is_chief=is_chief)
@@ -42,9 +46,21 @@ def train_model(args: argparse.Namespace, options: TrainOptions) -> None:
         run = Run(config, dataset, devices, threads=threads)
         if args.dry_run:
             print(json.dumps(to_dict(config), indent=2))
+            where = found.path if found else f"a new folder below {args.result_dir}"
+            print(f"without --dry-run it would train in {where}", file=sys.stderr)
             return
         folder = None  # the chief's; it keeps it locked
         if devices.is_chief:
             folder = found or begin_run(args.result_dir, config)
             write_settings(folder, config)
         train(run, Path(devices.from_chief(str(folder.path) if folder else "")))
+
+
+def _say_modulated(text: str | None, config: TrainConfig) -> None:
+    """Says which resolutions are modulated, where the flag's numbers are no powers of two."""
+    low, high = (2**log2 for log2 in config.modulated_log2)
+    if text is not None and text.strip() != f"{low}-{high}":
+        print(
+            f"--res-modulated-range={text} means {low}-{high}: both are floored to powers of two",
+            file=sys.stderr,
+        )

@@ -98,6 +98,7 @@ def _judge_by_registry(
 
     registry = open_registry(args)
     model = registry.find_model(decoder_hash)
+    head = registry.head()  # a later audit can tell that it is still part of the log
     detector = Detector(registry, model, args.licensee, faiss=args.faiss)
     if detector.calibration is None:
         print(
@@ -108,7 +109,7 @@ def _judge_by_registry(
 
     def judge(rows: np.ndarray) -> tuple[dict[str, Any], str]:
         finding = detector.judge_pool(rows, level)
-        values, text = finding.to_dict(), _text(finding)
+        values, text = finding.to_dict() | {"log_head": head}, _text(finding)
         if top:
             candidates = detector.candidates(rows, top)
             values["candidates"] = [

@@ -225,6 +225,7 @@ def read_snapshot(
         UserError: as `load_networks`.
     """
     where = os.fspath(path_or_url)
+    _check_kind(where)
     path = open_url_or_path(path_or_url)
     if is_url(where):
         where = f"{where} (kept as {path})"
@@ -247,6 +248,24 @@ def read_snapshot(
                 f"{' or a '.join(_SLOTS[slot])}"
             )
     return networks, position
+
+
+def _check_kind(where: str) -> None:
+    """Names other forms of a network, which cannot be read back.
+
+    Raises:
+        UserError: it is one of those that we write.
+    """
+    kind = None
+    if where.lower().endswith(".onnx"):
+        kind = "an ONNX model"
+    elif os.path.isfile(os.path.join(where, "saved_model.pb")):
+        kind = "a TensorFlow SavedModel"
+    if kind is not None:
+        raise UserError(
+            f"{where} is {kind}, which other programs run and none turns back into a snapshot; "
+            "name the .pkl of the same instance, or the snapshot that it was made from"
+        )
 
 
 def build_network(data: NetworkData, where: str) -> Network:
