@@ -221,7 +221,8 @@ def _refuse_revoked(owned: list[Fingerprint], model: Model, active: set[str]) ->
             continue
         if f.model_id == model.id or f.licensee not in active_anywhere:
             raise UserError(
-                f"licensee {f.licensee} was revoked at {f.revoked}{f' ({f.reason})' if f.reason else ''}; leave it out, or "
+                f"licensee {f.licensee} was revoked at {f.revoked}"
+                f"{f' ({f.reason})' if f.reason else ''}; leave it out, or "
                 "give it a new fingerprint with --replace-revoked"
             )
 
