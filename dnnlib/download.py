@@ -5,14 +5,17 @@ goes on where it stopped, in the same command or in the next one.
 """
 
 import hashlib
+import http.client
 import os
 import re
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import requests
+import urllib3
 from filelock import FileLock
 from tqdm import tqdm
 
@@ -24,6 +27,9 @@ from dnnlib.format import format_bytes
 ATTEMPTS = 4
 RETRY_SECONDS = 0.5  # doubled after each failure
 TIMEOUT_SECONDS = (20, 60)  # to connect, between two pieces
+SLOW_SECONDS = 60.0  # in which at least ...
+SLOW_BYTES = 1 << 16  # ... so many have to come
+MAX_BYTES = 4 << 30  # of a file; the largest published networks are a tenth of this
 CHUNK_BYTES = 1 << 18
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -35,6 +41,7 @@ def is_url(name: str | os.PathLike[str]) -> bool:
 
 def cached_path(url: str, cache_dir: str | os.PathLike[str] | None = None) -> Path:
     """Where `open_url_or_path` keeps the file of `url`; a file put there by hand is used."""
+    url = url.partition("#sha256=")[0]
     folder = Path(cache_dir).expanduser() if cache_dir is not None else default_cache_dir()
     name = re.sub(r"[^A-Za-z0-9._-]", "_", unquote(urlsplit(url).path).rsplit("/", 1)[-1])[-80:]
     return folder / f"{hashlib.sha256(url.encode()).hexdigest()[:12]}-{name or 'file'}"
@@ -49,8 +56,9 @@ def open_url_or_path(
     """The local file that `name` stands for; a URL is downloaded unless it is in the cache.
 
     Args:
-        name: path, or https URL. Plain http is accepted from this machine itself (127.0.0.1, ::1,
-            localhost), for tests and local mirrors.
+        name: path, or https URL, to which `#sha256=` and 64 hex digits may be added. Plain http is
+            accepted from this machine itself (127.0.0.1, ::1, localhost), for tests and local
+            mirrors.
         cache_dir: folder for downloads; by default `default_cache_dir()`.
         sha256: what the file's SHA-256 must be, 64 hex digits; None checks the length alone.
 
@@ -66,7 +74,7 @@ def open_url_or_path(
         if sha256 is not None:
             _check_hash(path, os.fspath(name), sha256)
         return path
-    url = os.fspath(name)
+    url, sha256 = _split_checksum(os.fspath(name), sha256)
     _check_url(url)
     path = cached_path(url, cache_dir)
     if not path.is_file():  # a cache that may only be read is fine when it has the file
@@ -79,9 +87,27 @@ def open_url_or_path(
                     return path
         except OSError as error:
             raise write_error(error.filename or path, error) from error
+    recorded = _sidecar(path)
+    if sha256 is None and recorded.is_file():
+        sha256 = recorded.read_text(encoding="ascii", errors="replace").strip()
     if sha256 is not None:
         _check_hash(path, f"{path} (the cached {url})", sha256)
     return path
+
+
+def _split_checksum(url: str, sha256: str | None) -> tuple[str, str | None]:
+    """A URL without its `#sha256=...`, and what the file's SHA-256 must be."""
+    bare, mark, wanted = url.partition("#sha256=")
+    if not mark:
+        return url, sha256
+    if not re.fullmatch("[0-9a-fA-F]{64}", wanted):
+        raise UserError(f"{bare}: behind #sha256= there must be 64 hex digits, not {wanted!r}")
+    return bare, wanted.lower()
+
+
+def _sidecar(path: Path) -> Path:
+    """What was downloaded once must not change on the disk: the SHA-256 that it had."""
+    return path.with_name(f"{path.name}.sha256")
 
 
 def _check_url(url: str) -> None:
@@ -145,12 +171,14 @@ class _Download:
                         f"cannot download {self.url}: {error}; {again} or {self.by_hand}"
                     ) from error
                 time.sleep(RETRY_SECONDS * 2**attempt)
-        if self.sha256 is not None and (found := _hash(self.part)) != self.sha256.lower():
+        found = _hash(self.part)
+        if self.sha256 is not None and found != self.sha256.lower():
             self.forget()
             raise UserError(
                 f"{self.url} is not the expected file: its SHA-256 is {found}, expected "
                 f"{self.sha256.lower()}; the download was deleted, {self.by_hand}"
             )
+        _sidecar(self.path).write_text(f"{found}\n", encoding="ascii")
         os.replace(self.part, self.path)
         self.forget()
 
@@ -181,8 +209,29 @@ class _Download:
             raise _BrokenOffError("no connection, or it was lost") from error
         except requests.exceptions.ChunkedEncodingError as error:
             raise _BrokenOffError("the connection was lost") from error
+        except (urllib3.exceptions.HTTPError, http.client.HTTPException) as error:
+            raise _BrokenOffError("the connection was lost") from error
         except requests.RequestException as error:
             raise self.failure(" ".join(str(error).split())) from error
+
+    def chunks(self, response: requests.Response, start: int, total: int | None) -> Iterator[bytes]:
+        """What comes, as it comes; too much or too slowly ends it."""
+        if total is not None and total > MAX_BYTES:
+            raise self.too_large()
+        size, since, mark = start, time.monotonic(), start
+        while chunk := response.raw.read1(CHUNK_BYTES):
+            size += len(chunk)
+            if size > MAX_BYTES:
+                self.forget()
+                raise self.too_large()
+            if time.monotonic() - since >= SLOW_SECONDS:
+                if size - mark < SLOW_BYTES:
+                    raise _BrokenOffError(f"less than {format_bytes(SLOW_BYTES)} a minute came")
+                since, mark = time.monotonic(), size
+            yield chunk
+
+    def too_large(self) -> UserError:
+        return self.failure(f"it is larger than {format_bytes(MAX_BYTES)}")
 
     def receive(self, response: requests.Response, have: int) -> None:
         for step in (*response.history, response):
@@ -222,7 +271,7 @@ class _Download:
                 file=sys.stderr,
             ) as bar,
         ):
-            for chunk in response.iter_content(CHUNK_BYTES):
+            for chunk in self.chunks(response, start, total):
                 file.write(chunk)
                 bar.update(len(chunk))
             file.flush()

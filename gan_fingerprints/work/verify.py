@@ -48,7 +48,7 @@ def _run(args: argparse.Namespace, top: int) -> None:
     if args.payload_key is not None:
         judge = _judge_payload(args, network.fingerprint_size, model_hash, level)
     else:
-        judge = _judge_by_registry(args, decoder_hash, level, top)
+        judge = _judge_by_registry(args, model_hash, decoder_hash, level, top)
     reader = Reader(args, network, len(paths))
 
     start = time.monotonic()
@@ -93,11 +93,14 @@ def _sources(
 
 
 def _judge_by_registry(
-    args: argparse.Namespace, decoder_hash: str, level: float, top: int
+    args: argparse.Namespace, model_hash: str | None, decoder_hash: str, level: float, top: int
 ) -> Judge:
-
     registry = open_registry(args)
-    model = registry.find_model(decoder_hash)
+    # Several models may share a decoder: the whole snapshot tells which is meant.
+    known = {model.model_hash for model in registry.models()}
+    model = registry.find_model(
+        model_hash if model_hash is not None and model_hash in known else decoder_hash
+    )
     head = registry.head()  # a later audit can tell that it is still part of the log
     detector = Detector(registry, model, args.licensee, faiss=args.faiss)
     if detector.calibration is None:

@@ -189,7 +189,7 @@ def test_a_url_is_downloaded_once(server, tmp_path, monkeypatch):
     assert path.read_bytes() == CONTENT
     assert open_url_or_path(server.url, sha256=SHA256) == path
     assert len(server.requests) == 1
-    assert left_in(path.parent) == ["", ".lock"]
+    assert left_in(path.parent) == ["", ".lock", ".sha256"]
 
 
 def test_a_file_put_there_by_hand_is_used(server, tmp_path):
@@ -230,7 +230,7 @@ def test_an_interrupted_transfer_goes_on_in_the_next_call(server, tmp_path):
     server.requests.clear()
     assert open_url_or_path(server.url, tmp_path).read_bytes() == CONTENT
     assert [request["range"] for request in server.requests] == [f"bytes={size}-"]
-    assert left_in(tmp_path) == ["", ".lock"]
+    assert left_in(tmp_path) == ["", ".lock", ".sha256"]
 
 
 def test_a_server_without_ranges_starts_over(server, tmp_path):

@@ -35,7 +35,7 @@ def inspect_instance(path: str | os.PathLike[str]) -> None:
     # What the reader of snapshots passes over.
     content: Any = safe_pickle.load(path)
     for entry, known in (
-        (content, {"format", "version", "position", "networks"}),
+        (content, {"format", "version", "position", "networks", "checksums"}),
         (content["networks"][_SLOT], {"class", "kwargs", "variables"}),
     ):
         if unknown := [key for key in entry if key not in known]:

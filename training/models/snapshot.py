@@ -2,7 +2,8 @@
 
 A snapshot is a pickle of plain data only (docs/architecture.md):
 {"format": "gan-fingerprints", "version": 1, "position": {...}, "networks": {slot: {"class": name,
-"kwargs": {...}, "variables": {name: float32 array}}}}, slots "E", "G", "D", "Gs". An instance, a
+"kwargs": {...}, "variables": {name: float32 array}}}, "checksums": {slot: {name: SHA-256}}}, slots
+"E", "G", "D", "Gs". An instance, a
 generator with one fingerprint in its weights, is a snapshot with a PlainGenerator as its only
 network. Published snapshots of the TensorFlow 1 implementation are read as well. Nothing in a file
 is executed.
@@ -22,7 +23,7 @@ from dnnlib.atomic import open_atomic
 from dnnlib.download import is_url, open_url_or_path
 from dnnlib.errors import UserError
 from dnnlib.tflib.ops.activations import ACTIVATIONS
-from training.models import legacy
+from training.models import checksums, legacy, published
 from training.models.legacy import NetworkData
 from training.networks.configs import (
     DecoderConfig,
@@ -145,6 +146,7 @@ def save_networks(
     """
     content = {
         "format": FORMAT,
+        "checksums": {slot: checksums.of_arrays(data.variables) for slot, data in networks.items()},
         "version": VERSION,
         "position": _plain(position or {}),
         "networks": {
@@ -229,6 +231,10 @@ def read_snapshot(
     path = open_url_or_path(path_or_url)
     if is_url(where):
         where = f"{where} (kept as {path})"
+    if path.suffix == ".npz":
+        networks = _own_networks(published.read_npz(path, where), where)
+        _check_slots(networks, where)
+        return networks, {}
     content = safe_pickle.load(path, legacy.ALLOW, where)
     position: Any = {}
     if legacy.is_published(content):
@@ -237,17 +243,23 @@ def read_snapshot(
         _check_version(content.get("version"), where)
         position = content.get("position")
         networks = _own_networks(content.get("networks"), where)
+        checksums.check(content.get("checksums"), networks, where)
     else:
         raise UserError(f"{where} is no snapshot of networks; name a network-snapshot-*.pkl file")
     if not isinstance(position, dict) or not networks:
         raise UserError(f"{where} is a snapshot without networks or position; get the file again")
+    _check_slots(networks, where)
+    return networks, position
+
+
+def _check_slots(networks: Mapping[str, NetworkData], where: str) -> None:
+    """UserError where a network is of another kind than its slot."""
     for slot, data in networks.items():
         if data.class_name not in _SLOTS[slot]:
             raise UserError(
                 f"{where}: {slot} is a {safe_pickle.printable(data.class_name)}, expected a "
                 f"{' or a '.join(_SLOTS[slot])}"
             )
-    return networks, position
 
 
 def _check_kind(where: str) -> None:

@@ -171,7 +171,7 @@ def test_the_file_holds_a_plain_generator_and_nothing_else(tmp_path):
     data = (tmp_path / "a.pkl").read_bytes()
     assert digest == hashlib.sha256(data).hexdigest()
     content = pickle.loads(data)
-    assert content.keys() == {"format", "version", "position", "networks"}
+    assert content.keys() == {"format", "version", "position", "networks", "checksums"}
     assert content["position"] == {}
     assert content["networks"].keys() == {"Gs"}
     network = content["networks"]["Gs"]
@@ -265,7 +265,7 @@ CHANGES = {
     "note of the network": (change_network_note, "is no instance: it holds bits"),
     "mapping": (change_extra_variable, "Gs has the variable G_mapping/Dense0/weight"),
     "affine": (change_affine, "Gs has the variable G_synthesis/4x4/Conv/mod_bias"),
-    "precision": (change_precision, "is no instance: G_synthesis/4x4/Conv/bias is float64"),
+    "precision": (change_precision, "G_synthesis/4x4/Conv/bias of Gs is not what was saved"),
     "argument": (change_argument, "Gs has the unknown argument fingerprint"),
 }
 
