@@ -28,10 +28,6 @@ COMMANDS: dict[str, tuple[str, Callable[..., Any]]] = {
         "make images that carry fingerprints",
         cli.deferred("gan_fingerprints.commands.generate:generate"),
     ),
-    "export-network": (
-        "write a snapshot in the published layout, or as plain arrays",
-        cli.deferred("gan_fingerprints.commands.export:main"),
-    ),
 }
 # Those of run_fingerprints.py; help and flags are theirs.
 LICENSING = {

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from dnnlib import cli
 from dnnlib.tflib.start import add_execution, quiet_tensorflow
-from gan_fingerprints.commands import export
 from gan_fingerprints.commands.common import (
     add_minibatch,
     add_network,
@@ -45,7 +44,6 @@ def build_parser(prog: str | None = None) -> cli.ArgumentParser:
         epilog=EXAMPLE,
     )
     add_flags(images)
-    export.add(commands)
     return parser
 
 
@@ -86,12 +84,7 @@ def add_flags(parser: cli.ArgumentParser) -> None:
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
     """Runs run_generator.py."""
-    args = build_parser(prog).parse_args(argv)
-    if args.command == "export":
-        quiet_tensorflow(args.verbose)
-        args.work(args)
-    else:
-        _run(args)
+    _run(build_parser(prog).parse_args(argv))
 
 
 def generate(argv: Sequence[str] | None = None, prog: str | None = None) -> None:

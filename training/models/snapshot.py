@@ -23,7 +23,7 @@ from dnnlib.atomic import open_atomic
 from dnnlib.download import is_url, open_url_or_path
 from dnnlib.errors import UserError
 from dnnlib.tflib.ops.activations import ACTIVATIONS
-from training.models import checksums, legacy, published
+from training.models import checksums, legacy
 from training.models.legacy import NetworkData
 from training.networks.configs import (
     DecoderConfig,
@@ -231,10 +231,6 @@ def read_snapshot(
     path = open_url_or_path(path_or_url)
     if is_url(where):
         where = f"{where} (kept as {path})"
-    if path.suffix == ".npz":
-        networks = _own_networks(published.read_npz(path, where), where)
-        _check_slots(networks, where)
-        return networks, {}
     content = safe_pickle.load(path, legacy.ALLOW, where)
     position: Any = {}
     if legacy.is_published(content):

@@ -2,13 +2,11 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import tensorflow as tf
 
 from training.networks.configs import GeneratorConfig
 from training.networks.layers import Network
 from training.networks.mapping import Mapping
-from training.networks.run import OutputTransform, run_generator
 from training.networks.synthesis import Synthesis
 
 
@@ -60,45 +58,3 @@ class Generator(Network):
             noise: maps [N or 1,h,w,1] in order of the slots; None takes the stored maps.
         """
         return self.synthesize(latents, self.map_fingerprints(fingerprints), noise)
-
-    def run(
-        self,
-        latents: np.ndarray,
-        fingerprints: np.ndarray,
-        *,
-        minibatch_size: int | None = None,
-        randomize_noise: bool = True,
-        output_transform: OutputTransform = None,
-    ) -> np.ndarray:
-        """NumPy in, NumPy out, as scripts for the published code call it.
-
-        Args:
-            latents: [N,Z].
-            fingerprints: [N,B] of 0 and 1.
-            minibatch_size: images at a time; None: all at once.
-            randomize_noise: fresh noise maps; False: the stored ones.
-            output_transform: `dict(func=convert_images_to_uint8, nchw_to_nhwc=True)` or a function,
-                from float32 [n,C,H,W] of each minibatch to what is returned of it.
-
-        Returns:
-            float32 [N,C,H,W] around [-1,1], or what `output_transform` made.
-
-        Raises:
-            ValueError: arrays of other shapes.
-        """
-        latents, fingerprints = np.asarray(latents), np.asarray(fingerprints)
-        sizes = (self.config.latent_size, self.config.fingerprint_size)
-        for name, value, size in zip(
-            ("latents", "fingerprints"), (latents, fingerprints), sizes, strict=True
-        ):
-            if value.shape != (len(latents), size):
-                raise ValueError(f"{name} {value.shape}: expected [{len(latents)}, {size}]")
-        return run_generator(
-            self.__call__,
-            latents,
-            fingerprints,
-            noise_shapes=self.noise_shapes,
-            minibatch_size=minibatch_size,
-            randomize_noise=randomize_noise,
-            output_transform=output_transform,
-        )
