@@ -14,6 +14,7 @@ from dnnlib.errors import UserError
 from tests.support import published_loader
 from tests.support.paths import REFERENCE, ROOT
 from training.models import arrays_file, legacy
+from training.models.hashes import hashes_of
 from training.models.layouts import LAYOUTS, export_snapshot
 from training.models.snapshot import load_networks, read_snapshot, save_snapshot
 from training.networks.table import build
@@ -164,6 +165,8 @@ def test_ours_is_read_back_equal(act: str, tmp_path: Path) -> None:
         out = tmp_path / f"out.{layout}"
         assert export_snapshot(source, layout, out) == ""
         assert_equal_files(source, out)
+        # A registry knows it as the same model.
+        assert hashes_of(read_snapshot(out)[0]) == hashes_of(read_snapshot(source)[0])
 
 
 def test_an_average_of_styles_that_a_file_has_is_kept(tmp_path: Path) -> None:
