@@ -28,6 +28,10 @@ COMMANDS: dict[str, tuple[str, Callable[..., Any]]] = {
         "make images that carry fingerprints",
         cli.deferred("gan_fingerprints.commands.generate:generate"),
     ),
+    "export-network": (
+        "write a snapshot for the published code, or as plain arrays",
+        cli.deferred("gan_fingerprints.commands.export_network:main"),
+    ),
 }
 # Those of run_fingerprints.py; help and flags are theirs.
 LICENSING = {

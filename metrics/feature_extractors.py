@@ -2,6 +2,7 @@
 
 FID figures are comparable only if this very network computes the features: its node `pool_3`
 (2048 values), with the graph's own resize to 299x299 pixels, the bilinear one of TensorFlow 1.
+The published code keeps the same graph in a pickle, which is read as well, as data.
 """
 
 import hashlib
@@ -18,10 +19,12 @@ from dnnlib.download import cached_path, open_url_or_path
 from dnnlib.errors import UserError
 from dnnlib.tflib.devices import Devices
 from metrics.table import forms_without_inception, needs_inception
+from training.models.frozen_graph import PICKLE, read_frozen_graph
 
 URL = "https://download.tensorflow.org/models/image/imagenet/inception-2015-12-05.tgz"
 VARIABLE = "GAN_FINGERPRINTS_INCEPTION"
 MEMBER = "classify_image_graph_def.pb"
+PUBLISHED = "inception_v3_features.pkl"  # in the published cache: HASH_inception_v3_features.pkl
 INPUT = "ExpandDims"  # float32 [N,H,W,3], 0 to 255
 RESIZE = "ResizeBilinear"
 OUTPUT = "pool_3"  # float32 [N,1,1,2048]
@@ -33,7 +36,7 @@ class InceptionExtractor:
     """Images -> features by a frozen graph with the node names of the 2015-12-05 file.
 
     Args:
-        path: the .pb file, or the .tgz that holds it.
+        path: the .pb file, the .tgz that holds it, or the published pickle that does.
         devices: those of this process share every batch; None: one device. Of several workers each
             computes all features on its first one: some may have kept those of the real images.
 
@@ -106,9 +109,9 @@ def check_inception(
 
     Args:
         names: metrics.
-        inception: what `--inception` says: path or URL of the .pb or .tgz. Without it the
-            environment variable GAN_FINGERPRINTS_INCEPTION counts, then the cache folder
-            (either file name), and at last it is downloaded into that folder.
+        inception: what `--inception` says: path or URL of the .pb, .tgz or published .pkl. Without
+            it the environment variable GAN_FINGERPRINTS_INCEPTION counts, then the cache folder
+            (any of the file names), and at last it is downloaded into that folder.
         cache_dir: by default that of all downloads.
         devices: see `InceptionExtractor`.
 
@@ -129,7 +132,8 @@ def check_inception(
             except UserError as error:
                 raise UserError(f"{source}={name}: {error}; {_cure(wanting, folder)}") from error
             return InceptionExtractor(path, devices)
-    for path in (folder / MEMBER, folder / URL.rpartition("/")[2], cached_path(URL, folder)):
+    known = (folder / MEMBER, folder / URL.rpartition("/")[2], cached_path(URL, folder))
+    for path in (*known, *sorted(folder.glob(f"*{PUBLISHED}"))):
         if path.is_file():
             return InceptionExtractor(path, devices)
     try:
@@ -152,10 +156,13 @@ def _misfit(path: Path, reason: str) -> UserError:
 
 
 def _read(path: Path) -> bytes:
-    """The bytes of the .pb file, taken out of the .tgz if that is given."""
+    """The bytes of the .pb file, taken out of the .tgz or the pickle if that is given."""
     try:
         with open(path, "rb") as file:
-            if file.read(2) != b"\x1f\x8b":
+            start = file.read(2)
+            if start[:1] == PICKLE:
+                return _unpickle(path)
+            if start != b"\x1f\x8b":
                 if path.stat().st_size > MAX_BYTES:
                     raise _misfit(path, "it is too large")
                 file.seek(0)
@@ -171,6 +178,13 @@ def _read(path: Path) -> bytes:
     except (OSError, EOFError, tarfile.TarError) as error:
         raise UserError(f"cannot read {path}: {error}; get it again from {URL}") from error
     raise _misfit(path, f"the archive holds no {MEMBER}")
+
+
+def _unpickle(path: Path) -> bytes:
+    try:
+        return read_frozen_graph(path)
+    except UserError as error:
+        raise UserError(f"{error}; take the frozen graph itself, from {URL}") from error
 
 
 def _parse(path: Path, data: bytes) -> tf.compat.v1.GraphDef:

@@ -44,8 +44,8 @@ def build_parser(prog: str = "run_metrics.py") -> cli.ArgumentParser:
     parser.add_argument(
         "--inception",
         metavar="FILE",
-        help="the 2015-12-05 Inception graph, .pb or .tgz, path or URL (default: "
-        "$GAN_FINGERPRINTS_INCEPTION, else the cache folder, else downloaded)",
+        help="the 2015-12-05 Inception graph, .pb, .tgz or the published code's .pkl, path or URL "
+        "(default: $GAN_FINGERPRINTS_INCEPTION, else the cache folder, else downloaded)",
     )
     parser.add_argument(
         "--seed", type=seed_number, default=0, metavar="N", help="of all random numbers"

@@ -1,10 +1,14 @@
-"""Makes images that carry fingerprints, as PNG files with a list of what each of them carries."""
+"""Makes images that carry fingerprints, as PNG files with a list of what each of them carries.
+
+Also writes the generator and its partners for other programs: `export`.
+"""
 
 import argparse
 from collections.abc import Sequence
 
 from dnnlib import cli
 from dnnlib.tflib.start import add_execution, quiet_tensorflow
+from gan_fingerprints.commands import export_network
 from gan_fingerprints.commands.common import (
     add_minibatch,
     add_network,
@@ -44,6 +48,15 @@ def build_parser(prog: str | None = None) -> cli.ArgumentParser:
         epilog=EXAMPLE,
     )
     add_flags(images)
+    images.set_defaults(function=_run)
+    export = commands.add_parser(
+        "export",
+        help=export_network.HELP,
+        description=export_network.DESCRIPTION,
+        epilog=export_network.EXAMPLE,
+    )
+    export_network.add_flags(export)
+    export.set_defaults(function=export_network.run)
     return parser
 
 
@@ -84,7 +97,8 @@ def add_flags(parser: cli.ArgumentParser) -> None:
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
     """Runs run_generator.py."""
-    _run(build_parser(prog).parse_args(argv))
+    args = build_parser(prog).parse_args(argv)
+    args.function(args)
 
 
 def generate(argv: Sequence[str] | None = None, prog: str | None = None) -> None:

@@ -62,7 +62,8 @@ def measure(args: argparse.Namespace, names: Sequence[str]) -> None:
 def network_stem(name: str) -> str:
     """Name of a snapshot without folder, query and ending, fit for a file name."""
     last = name.partition("?")[0].rstrip("/").rpartition("/")[2]
-    return re.sub(r"[^A-Za-z0-9._-]", "_", last.removesuffix(".pkl")) or "network"
+    stem = last.removesuffix(".pkl").removesuffix(".npz")
+    return re.sub(r"[^A-Za-z0-9._-]", "_", stem) or "network"
 
 
 def remove_if_empty(run_dir: Path) -> None:

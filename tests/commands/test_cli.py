@@ -16,7 +16,10 @@ from tests.support.paths import ROOT
 COMMANDS = {
     "run_training.py": [["--dataset=d", "--data-dir=missing"]],
     "run_metrics.py": [["--metrics=watermark_accuracy_1k", "--network=missing.pkl"]],
-    "run_generator.py": [["generate-images", "--network=missing.pkl", "--seeds=0-3"]],
+    "run_generator.py": [
+        ["generate-images", "--network=missing.pkl", "--seeds=0-3"],
+        ["export", "--network=missing.pkl", "--layout=npz", "--out=missing/out.npz"],
+    ],
     "run_fingerprints.py": [
         ["keygen", "missing/signing.key"],
         ["plan", "--bits=8", "--licensees=2"],

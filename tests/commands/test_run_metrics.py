@@ -248,6 +248,7 @@ def test_names_of_run_folders() -> None:
     for name, stem in (
         ("a/b/network-snapshot-000300.pkl", "network-snapshot-000300"),
         ("https://host/x/my%20net.pkl?download=1", "my_20net"),
+        ("arrays.npz", "arrays"),
         ("plain", "plain"),
     ):
         assert network_stem(name) == stem

@@ -1,13 +1,20 @@
 """The Inception graph (a made-up one of the same form): features, where it is found, bad files."""
 
 import io
+import pickle
+import struct
+import sys
 import tarfile
+import types
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from dnnlib.errors import UserError
+from dnnlib.pickle_values import Inert
 from metrics import feature_extractors
 from metrics.feature_extractors import VARIABLE, InceptionExtractor, check_inception
 from tests.support import made_up_inception
@@ -156,3 +163,100 @@ def test_other_files_are_refused(tmp_path: Path, graph: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(UserError, match=message):
             InceptionExtractor(path)
+
+
+# ---- The published pickle, whose contents are not documented: the places where a graph may be.
+
+
+def component(**values: Any) -> dict[str, Inert]:
+    return {"graph": Inert("dnnlib.tflib.network.Network", values)}
+
+
+PLACES: dict[str, Callable[[bytes], dict[str, Any]]] = {
+    "keyword": lambda data: {"static_kwargs": {"graph_def": data, "name": b"pool_3:0"}},
+    "keyword, array": lambda data: {"static_kwargs": {"g": np.frombuffer(data, np.uint8)}},
+    "variable": lambda data: {"variables": [("scale", np.float32(1)), ("graph_def", data)]},
+    "variable, array": lambda data: {"variables": [("g", np.frombuffer(data, np.uint8))]},
+    "component": lambda data: {"components": component(variables=[("graph_def", data)])},
+    "state": lambda data: {"graph_def": data},
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_the_published_pickle_gives_the_features_of_its_graph(
+    place: str, graph: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "inception_v3_features.pkl"
+    made_up_inception.write_pickle(path, **PLACES[place](graph.read_bytes()))
+    ours, frozen = InceptionExtractor(path), InceptionExtractor(graph)
+    assert ours.sha256 == frozen.sha256  # so that kept features of real images serve both
+    images = np.random.RandomState(0).randint(0, 256, [2, 16, 16, 3]).astype(np.uint8)
+    np.testing.assert_array_equal(ours(images), frozen(images))
+
+
+def test_pickles_of_older_protocols_are_read(graph: Path, tmp_path: Path) -> None:
+    """Python's own pickler, with bytes as protocol 2 writes them."""
+    path = tmp_path / "inception_v3_features.pkl"
+    names = ["dnnlib", "dnnlib.tflib", "dnnlib.tflib.network"]
+
+    class Network:
+        def __getstate__(self) -> dict[str, Any]:
+            return {"static_kwargs": {"graph_def": graph.read_bytes()}, "variables": []}
+
+    Network.__module__, Network.__qualname__ = names[-1], "Network"
+    module = types.ModuleType(names[-1])
+    module.Network = Network  # type: ignore[attr-defined]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, names[-1], module)
+        data = [pickle.dumps(Network(), protocol) for protocol in (2, 3, 4)]
+    for content in data:
+        path.write_bytes(content)
+        assert InceptionExtractor(path).sha256 == InceptionExtractor(graph).sha256
+
+
+def test_the_published_cache_is_looked_through(graph: Path, tmp_path: Path) -> None:
+    path = tmp_path / "0123456789abcdef_inception_v3_features.pkl"
+    made_up_inception.write_pickle(path, static_kwargs={"graph_def": graph.read_bytes()})
+    found = check_inception(["fid1k"], None, tmp_path)
+    assert found is not None
+    assert found.path == path
+    frozen = tmp_path / "classify_image_graph_def.pb"
+    frozen.write_bytes(graph.read_bytes())
+    found = check_inception(["fid1k"], None, tmp_path)
+    assert found is not None
+    assert found.path == frozen
+
+
+def pickled_failure(path: Path) -> str:
+    with pytest.raises(UserError) as error:
+        InceptionExtractor(path)
+    line = str(error.value)
+    assert line.startswith(f"{path} ")
+    assert feature_extractors.URL in line
+    assert "\n" not in line
+    return line
+
+
+def test_other_pickles_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "inception_v3_features.pkl"
+    weights = list(made_up_inception.weights().items())
+    made_up_inception.write_pickle(path, variables=weights)
+    assert "a network of 7 variables that holds no serialized graph" in pickled_failure(path)
+    made_up_inception.write_pickle(path, variables=[("graph_def", b"nothing of the kind")])
+    assert "it is not a GraphDef file" in pickled_failure(path)
+    data = made_up_inception.graph_bytes(pool_name="pool_4")
+    made_up_inception.write_pickle(path, variables=[("graph_def", data)])
+    assert "it has no node pool_3" in pickled_failure(path)
+    for content in ({"graph_def": data}, [1, 2], None):
+        path.write_bytes(pickle.dumps(content))
+        assert "not of one network of the published code" in pickled_failure(path)
+    path.write_bytes(pickle.dumps({"graph_def": data})[:-50])
+    assert "is not a complete snapshot" in pickled_failure(path)
+
+
+def test_nothing_in_a_pickle_is_run(tmp_path: Path) -> None:
+    path, marker = tmp_path / "inception_v3_features.pkl", tmp_path / "marker"
+    path.write_bytes(b"\x80\x03cos\nsystem\nX" + struct.pack("<I", len(f"touch {marker}"))
+                     + f"touch {marker}".encode() + b"\x85R.")  # fmt: skip
+    assert "asks for os.system" in pickled_failure(path)
+    assert not marker.exists()

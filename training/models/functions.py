@@ -98,6 +98,39 @@ def to_uint8(images: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.clip_by_value(127.5 * images + 128.0, 0.0, 255.0), tf.uint8)
 
 
+def convert_images_to_uint8(
+    images: Any, drange: Sequence[float] = (-1, 1), nchw_to_nhwc: bool = False, shrink: int = 1
+) -> tf.Tensor:
+    """The published function of this name, for `Generator.run(output_transform=...)`.
+
+    Args:
+        images: floats [N,C,H,W].
+        drange: the values that become 0 and 255.
+        nchw_to_nhwc: give [N,H,W,C].
+        shrink: take the mean of so many by so many pixels, in floats.
+
+    Returns:
+        uint8, as `to_uint8` rounds.
+
+    Raises:
+        ValueError: not four dimensions, a size that `shrink` does not divide, an empty range.
+    """
+    images = tf.cast(images, tf.float32)
+    low, high = drange
+    if images.shape.rank != 4 or not high > low:
+        raise ValueError(f"expected images [N,C,H,W] and a range, got {images.shape}, {drange}")
+    n, c, h, w = images.shape
+    if shrink < 1 or h % shrink or w % shrink:
+        raise ValueError(f"shrink={shrink} does not divide {h}x{w} pixels")
+    if shrink > 1:
+        cells = tf.reshape(images, [n, c, h // shrink, shrink, w // shrink, shrink])
+        images = tf.reduce_mean(cells, axis=[3, 5])
+    if nchw_to_nhwc:
+        images = tf.transpose(images, [0, 2, 3, 1])
+    scale = 255 / (high - low)
+    return tf.cast(tf.clip_by_value(images * scale + (0.5 - low * scale), 0.0, 255.0), tf.uint8)
+
+
 def make_generator(
     generator: Generator | PlainGenerator,
     minibatch: int | None = None,

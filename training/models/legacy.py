@@ -4,7 +4,7 @@ The published code pickled live objects of a class `Network`, source text includ
 states that `safe_pickle` read; the source is ignored.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ _IMAGES = {"resolution": 1024, "num_channels": 3}
 _CODES = {"latent_size": 512, "fingerprint_size": 32}
 # Published build function -> our class and the published defaults of the keywords that a file
 # leaves out. These must not follow changes of our own defaults.
-_FUNCTIONS: dict[str, tuple[str, dict[str, Any]]] = {
+FUNCTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "G_main_watermark": (
         "Generator",
         {
@@ -49,18 +49,20 @@ _FUNCTIONS: dict[str, tuple[str, dict[str, Any]]] = {
         {**_IMAGES, **_CODES, **_FEATURE_MAPS, "architecture": "resnet"},
     ),
 }
-_COMPONENTS = {"mapping": "G_mapping_watermark", "synthesis": "G_synthesis_stylegan2"}
-_RENAMED = {
+COMPONENTS = {"mapping": "G_mapping_watermark", "synthesis": "G_synthesis_stylegan2"}
+RENAMED = {
     "watermark_size": "fingerprint_size",
     "res_modulated_min_log2": "modulated_min_log2",
     "res_modulated_max_log2": "modulated_max_log2",
+    "mapping_nonlinearity": "mapping_act",
 }
+# Keywords that no published model was trained with; our defaults are theirs.
+OPTIONAL = {"mapping_act"}
 # Keywords that must have the one value which our networks implement.
 _FIXED: dict[str, Any] = {
     "label_size": 0,
     "dtype": "float32",
     "nonlinearity": "lrelu",
-    "mapping_nonlinearity": "lrelu",
     "normalize_latents": False,
     "resample_kernel": [1, 3, 3, 1],
     "mbstd_num_features": 1,
@@ -72,7 +74,7 @@ _IGNORED = {
     *("truncation_psi", "truncation_cutoff", "truncation_psi_val", "truncation_cutoff_val"),
     *("dlatent_avg_beta", "style_mixing_prob", "dlatent_broadcast"),
 }
-_UNUSED_VARIABLES = {"dlatent_avg", "lod"}
+UNUSED_VARIABLES = ("lod", "dlatent_avg")
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class NetworkData:
     class_name: str
     kwargs: dict[str, Any]
     variables: dict[str, np.ndarray]  # by published name
+    unused: dict[str, Any] = field(default_factory=dict)  # of `UNUSED_VARIABLES`, if the file had
 
 
 def is_published(content: Any) -> bool:
@@ -122,14 +125,18 @@ def convert(content: Any, where: str) -> dict[str, NetworkData]:
 def _network(inert: safe_pickle.Inert, where: str) -> NetworkData:
     state = _state(inert, where)
     function = state["build_func_name"]
-    if not isinstance(function, str) or function not in _FUNCTIONS:
+    if not isinstance(function, str) or function not in FUNCTIONS:
         raise UserError(
             f"{where} was built by {safe_pickle.printable(function)}; only networks built by "
-            f"{', '.join(_FUNCTIONS)} can be read"
+            f"{', '.join(FUNCTIONS)} can be read"
         )
-    class_name, defaults = _FUNCTIONS[function]
-    kwargs = defaults | _keywords(state["static_kwargs"], defaults, where)
-    return NetworkData(class_name, kwargs, _variables(state, where))
+    class_name, defaults = FUNCTIONS[function]
+    optional = OPTIONAL if class_name == "Generator" else set()
+    kwargs = defaults | _keywords(state["static_kwargs"], {*defaults, *optional}, where)
+    # Only the network itself has them, not its components; what is no pair is refused below.
+    pairs = [p for p in state["variables"] if isinstance(p, tuple | list) and len(p) == 2]
+    unused = {p[0]: p[1] for p in pairs if isinstance(p[0], str) and p[0] in UNUSED_VARIABLES}
+    return NetworkData(class_name, kwargs, _variables(state, where), unused)
 
 
 def _state(inert: Any, where: str) -> dict[str, Any]:
@@ -156,10 +163,10 @@ def _state(inert: Any, where: str) -> dict[str, Any]:
     return state
 
 
-def _keywords(static: dict[Any, Any], known: dict[str, Any], where: str) -> dict[str, Any]:
+def _keywords(static: dict[Any, Any], known: set[str], where: str) -> dict[str, Any]:
     kwargs = {}
     for published, value in static.items():
-        name = _RENAMED.get(published, published)
+        name = RENAMED.get(published, published)
         if name in known:
             kwargs[name] = value
         elif published in _FIXED:
@@ -184,17 +191,17 @@ def _variables(state: dict[str, Any], where: str, prefix: str = "") -> dict[str,
         if not (isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[0], str)):
             raise UserError(f"{where} has a variable without a name; get the file again")
         name, value = pair
-        if name not in _UNUSED_VARIABLES:
+        if name not in UNUSED_VARIABLES:
             # Scalars may be stored as NumPy scalars.
             variables[prefix + name] = np.asarray(value) if _is_number(value) else value
     for key, component in state["components"].items():
-        if key not in _COMPONENTS or prefix:
+        if key not in COMPONENTS or prefix:
             raise UserError(f"{where} has the unknown component {safe_pickle.printable(key)}")
         inner = _state(component, f"{where}: {key}")
-        if inner["build_func_name"] != _COMPONENTS[key]:
+        if inner["build_func_name"] != COMPONENTS[key]:
             built_by = safe_pickle.printable(inner["build_func_name"])
             raise UserError(
-                f"{where}: {key} was built by {built_by}; only {_COMPONENTS[key]} can be read"
+                f"{where}: {key} was built by {built_by}; only {COMPONENTS[key]} can be read"
             )
         variables |= _variables(inner, f"{where}: {key}", f"G_{key}/")
     return variables

@@ -5,8 +5,8 @@ A snapshot is a pickle of plain data only (docs/architecture.md):
 "kwargs": {...}, "variables": {name: float32 array}}}, "checksums": {slot: {name: SHA-256}}}, slots
 "E", "G", "D", "Gs". An instance, a
 generator with one fingerprint in its weights, is a snapshot with a PlainGenerator as its only
-network. Published snapshots of the TensorFlow 1 implementation are read as well. Nothing in a file
-is executed.
+network. Published snapshots of the TensorFlow 1 implementation and .npz archives (`arrays_file`)
+are read as well. Nothing in a file is executed.
 """
 
 import math
@@ -23,7 +23,7 @@ from dnnlib.atomic import open_atomic
 from dnnlib.download import is_url, open_url_or_path
 from dnnlib.errors import UserError
 from dnnlib.tflib.ops.activations import ACTIVATIONS
-from training.models import checksums, legacy
+from training.models import arrays_file, checksums, legacy
 from training.models.legacy import NetworkData
 from training.networks.configs import (
     DecoderConfig,
@@ -174,7 +174,7 @@ def network_data(network: Network) -> NetworkData:
 def load_networks(
     path_or_url: str | os.PathLike[str], only: Literal["generator", "decoder"] | None = None
 ) -> Networks:
-    """Reads a snapshot of this project or a published one and builds its networks.
+    """Reads a snapshot of this project, a published one or an .npz and builds its networks.
 
     Args:
         path_or_url: file, or https URL (kept in the download cache).
@@ -231,7 +231,10 @@ def read_snapshot(
     path = open_url_or_path(path_or_url)
     if is_url(where):
         where = f"{where} (kept as {path})"
-    content = safe_pickle.load(path, legacy.ALLOW, where)
+    if arrays_file.is_archive(path):
+        content = arrays_file.load_arrays(path, where)
+    else:
+        content = safe_pickle.load(path, legacy.ALLOW, where)
     position: Any = {}
     if legacy.is_published(content):
         networks = legacy.convert(content, where)

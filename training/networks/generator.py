@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from training.networks.configs import GeneratorConfig
 from training.networks.layers import Network
 from training.networks.mapping import Mapping
+from training.networks.running import OutputTransform, run_in_batches
 from training.networks.synthesis import Synthesis
 
 
@@ -58,3 +60,44 @@ class Generator(Network):
             noise: maps [N or 1,h,w,1] in order of the slots; None takes the stored maps.
         """
         return self.synthesize(latents, self.map_fingerprints(fingerprints), noise)
+
+    def run(
+        self,
+        latents: np.ndarray,
+        fingerprints: np.ndarray,
+        *,
+        minibatch_size: int | None = None,
+        output_transform: OutputTransform | None = None,
+        randomize_noise: bool = True,
+        truncation_psi: float | None = None,
+    ) -> np.ndarray:
+        """The published `Gs.run`: arrays to arrays, images channels first.
+
+        Args:
+            latents: [N,Z], N at least 1.
+            fingerprints: [N,B], 0 or 1, of any numeric type.
+            minibatch_size: images at a time; None: all.
+            output_transform: of each minibatch of images, a float32 tensor [n,C,H,W]; a function,
+                or a dict with one as "func" and its keywords, such as
+                `dict(func=convert_images_to_uint8, nchw_to_nhwc=True)`.
+            randomize_noise: new noise in every call, not to be drawn again; False: the stored maps.
+            truncation_psi: accepted, but without effect, which a warning says.
+
+        Returns:
+            float32 [N,C,H,W], around [-1,1], not clipped; or what `output_transform` makes of it.
+
+        Raises:
+            ValueError: other shapes, or no function to transform with.
+        """
+        return run_in_batches(
+            self.__call__,
+            {
+                "latents": (latents, self.latent_size),
+                "fingerprints": (fingerprints, self.fingerprint_size),
+            },
+            self.noise_shapes,
+            minibatch_size=minibatch_size,
+            output_transform=output_transform,
+            randomize_noise=randomize_noise,
+            truncation_psi=truncation_psi,
+        )

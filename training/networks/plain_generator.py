@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from training.networks.configs import PlainGeneratorConfig
 from training.networks.layers import Network
+from training.networks.running import OutputTransform, run_in_batches
 from training.networks.synthesis import Synthesis
 
 
@@ -34,3 +36,23 @@ class PlainGenerator(Network):
         `noise`: maps [N or 1,h,w,1] in order of the layers; None takes the stored maps.
         """
         return self.synthesis(latents, None, noise)
+
+    def run(
+        self,
+        latents: np.ndarray,
+        *,
+        minibatch_size: int | None = None,
+        output_transform: OutputTransform | None = None,
+        randomize_noise: bool = True,
+        truncation_psi: float | None = None,
+    ) -> np.ndarray:
+        """`Generator.run` without fingerprints: this one has its own."""
+        return run_in_batches(
+            self.__call__,
+            {"latents": (latents, self.latent_size)},
+            self.noise_shapes,
+            minibatch_size=minibatch_size,
+            output_transform=output_transform,
+            randomize_noise=randomize_noise,
+            truncation_psi=truncation_psi,
+        )
