@@ -18,7 +18,7 @@ NVCC = ["-O3", "-std=c++17", "-cudart", "static", "-Xcompiler", "-fPIC"]
 
 
 class BuildError(UserError):
-    """The custom operations cannot be compiled or loaded: why, where the log is, and the cure."""
+    """The custom operations cannot be compiled, loaded or trusted: why, and the cure."""
 
 
 def find_compiler() -> str:

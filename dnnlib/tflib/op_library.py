@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
@@ -48,9 +48,12 @@ _SOURCES = SOURCES  # tests change a copy
 _OPTIMISE = ["-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
 
 _lock = threading.Lock()
-_loaded: tuple[bool, Any] | None = None  # with CUDA kernels?, the module
+_loaded: tuple[bool, Any, Path] | None = None  # with CUDA kernels?, the module, its file
 _failed: dict[bool, str] = {}  # what was tried in vain is not tried again in this process
 _warned = False
+_check: Callable[[Path], None] | None = None  # see `set_check`
+_check_lock = threading.Lock()
+_checked: dict[Path, str | None] = {}  # what the check said, None if it passed
 
 
 def get_library(cuda: bool) -> Any:
@@ -77,11 +80,48 @@ def get_library(cuda: bool) -> Any:
                 raise BuildError(
                     "the custom operations are in use without CUDA kernels already; start again"
                 )
-            _loaded = cuda, load(build(device_archs() if cuda else []))
+            path = build(device_archs() if cuda else [])
+            _loaded = cuda, load(path), path
         except BuildError as error:
             _failed[cuda] = str(error)
             raise
         return _loaded[1]
+
+
+def library_path() -> Path:
+    """The file of the library that is in use; ValueError where none is."""
+    if _loaded is None:
+        raise ValueError("no library is loaded")
+    return _loaded[2]
+
+
+def set_check(check: Callable[[Path], None]) -> None:
+    """Sets what tests a loaded library before it is used: BuildError if it computes wrongly.
+
+    The operations set it, which know what they shall compute and lie above this module.
+    """
+    global _check
+    _check = check
+
+
+def get_checked_library(cuda: bool) -> Any:
+    """`get_library`, and the check of `set_check`, once per process.
+
+    Raises:
+        BuildError: as `get_library`, or the kernels do not compute what they shall.
+    """
+    module = get_library(cuda)
+    path = library_path()
+    with _check_lock:
+        if path not in _checked and _check is not None:
+            try:
+                _check(path)
+                _checked[path] = None
+            except BuildError as error:
+                _checked[path] = str(error)
+        if problem := _checked.get(path):
+            raise BuildError(problem)
+    return module
 
 
 def sees_gpu() -> bool:
@@ -90,15 +130,15 @@ def sees_gpu() -> bool:
 
 
 def usable_for_auto() -> bool:
-    """Whether TensorFlow sees a GPU and the operations with CUDA kernels load.
+    """Whether TensorFlow sees a GPU, and the operations with CUDA kernels load and pass the check.
 
-    Where there is a GPU but no library, says why on stderr, once per process.
+    Where there is a GPU but no such library, says why on stderr, once per process.
     """
     global _warned
     if not sees_gpu():
         return False
     try:
-        get_library(cuda=True)
+        get_checked_library(cuda=True)
     except BuildError as error:
         if not _warned:
             _warned = True
