@@ -4,7 +4,8 @@
 the forms that are fastest once XLA has compiled them for a CPU. `compiled` is an operation of ours
 with kernels in C++ and CUDA, see `dnnlib.tflib.op_library`; XLA cannot look into it, so that code
 under `jit_compile` has to ask for one of the two. `auto` is `compiled` on GPUs, where that is
-faster and the library can be had, otherwise `reference`.
+faster and the library can be had, otherwise `reference`. Before its first use on a device the
+library is compared with `reference`; one that differs is not used.
 """
 
 from dnnlib.tflib import op_library
@@ -23,11 +24,11 @@ def resolve_impl(impl: str) -> str:
 
     Raises:
         ValueError: an unknown name.
-        UserError: "compiled", and the library cannot be compiled or loaded.
+        UserError: "compiled", and the library cannot be compiled or loaded, or computes wrongly.
     """
     check_impl(impl)
     if impl == "auto":
         return "compiled" if op_library.usable_for_auto() else "reference"
     if impl == "compiled":
-        op_library.get_library(cuda=op_library.sees_gpu())
+        op_library.get_checked_library(cuda=op_library.sees_gpu())
     return impl

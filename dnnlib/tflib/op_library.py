@@ -12,14 +12,13 @@ import ctypes
 import hashlib
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
@@ -31,24 +30,30 @@ from filelock import FileLock, Timeout
 
 from dnnlib.atomic import temporary_name
 from dnnlib.cache import CACHE_VARIABLE, default_cache_dir
-from dnnlib.errors import UserError
+from dnnlib.tflib.compilers import (
+    NVCC,
+    OPS,
+    SOURCES,
+    BuildError,
+    failure,
+    find_compiler,
+    find_nvcc,
+    gencode,
+    run,
+)
 from dnnlib.tflib.hardware import cpu_identity
 
-OPS = ("fused_bias_act", "upfirdn_2d")
-_SOURCES = Path(__file__).resolve().parent / "ops"
+_SOURCES = SOURCES  # tests change a copy
 # Infinities and NaN keep their meaning: no -ffast-math.
 _OPTIMISE = ["-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
-_NVCC = ["-O3", "-std=c++17", "-cudart", "static", "-Xcompiler", "-fPIC"]
-
-
-class BuildError(UserError):
-    """The custom operations cannot be compiled or loaded: why, where the log is, and the cure."""
-
 
 _lock = threading.Lock()
-_loaded: tuple[bool, Any] | None = None  # with CUDA kernels?, the module
+_loaded: tuple[bool, Any, Path] | None = None  # with CUDA kernels?, the module, its file
 _failed: dict[bool, str] = {}  # what was tried in vain is not tried again in this process
 _warned = False
+_check: Callable[[Path], None] | None = None  # see `set_check`
+_check_lock = threading.Lock()
+_checked: dict[Path, str | None] = {}  # what the check said, None if it passed
 
 
 def get_library(cuda: bool) -> Any:
@@ -75,11 +80,48 @@ def get_library(cuda: bool) -> Any:
                 raise BuildError(
                     "the custom operations are in use without CUDA kernels already; start again"
                 )
-            _loaded = cuda, load(build(device_archs() if cuda else []))
+            path = build(device_archs() if cuda else [])
+            _loaded = cuda, load(path), path
         except BuildError as error:
             _failed[cuda] = str(error)
             raise
         return _loaded[1]
+
+
+def library_path() -> Path:
+    """The file of the library that is in use; ValueError where none is."""
+    if _loaded is None:
+        raise ValueError("no library is loaded")
+    return _loaded[2]
+
+
+def set_check(check: Callable[[Path], None]) -> None:
+    """Sets what tests a loaded library before it is used: BuildError if it computes wrongly.
+
+    The operations set it, which know what they shall compute and lie above this module.
+    """
+    global _check
+    _check = check
+
+
+def get_checked_library(cuda: bool) -> Any:
+    """`get_library`, and the check of `set_check`, once per process.
+
+    Raises:
+        BuildError: as `get_library`, or the kernels do not compute what they shall.
+    """
+    module = get_library(cuda)
+    path = library_path()
+    with _check_lock:
+        if path not in _checked and _check is not None:
+            try:
+                _check(path)
+                _checked[path] = None
+            except BuildError as error:
+                _checked[path] = str(error)
+        if problem := _checked.get(path):
+            raise BuildError(problem)
+    return module
 
 
 def sees_gpu() -> bool:
@@ -88,15 +130,15 @@ def sees_gpu() -> bool:
 
 
 def usable_for_auto() -> bool:
-    """Whether TensorFlow sees a GPU and the operations with CUDA kernels load.
+    """Whether TensorFlow sees a GPU, and the operations with CUDA kernels load and pass the check.
 
-    Where there is a GPU but no library, says why on stderr, once per process.
+    Where there is a GPU but no such library, says why on stderr, once per process.
     """
     global _warned
     if not sees_gpu():
         return False
     try:
-        get_library(cuda=True)
+        get_checked_library(cuda=True)
     except BuildError as error:
         if not _warned:
             _warned = True
@@ -153,8 +195,8 @@ def build(archs: Sequence[str] = ()) -> Path:
     started = time.time()
     kind = _kind(bool(archs))
     try:
-        compiler = _find_compiler()
-        nvcc = _find_nvcc() if archs else None
+        compiler = find_compiler()
+        nvcc = find_nvcc() if archs else None
     except BuildError:
         # Built ahead of time, by a compiler that is not here: a container, a node of a cluster.
         for folder in sorted(_cache_dir().glob(f"{kind}-*")):
@@ -172,7 +214,7 @@ def build(archs: Sequence[str] = ()) -> Path:
             log = _library(folder, archs).with_suffix(".log")
             # Whoever waited here while another process failed would fail likewise.
             if log.exists() and log.stat().st_mtime >= started:
-                raise _failure(log)
+                raise failure(log)
             return _compile(folder, compiler, nvcc, archs)
     except OSError as error:
         where, reason = error.filename or folder, error.strerror or error
@@ -202,32 +244,10 @@ def _cache_dir() -> Path:
         ) from error
 
 
-def _find_compiler() -> str:
-    chosen = os.environ.get("CXX", "").strip()
-    for name in [chosen] if chosen else ["g++", "c++", "clang++"]:
-        if found := shutil.which(name):
-            return found
-    missing = f"there is no {chosen} ($CXX)" if chosen else "no C++ compiler (g++, c++, clang++)"
-    raise BuildError(
-        f"custom operations: {missing}; install one, for example with `apt install g++`, or set CXX"
-    )
-
-
-def _find_nvcc() -> str:
-    home = os.environ.get("CUDA_HOME", "").strip()
-    for name in [f"{home}/bin/nvcc"] if home else ["nvcc", "/usr/local/cuda/bin/nvcc"]:
-        if found := shutil.which(name):
-            return found
-    missing = f"there is no {home}/bin/nvcc ($CUDA_HOME)" if home else "no CUDA compiler (nvcc)"
-    raise BuildError(
-        f"custom operations: {missing}; install the CUDA toolkit (12.1 or newer), or set CUDA_HOME"
-    )
-
-
 def _kind(cuda: bool) -> str:
     """Names all that a library depends on but the compilers and the CUDA architectures."""
     sources = sorted(path for path in _SOURCES.iterdir() if path.suffix in (".h", ".cc", ".cu"))
-    flags = " ".join([*_OPTIMISE, *_NVCC])
+    flags = " ".join([*_OPTIMISE, *NVCC])
     digest = _digest(
         tf.version.VERSION, tf.version.GIT_VERSION, platform.machine(), _cpu(), flags,
         *(f"{path.name} {path.read_text(encoding='utf-8')}" for path in sources),
@@ -307,10 +327,9 @@ def _compile(folder: Path, compiler: str, nvcc: str | None, archs: Sequence[str]
         flags = [*tf.sysconfig.get_compile_flags(), *_OPTIMISE, "-fPIC", "-w", *define]
         steps.append([compiler, *flags, *source])
     if nvcc:
-        codes = [f"-gencode=arch={a.replace('sm', 'compute')},code={a}" for a in archs]
         for op in OPS:
             source = [os.fspath(_SOURCES / f"{op}.cu"), "-c", "-o", f"{objects}/{op}.cu.o"]
-            steps.append([nvcc, *_NVCC, "-ccbin", compiler, *codes, *source])
+            steps.append([nvcc, *NVCC, "-ccbin", compiler, *gencode(archs), *source])
     temporary = temporary_name(path)
     link_flags = tf.sysconfig.get_link_flags()
     if nvcc:  # it adds CUDA's own libraries
@@ -319,47 +338,18 @@ def _compile(folder: Path, compiler: str, nvcc: str | None, archs: Sequence[str]
     link += [os.fspath(temporary), *(step[-1] for step in steps), *link_flags]
     try:
         with ThreadPoolExecutor(min(len(steps), os.cpu_count() or 1)) as pool:
-            logs = list(pool.map(_run, steps))
+            logs = list(pool.map(run, steps))
         if all(ok for ok, _ in logs):
-            logs.append(_run(link))
+            logs.append(run(link))
         log = path.with_suffix(".log")
         log.write_text("\n".join(text for _, text in logs), encoding="utf-8")
         if not all(ok for ok, _ in logs):
-            raise _failure(log)
+            raise failure(log)
         os.replace(temporary, path)
     finally:
         shutil.rmtree(objects, ignore_errors=True)
         temporary.unlink(missing_ok=True)
     return path
-
-
-def _run(command: Sequence[str]) -> tuple[bool, str]:
-    """Runs a compiler: whether it succeeded, and the command with its output."""
-    try:
-        run = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            check=False,
-        )
-    except OSError as error:
-        return False, f"{' '.join(command)}\nerror: cannot run {command[0]}: {error.strerror}\n"
-    end = f"error: {command[0]} ended with status {run.returncode}\n" if run.returncode else ""
-    return run.returncode == 0, f"{' '.join(command)}\n{run.stdout}\n{end}"
-
-
-def _failure(log: Path) -> BuildError:
-    """The first line of the log that names an error, and where the rest is."""
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    errors = [line for line in lines if re.search(r"\berror\b|\bfatal\b", line, re.IGNORECASE)]
-    reason = errors[0].strip() if errors else "no reason given"
-    return BuildError(
-        f"custom operations: the build failed: {reason}; see {log}, then repair the compiler or "
-        "choose another one with CXX (C++) or CUDA_HOME (nvcc)"
-    )
 
 
 def build_and_print(cuda: bool, archs: Sequence[str] | None) -> None:

@@ -1,17 +1,30 @@
 // What the kernels of all operations share: types, and packs of neighbouring channels.
 //
 // GAN_HD code is the arithmetic and the index maths. It stands once and is compiled twice, by the
-// host compiler for the CPU and by nvcc for the GPU, so that tests on a CPU cover both.
+// host compiler for the CPU and by nvcc for the GPU, so that tests on a CPU cover both. GAN_GPU marks
+// what is the GPU's alone; with GAN_CUDA_ON_HOST the host compiler makes loops of that, too.
 #pragma once
 
 #include <cstdint>
 #include <cstring>
 #include <initializer_list>
 
-#ifdef __CUDACC__
+#if defined(__CUDACC__)
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#define GAN_GPU
 #define GAN_HD __host__ __device__ __forceinline__
+#elif defined(GAN_CUDA_ON_HOST)
+#include "cuda_on_host.h"
+#define GAN_GPU
+#define GAN_HD inline
 #else
 #define GAN_HD inline __attribute__((always_inline))
+#endif
+
+// cuda_on_host.h looks whether an access is aligned; elsewhere nobody does.
+#ifndef GAN_CHECK_ALIGNED
+#define GAN_CHECK_ALIGNED(pointer, bytes)
 #endif
 
 // Iterations of the next loop are independent even where input and output are the same buffer.
@@ -33,7 +46,7 @@ GAN_HD I ceil_div(I a, I b) {  // b > 0; a of any sign
 
 // V neighbouring channels in float, whatever the type of the tensor. On the CPU it is a vector type
 // of the compiler, because GCC keeps an array in scalar registers.
-#ifdef __CUDACC__
+#ifdef GAN_GPU
 template <int V>
 struct Pack {
   float v[V];
@@ -82,6 +95,7 @@ struct Chunk {
 // Reads V elements; on the GPU `from` is aligned to all V of them (see `pack_width`).
 template <int V, typename T>
 GAN_HD Pack<V> load(const T* from) {
+  GAN_CHECK_ALIGNED(from, (alignof(Chunk<T, V>)));
   Pack<V> x;
   const Chunk<T, V>& chunk = *reinterpret_cast<const Chunk<T, V>*>(from);
   for (int i = 0; i < V; ++i) x.v[i] = static_cast<float>(chunk.v[i]);
@@ -90,12 +104,13 @@ GAN_HD Pack<V> load(const T* from) {
 
 template <int V, typename T>
 GAN_HD void store(T* to, const Pack<V>& x) {
+  GAN_CHECK_ALIGNED(to, (alignof(Chunk<T, V>)));
   Chunk<T, V> chunk;
   for (int i = 0; i < V; ++i) chunk.v[i] = static_cast<T>(x.v[i]);
   *reinterpret_cast<Chunk<T, V>*>(to) = chunk;
 }
 
-#ifndef __CUDACC__
+#ifndef GAN_GPU
 template <int V>
 GAN_HD Pack<V> load(const float* from) {
   Pack<V> x;
@@ -131,6 +146,19 @@ __device__ inline int64_t thread_index() {
 }
 
 __device__ inline int64_t num_threads() { return static_cast<int64_t>(gridDim.x) * blockDim.x; }
+
+// Runs `kernel(arguments...)` on `items` threads: nullptr, or what went wrong.
+template <typename... P, typename... A>
+const char* launch(void (*kernel)(P...), int64_t items, void* stream, const A&... arguments) {
+  const unsigned blocks = num_blocks(items);
+#ifdef __CUDACC__
+  kernel<<<blocks, kThreads, 0, static_cast<cudaStream_t>(stream)>>>(arguments...);
+#else
+  run_on_host(blocks, kThreads, [&] { kernel(arguments...); });
+#endif
+  const cudaError_t error = cudaGetLastError();
+  return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
+}
 #endif
 
 }  // namespace gan_ops

@@ -1,7 +1,4 @@
 // The CUDA kernel of fused_bias_act.h.
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
 #include "fused_bias_act.h"
 
 namespace gan_ops {
@@ -29,22 +26,17 @@ __global__ void bias_act_kernel(const T* g, const T* x, const T* b, T* y, BiasAc
 }
 
 template <typename T>
-const char* launch(const void* g, const void* x, const void* b, void* y, const BiasAct& call,
-                   cudaStream_t stream) {
+const char* launch_type(const void* g, const void* x, const void* b, void* y, const BiasAct& call,
+                        void* stream) {
   const auto* tg = static_cast<const T*>(g);
   const auto* tx = static_cast<const T*>(x);
   const auto* tb = static_cast<const T*>(b);
   auto* ty = static_cast<T*>(y);
   constexpr int kWide = 16 / sizeof(T);
   if (pack_width<T>(call.channels, {g, x, b, y}) == kWide) {
-    const unsigned blocks = num_blocks(call.size / kWide);
-    bias_act_kernel<T, kWide><<<blocks, kThreads, 0, stream>>>(tg, tx, tb, ty, call);
-  } else {
-    const unsigned blocks = num_blocks(call.size);
-    bias_act_kernel<T, 1><<<blocks, kThreads, 0, stream>>>(tg, tx, tb, ty, call);
+    return launch(bias_act_kernel<T, kWide>, call.size / kWide, stream, tg, tx, tb, ty, call);
   }
-  const cudaError_t error = cudaGetLastError();
-  return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
+  return launch(bias_act_kernel<T, 1>, call.size, stream, tg, tx, tb, ty, call);
 }
 
 }  // namespace
@@ -53,10 +45,9 @@ const char* launch(const void* g, const void* x, const void* b, void* y, const B
 const char* gan_bias_act_cuda(gan_ops::DataType type, const void* g, const void* x, const void* b,
                               void* y, const gan_ops::BiasAct& call, void* stream) {
   using namespace gan_ops;
-  auto* cuda_stream = static_cast<cudaStream_t>(stream);
-  if (type == kFloat16) return launch<__half>(g, x, b, y, call, cuda_stream);
-  if (type == kBfloat16) return launch<__nv_bfloat16>(g, x, b, y, call, cuda_stream);
-  return launch<float>(g, x, b, y, call, cuda_stream);
+  if (type == kFloat16) return launch_type<__half>(g, x, b, y, call, stream);
+  if (type == kBfloat16) return launch_type<__nv_bfloat16>(g, x, b, y, call, stream);
+  return launch_type<float>(g, x, b, y, call, stream);
 }
 
 // Why CUDA kernels of this library cannot run on this machine, or null. Asks for versions only:

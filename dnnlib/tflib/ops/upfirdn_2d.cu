@@ -1,7 +1,4 @@
 // The CUDA kernels of upfirdn_2d.h. A 4 KB filter as an argument needs CUDA 12.1 or newer.
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
 #include "upfirdn_2d.h"
 
 namespace gan_ops {
@@ -28,36 +25,28 @@ __global__ void strip_kernel(const __grid_constant__ Upfirdn u, const __grid_con
 }
 
 template <int V, typename T>
-void launch(FastPath path, const T* x, T* y, const Upfirdn& u, const Filter& filter,
-            const Taps4& taps, cudaStream_t stream) {
+const char* launch_path(FastPath path, const T* x, T* y, const Upfirdn& u, const Filter& filter,
+                        const Taps4& taps, void* stream) {
   const int64_t columns = u.n * u.out_w * (u.channels / V);
   const int64_t pixels = columns * u.out_h;
   const int64_t strips = columns * ceil_div<int64_t>(u.out_h, kStrip);
-  const unsigned grid = num_blocks(path == kNone ? pixels : strips);
-  if (path == kNone) {
-    pixel_kernel<V><<<grid, kThreads, 0, stream>>>(u, filter, x, y, pixels);
-  } else if (path == kSame) {
-    strip_kernel<V, 1, 1><<<grid, kThreads, 0, stream>>>(u, taps, x, y, strips);
-  } else if (path == kUp2) {
-    strip_kernel<V, 2, 1><<<grid, kThreads, 0, stream>>>(u, taps, x, y, strips);
-  } else {
-    strip_kernel<V, 1, 2><<<grid, kThreads, 0, stream>>>(u, taps, x, y, strips);
-  }
+  if (path == kNone) return launch(pixel_kernel<V, T>, pixels, stream, u, filter, x, y, pixels);
+  const auto kernel = path == kSame  ? strip_kernel<V, 1, 1, T>
+                      : path == kUp2 ? strip_kernel<V, 2, 1, T>
+                                     : strip_kernel<V, 1, 2, T>;
+  return launch(kernel, strips, stream, u, taps, x, y, strips);
 }
 
 template <typename T>
 const char* launch_type(FastPath path, const void* x, void* y, const Upfirdn& u,
-                        const Filter& filter, const Taps4& taps, cudaStream_t stream) {
+                        const Filter& filter, const Taps4& taps, void* stream) {
   constexpr int kWide = 16 / sizeof(T);
   const auto* tx = static_cast<const T*>(x);
   auto* ty = static_cast<T*>(y);
   if (pack_width<T>(u.channels, {x, y}) == kWide) {
-    launch<kWide>(path, tx, ty, u, filter, taps, stream);
-  } else {
-    launch<1>(path, tx, ty, u, filter, taps, stream);
+    return launch_path<kWide>(path, tx, ty, u, filter, taps, stream);
   }
-  const cudaError_t error = cudaGetLastError();
-  return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
+  return launch_path<1>(path, tx, ty, u, filter, taps, stream);
 }
 
 }  // namespace
@@ -67,8 +56,7 @@ const char* gan_upfirdn_cuda(gan_ops::DataType type, gan_ops::FastPath path, con
                              const gan_ops::Upfirdn& u, const gan_ops::Filter& filter,
                              const gan_ops::Taps4& taps, void* stream) {
   using namespace gan_ops;
-  auto* on = static_cast<cudaStream_t>(stream);
-  if (type == kFloat16) return launch_type<__half>(path, x, y, u, filter, taps, on);
-  if (type == kBfloat16) return launch_type<__nv_bfloat16>(path, x, y, u, filter, taps, on);
-  return launch_type<float>(path, x, y, u, filter, taps, on);
+  if (type == kFloat16) return launch_type<__half>(path, x, y, u, filter, taps, stream);
+  if (type == kBfloat16) return launch_type<__nv_bfloat16>(path, x, y, u, filter, taps, stream);
+  return launch_type<float>(path, x, y, u, filter, taps, stream);
 }

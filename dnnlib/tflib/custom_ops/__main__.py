@@ -1,6 +1,7 @@
-"""Compiles the custom operations ahead of their first use.
+"""Compiles the custom operations ahead of their first use, and tests them.
 
 python -m dnnlib.tflib.custom_ops build [--cuda] [--arch sm_80,sm_90]
+python -m dnnlib.tflib.custom_ops selftest [--no-large]
 """
 
 import argparse
@@ -23,7 +24,7 @@ def _archs(text: str) -> list[str]:
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.ArgumentParser(
         prog="python -m dnnlib.tflib.custom_ops",
-        description="Compiles the custom operations ahead of their first use.",
+        description="Compiles the custom operations ahead of their first use, and tests them.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     command = commands.add_parser(
@@ -37,8 +38,18 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="CUDA architectures, such as sm_80,sm_90 (default: those of this machine's GPUs)",
     )
     command.add_verbose()
+    selftest = commands.add_parser(
+        "selftest",
+        help="compare them with plain TensorFlow on every device",
+        description="Compares them with plain TensorFlow on the CPU and every GPU: value, gradient "
+        "and second order, and their speed beside that of a copy. Status 1 where they differ.",
+    )
+    selftest.add_argument(
+        "--no-large", action="store_true", help="no tensors of more than 2^31 elements"
+    )
+    selftest.add_verbose()
     args = parser.parse_args(argv)
-    if args.arch and not args.cuda:
+    if args.command == "build" and args.arch and not args.cuda:
         command.error("--arch is for CUDA kernels: give --cuda as well")
     return args
 
@@ -47,7 +58,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command."""
     args = _parse(argv)
     quiet_tensorflow(args.verbose)
-    cli.deferred("dnnlib.tflib.op_library:build_and_print")(args.cuda, args.arch)
+    if args.command == "selftest":
+        cli.deferred("dnnlib.tflib.custom_ops.selftest:run")(large=not args.no_large)
+    else:
+        cli.deferred("dnnlib.tflib.op_library:build_and_print")(args.cuda, args.arch)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""The command that builds and tests the custom operations."""

@@ -1,0 +1,1 @@
+"""The CUDA kernels without TensorFlow: compiled, called and compared with NumPy."""
