@@ -92,7 +92,7 @@ def test_standard_output_that_is_closed() -> None:
 
 
 def test_output_that_cannot_be_encoded(tmp_path: Path) -> None:
-    """A name that ASCII lacks, one that is no UTF-8, and one with escape codes: the rest goes on."""
+    """Names that ASCII lacks, that are no UTF-8, or have escape codes: all are decoded."""
     source = next((REFERENCE / "tfrecords" / "emoji12_png").iterdir()).read_bytes()
     names = ["b\u00fccher.png".encode(), b"\xff\xfe.png", b"\x1b[31mred.png"]
     for name in names:
