@@ -5,10 +5,12 @@ become logits through `training.models.functions.make_decoder`.
 """
 
 import contextlib
+import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -22,6 +24,13 @@ from fingerprints.detection.search import PackedIndex, write_index
 from fingerprints.detection.store import FingerprintStore
 from fingerprints.detection.verdict import FPR, Verdict, decide, pool_logits
 from fingerprints.entries import Fingerprint, Model
+
+_MAX_READS = 3  # of fingerprints to which others are added all the time
+_Result = TypeVar("_Result")
+
+
+class _StaleIndex(UserError):
+    """The store contradicts the index."""
 
 
 @dataclass(frozen=True)
@@ -98,18 +107,24 @@ class Detector:
         """
         self._store = store
         self.model = model
-        if licensee is None:
-            self.index = open_index(store, model)
-        else:
-            self.index = _index_of(store, model, licensee)
-        if len(self.index) == 0:
-            raise UserError(
-                f"the registry has no fingerprint of the model {model.model_hash[:12]}; issue one"
-            )
-        if faiss:
-            self.index = self.index.with_faiss()
+        self._licensee = licensee
+        self._faiss = faiss
+        self.index = self._read_index()
         self.calibration = load_calibration(store, model)
         self._nulls: dict[int, ForeignNull] = {}  # by the number of images in a pool
+
+    def _read_index(self, *, trust_cache: bool = True) -> PackedIndex:
+        """The fingerprints that images are compared with."""
+        if self._licensee is None:
+            index = open_index(self._store, self.model, trust_cache=trust_cache)
+        else:
+            index = _index_of(self._store, self.model, self._licensee)
+        if len(index) == 0:
+            raise UserError(
+                f"the registry has no fingerprint of the model {self.model.model_hash[:12]}; "
+                "issue one"
+            )
+        return index.with_faiss() if self._faiss else index
 
     def judge(self, logits: np.ndarray, fpr: float = FPR) -> Finding:
         """The verdict on one image.
@@ -143,17 +158,49 @@ class Detector:
             fingerprint has 1 and its negative where it has 0, which grows with the likelihood.
         """
         row = logits[0] if len(logits) == 1 else pool_logits(logits, self.calibration)
-        found = self.index.search(np.asarray(row, np.float64), k)
-        return [(self._store.fingerprint(c.id), c.matches, c.score) for c in found]
+
+        def search() -> list[tuple[Fingerprint, int, float]]:
+            found = self.index.search(np.asarray(row, np.float64), k)
+            return [(self._registered(c.id), c.matches, c.score) for c in found]
+
+        return self._confirmed(search)
 
     def _judge(self, logits: np.ndarray, fpr: float, pool: int) -> Finding:
-        verdict = decide(logits, self.index, fpr=fpr, null=self._null(pool))
-        found = name = None
-        if verdict.kind == "licensee":
-            assert verdict.candidate is not None
-            found = self._store.fingerprint(verdict.candidate)
-            name = self._store.licensee(found.licensee).name
-        return Finding(verdict, found, name, self.calibration is not None)
+        def find() -> Finding:
+            verdict = decide(logits, self.index, fpr=fpr, null=self._null(pool))
+            found = name = None
+            if verdict.kind == "licensee":
+                found = self._registered(verdict.candidate)
+                name = self._store.licensee(found.licensee).name
+            return Finding(verdict, found, name, self.calibration is not None)
+
+        return self._confirmed(find)
+
+    def _registered(self, fingerprint_id: int) -> Fingerprint:
+        """What the store has under a number that the index gave, if the bits are the same."""
+        try:
+            found = self._store.fingerprint(fingerprint_id)
+        except UserError as error:
+            raise _StaleIndex(str(error)) from error
+        row = int(np.searchsorted(self.index.ids, fingerprint_id))
+        if not np.array_equal(pack_bits(found.bits[None])[0], self.index.words[row]):
+            raise _StaleIndex(
+                f"fingerprint {fingerprint_id} has other bits than a moment ago: the registry "
+                "changes while it is read; run the command again, and audit"
+            )
+        return found
+
+    def _confirmed(self, work: Callable[[], _Result]) -> _Result:
+        """What `work` gives; with an index made anew if the store contradicts the one at hand.
+
+        So nobody is named by a number that is somebody else's by now, wherever an index came from.
+        """
+        try:
+            return work()
+        except _StaleIndex:
+            self.index = self._read_index(trust_cache=False)
+            self._nulls.clear()
+            return work()
 
     def bits_of(self, licensee: str) -> np.ndarray:
         """The newest fingerprint of a licensee, uint8 [B].
@@ -216,34 +263,51 @@ def _in_memory(blocks: list[tuple[np.ndarray, np.ndarray]], num_bits: int) -> Pa
     )
 
 
-def open_index(store: FingerprintStore, model: Model) -> PackedIndex:
-    """The packed index of all fingerprints of a model, written anew if some have been added.
+def open_index(store: FingerprintStore, model: Model, *, trust_cache: bool = True) -> PackedIndex:
+    """The packed index of all fingerprints of a model, written anew if they are not the same.
 
     It lies in the cache folder (see README), readable by its owner only. The fingerprints of an
     encrypted registry never go there: their index is made in memory each time.
+
+    Args:
+        store: of the fingerprints.
+        model: of that store.
+        trust_cache: whether a file of the store's present state may be used as it is.
 
     Raises:
         UserError: the cache folder cannot be written.
     """
     if store.is_encrypted:
         return _in_memory(list(store.packed(model)), model.num_bits)
-    count = store.counts(model).fingerprints
     folder = default_cache_dir() / "index"
     prefix = f"{store.id}-{model.model_hash[:16]}"
-    # Fingerprints are only ever added, so their number tells whether a file is up to date.
-    path = folder / f"{prefix}-{count}.idx"
-    if path.is_file():
-        # One that is damaged or of an earlier version is like any cached file: written anew.
+    state = store.state(model)
+    if trust_cache:
+        # One that is damaged, of an earlier version or of others is like any cached file: written
+        # anew. The name only says where to look; what counts is the state in the file.
         with contextlib.suppress(UserError):
-            return PackedIndex.open(path)
+            return PackedIndex.open(_index_path(folder, prefix, state), of=state)
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.chmod(folder, 0o700)
     except OSError as error:
         raise write_error(folder, error) from error
-    write_index(path, store.packed(model), model.num_bits)
-    _remove_older(folder, prefix, path)
-    return PackedIndex.open(path)
+    for _ in range(_MAX_READS):
+        blocks = list(store.packed(model))
+        before, state = state, store.state(model)
+        if state == before:  # else some were added while they were read
+            path = _index_path(folder, prefix, state)
+            write_index(path, blocks, model.num_bits, of=state)
+            _remove_older(folder, prefix, path)
+            break
+    # The file may be gone again: who uses a copy of the registry has the same prefix.
+    with contextlib.suppress(UserError):
+        return PackedIndex.open(_index_path(folder, prefix, state), of=state)
+    return _in_memory(blocks, model.num_bits)
+
+
+def _index_path(folder: Path, prefix: str, state: str) -> Path:
+    return folder / f"{prefix}-{hashlib.sha256(state.encode()).hexdigest()[:16]}.idx"
 
 
 def _remove_older(folder: Path, prefix: str, current: Path) -> None:

@@ -36,7 +36,7 @@ class Registry:
         self._cipher = cipher
         self._models = Models(database)
         self._licensing = Licensing(database, cipher)
-        self._contents = Contents(database, cipher)
+        self._contents = Contents(database, cipher, registry_id)
         self._events = Events(database)
         self._calibrations = Calibrations(database)
 
@@ -189,6 +189,10 @@ class Registry:
     def show(self, licensee_id: str) -> LicenseeReport:
         """See `Contents.show`."""
         return self._contents.show(licensee_id)
+
+    def state(self, model: Model) -> str:
+        """See `Contents.state`."""
+        return self._contents.state(model)
 
     def counts(self, model: Model | None = None) -> Counts:
         """See `Contents.counts`."""

@@ -1,5 +1,6 @@
 """A store of fingerprints in memory, as somebody without the registry's database writes one."""
 
+import hashlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -36,6 +37,9 @@ class MemoryStore:
         self.calibration = calibration
         self.is_encrypted = is_encrypted
         self.block = block
+
+    def state(self, model: Model) -> str:
+        return hashlib.sha256(self.bits.tobytes()).hexdigest()
 
     def counts(self, model: Model) -> Counts:
         num = len(self.bits)
