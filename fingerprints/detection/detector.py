@@ -18,6 +18,7 @@ from dnnlib.atomic import write_error
 from dnnlib.cache import default_cache_dir
 from dnnlib.errors import UserError
 from fingerprints.bits import pack_bits
+from fingerprints.detection.alike import count_once
 from fingerprints.detection.calibration import Calibration
 from fingerprints.detection.nulls import ForeignNull
 from fingerprints.detection.search import PackedIndex, write_index
@@ -41,6 +42,8 @@ class Finding:
     fingerprint: Fingerprint | None  # the named licensee's; None unless one is named
     licensee_name: str | None
     calibrated: bool
+    num_images: int = 1  # that the verdict is on
+    num_distinct: int = 1  # of them that are not alike, the size of the pool
 
     @property
     def text(self) -> str:
@@ -54,6 +57,8 @@ class Finding:
         """Plain values, for JSON."""
         verdict, found = self.verdict, self.fingerprint
         return {
+            "images": self.num_images,
+            "distinct": self.num_distinct,
             "verdict": "ours, unattributed" if verdict.kind == "unattributed" else verdict.kind,
             "licensee": None if found is None else found.licensee,
             "name": self.licensee_name,
@@ -69,8 +74,7 @@ class Finding:
             "margin": verdict.margin,
             "margin_pvalue": verdict.margin_pvalue,
             "confidence": verdict.confidence,
-            "confidence_pvalue": verdict.confidence_pvalue,
-            "route": verdict.route,
+            "indication": verdict.indication,
             "level": verdict.level,
             "wrong_name_rate": verdict.wrong_name_rate,
         }
@@ -133,46 +137,56 @@ class Detector:
             logits: of the decoder, [B].
             fpr: highest probability with which an image of another origin is called ours.
         """
-        return self._judge(np.asarray(logits, np.float64), fpr, 1)
+        return self.judge_pool(np.asarray(logits, np.float64)[None], fpr)
 
-    def judge_pool(self, logits: np.ndarray, fpr: float = FPR) -> Finding:
+    def judge_pool(
+        self, logits: np.ndarray, fpr: float = FPR, *, hashes: np.ndarray | None = None
+    ) -> Finding:
         """One verdict on M images that are known to come from one source.
+
+        Those that are alike count once (`alike.count_once`).
 
         Args:
             logits: of the decoder, [M,B].
             fpr: as in `judge`, for the pool.
+            hashes: `alike.picture_hashes` of the images; None: only images with the same logits
+                are taken for alike.
         """
-        if len(logits) == 1:
-            return self.judge(logits[0], fpr)
-        return self._judge(pool_logits(logits, self.calibration), fpr, len(logits))
+        distinct = count_once(logits, hashes)
+        pooled = pool_logits(distinct, self.calibration)
+        return self._judge(pooled, fpr, len(logits), len(distinct))
 
-    def candidates(self, logits: np.ndarray, k: int) -> list[tuple[Fingerprint, int, float]]:
+    def candidates(
+        self, logits: np.ndarray, k: int, *, hashes: np.ndarray | None = None
+    ) -> list[tuple[Fingerprint, int, float]]:
         """The fingerprints that explain M images of one source best, the best first.
 
         Args:
             logits: of the decoder, [M,B].
             k: how many, at most.
+            hashes: as in `judge_pool`.
 
         Returns:
             Fingerprint, matching bits, and score: the sum over bits of the logit where the
             fingerprint has 1 and its negative where it has 0, which grows with the likelihood.
         """
-        row = logits[0] if len(logits) == 1 else pool_logits(logits, self.calibration)
+        row = pool_logits(count_once(logits, hashes), self.calibration)
 
         def search() -> list[tuple[Fingerprint, int, float]]:
-            found = self.index.search(np.asarray(row, np.float64), k)
+            found = self.index.search(row, k)
             return [(self._registered(c.id), c.matches, c.score) for c in found]
 
         return self._confirmed(search)
 
-    def _judge(self, logits: np.ndarray, fpr: float, pool: int) -> Finding:
+    def _judge(self, logits: np.ndarray, fpr: float, num_images: int, num_distinct: int) -> Finding:
         def find() -> Finding:
-            verdict = decide(logits, self.index, fpr=fpr, null=self._null(pool))
+            verdict = decide(logits, self.index, fpr=fpr, null=self._null(num_distinct))
             found = name = None
             if verdict.kind == "licensee":
                 found = self._registered(verdict.candidate)
                 name = self._store.licensee(found.licensee).name
-            return Finding(verdict, found, name, self.calibration is not None)
+            calibrated = self.calibration is not None
+            return Finding(verdict, found, name, calibrated, num_images, num_distinct)
 
         return self._confirmed(find)
 

@@ -24,8 +24,9 @@ from fingerprints.detection.tails import binomial_tail, count_matches, match_pva
 FPR = 1e-6  # P[a foreign image is called ours], per image
 MARGIN_LEVEL = 0.01  # a lead over the runner-up that chance has more rarely is significant
 
+INDICATION_SHARE = 0.01  # of foreign images that may be read as surely, for an indication
+
 Kind = Literal["not-ours", "unattributed", "licensee"]
-Route = Literal["fingerprint", "confidence"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,26 +34,47 @@ class Verdict:
     """What one image, or one pool of images, was found to be. `decide` makes it."""
 
     kind: Kind
-    route: Route | None  # what showed that it is ours; None if nothing did
     candidate: int  # id of the closest fingerprint; a name only if kind is "licensee"
     matches: int  # of `num_bits`, with the closest fingerprint
     num_bits: int  # B
     num_keys: int  # N, fingerprints ever registered
-    level: float  # at which each route was tested; together they keep the fpr
+    level: float  # at which it was tested, the fpr
     pvalue: float  # the larger of the next two
     exact_pvalue: float  # binomial, exact on average over the draw of fingerprints
     calibrated_pvalue: float | None  # for this registry; None without a calibration
-    extrapolated: bool  # the calibrated p-value behind `kind` is below 1 / foreign images
+    extrapolated: bool  # the calibrated p-value is below 1 / foreign images
     runner_up: int | None  # id of the second closest; None if there is but one fingerprint
     margin: int | None  # matches ahead of the runner-up
     margin_pvalue: float | None  # P[a coin per bit in which the two differ does as well]
-    confidence: float  # mean |logit|
-    confidence_pvalue: float | None  # None without a calibration of enough foreign images
+    confidence: float  # mean |logit|; never a reason for `kind`
+    num_as_sure: int | None  # foreign images with at least that; None: not, or hardly, calibrated
+    num_foreign: int | None  # of so many, or pools of as many images
 
     @property
     def is_ours(self) -> bool:
         """Whether the model made the image, with or without a licensee's name."""
         return self.kind != "not-ours"
+
+    @property
+    def is_indicated(self) -> bool:
+        """Whether the decoder is surer of it than of nearly all foreign images."""
+        if self.num_as_sure is None or self.num_foreign is None:
+            return False
+        return self.num_as_sure <= INDICATION_SHARE * self.num_foreign
+
+    @property
+    def indication(self) -> str | None:
+        """What the decoder's confidence says, in words; None without enough foreign images.
+
+        It is no evidence: foreign pictures that are unlike those of the calibration, of one colour
+        for example, can be read as surely as any.
+        """
+        if self.num_as_sure is None:
+            return None
+        if not self.is_indicated:
+            return f"none: as surely read as {self.num_as_sure} of {self.num_foreign} foreign ones"
+        those = f"all but {self.num_as_sure}" if self.num_as_sure else "any"
+        return f"more surely read than {those} of {self.num_foreign} foreign ones; no evidence"
 
     @property
     def wrong_name_rate(self) -> float:
@@ -73,10 +95,10 @@ def decide(
 ) -> Verdict:
     """Decides whether an image is ours, and whose.
 
-    It is ours if the closest fingerprint matches in more bits than chance allows, or, after
-    calibration, if the decoder is surer of it than of foreign images; each way is tested at half
-    the `fpr`. Matches without a significant lead over the runner-up are ours, but unattributed; so
-    is confidence alone: any bits are a valid fingerprint, so bits that match none are no evidence.
+    It is ours if the closest fingerprint matches in more bits than chance allows, and in no other
+    case. Matches without a significant lead over the runner-up are ours, but unattributed. How sure
+    the decoder is of its bits decides nothing: any bits are a valid fingerprint, and which pictures
+    are read surely depends on the pictures, not only on who made them.
 
     Args:
         logits: [B] of the decoder, or of `pool_logits`.
@@ -96,10 +118,6 @@ def decide(
     runner_up = candidates[1] if len(candidates) > 1 else None
 
     sure = float(np.abs(logits).mean())
-    tail = None if null is None else null.confidence_tail
-    confidence_pvalue = None if tail is None else tail.pvalue(sure)
-    level = fpr if confidence_pvalue is None else fpr / 2
-
     exact, calibrated = _pvalues(best.matches, index, null)
     pvalue = exact if calibrated is None else max(exact, calibrated)
     margin_pvalue = None
@@ -108,27 +126,28 @@ def decide(
         margin_pvalue = _margin_pvalue(decide_bits(logits), index, best, runner_up)
         # A runner-up that passes as well, as any with more matches does, leaves two names.
         other = max(p for p in _pvalues(runner_up.matches, index, null) if p is not None)
-        is_ahead = margin_pvalue <= margin_level and other > level
+        is_ahead = margin_pvalue <= margin_level and other > fpr
 
-    kind, route = _kind_and_route(pvalue, confidence_pvalue, level, is_ahead)
-    behind = confidence_pvalue if route == "confidence" else calibrated
+    kind: Kind = "not-ours"
+    if pvalue <= fpr:
+        kind = "licensee" if is_ahead else "unattributed"
     return Verdict(
         kind=kind,
-        route=route,
         candidate=best.id,
         matches=best.matches,
         num_bits=index.num_bits,
         num_keys=len(index),
-        level=level,
+        level=fpr,
         pvalue=pvalue,
         exact_pvalue=exact,
         calibrated_pvalue=calibrated,
-        extrapolated=null is not None and behind is not None and null.is_extrapolated(behind),
+        extrapolated=null is not None and null.is_extrapolated(null.match_pvalue(best.matches)),
         runner_up=None if runner_up is None else runner_up.id,
         margin=None if runner_up is None else best.matches - runner_up.matches,
         margin_pvalue=margin_pvalue,
         confidence=sure,
-        confidence_pvalue=confidence_pvalue,
+        num_as_sure=None if null is None else null.num_as_sure(sure),
+        num_foreign=None if null is None else null.num_independent,
     )
 
 
@@ -147,17 +166,6 @@ def _check(logits: np.ndarray, index: Index, fpr: float, null: ForeignNull | Non
             f"the null is of {null.num_keys} fingerprints of {null.num_bits} bits, the index of "
             f"{len(index)} of {index.num_bits}"
         )
-
-
-def _kind_and_route(
-    pvalue: float, confidence_pvalue: float | None, level: float, is_ahead: bool
-) -> tuple[Kind, Route | None]:
-    """What the p-values show at `level`; confidence alone names nobody."""
-    if pvalue <= level:
-        return "licensee" if is_ahead else "unattributed", "fingerprint"
-    if confidence_pvalue is not None and confidence_pvalue <= level:
-        return "unattributed", "confidence"
-    return "not-ours", None
 
 
 def _pvalues(matches: int, index: Index, null: ForeignNull | None) -> tuple[float, float | None]:

@@ -36,8 +36,8 @@ def calibrate(args: argparse.Namespace) -> None:
 
     reader = Reader(args, network, len(paths))
     found = list(reader.read(paths))
-    rows = [logits for _, logits in found]
-    sources = [source_of(path) for path, _ in found]
+    rows = [image.logits for image in found]
+    sources = [source_of(image.path) for image in found]
     numbers = {source: number for number, source in enumerate(dict.fromkeys(sources))}
     if len(numbers) < MIN_INDEPENDENT:
         raise UserError(
@@ -48,7 +48,7 @@ def calibrate(args: argparse.Namespace) -> None:
         decoder_hash, np.stack(rows), np.array([numbers[source] for source in sources])
     )
     registry.save_calibration(model, calibration.to_bytes(), len(rows))
-    values, text = _report(calibration, registry, model, [path for path, _ in found])
+    values, text = _report(calibration, registry, model, [image.path for image in found])
     emit(args, values, text)
     reader.finish(len(paths))
 

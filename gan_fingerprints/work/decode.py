@@ -86,7 +86,7 @@ def decode(args: argparse.Namespace) -> None:
     reader = Reader(args, network, len(paths))
 
     num_match = num_compared = 0
-    for path, logits in reader.read(paths):
+    for path, logits, _ in reader.read(paths):
         truth = truth_of[path]
         result = describe(path, logits, truth)
         if truth is not None:
