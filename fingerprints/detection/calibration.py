@@ -18,7 +18,6 @@ import numpy as np
 from dnnlib.errors import UserError
 from fingerprints.bits import decide_bits
 from fingerprints.detection.nulls import (
-    ConfidenceTail,
     ForeignNull,
     Index,
     max_per_source,
@@ -184,7 +183,7 @@ class Calibration:
             pool=pool,
             num_independent=len(pools),
             match_pvalues=np.minimum(1.0, np.maximum(sums, reached / len(pools))),
-            confidence_tail=ConfidenceTail.fit(max_per_source(sure, source)),
+            confidences=np.sort(max_per_source(sure, source)),
         )
 
     def favoured(self, bits: np.ndarray) -> np.ndarray:

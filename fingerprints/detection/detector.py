@@ -7,17 +7,18 @@ become logits through `training.models.functions.make_decoder`.
 import contextlib
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from dnnlib.atomic import write_error
 from dnnlib.cache import default_cache_dir
-from dnnlib.canonical_json import canonical_bytes
 from dnnlib.errors import UserError
 from fingerprints.bits import pack_bits
+from fingerprints.detection.alike import count_once
 from fingerprints.detection.calibration import Calibration
 from fingerprints.detection.nulls import ForeignNull
 from fingerprints.detection.search import PackedIndex, write_index
@@ -25,7 +26,12 @@ from fingerprints.detection.store import FingerprintStore
 from fingerprints.detection.verdict import FPR, Verdict, decide, pool_logits
 from fingerprints.entries import Fingerprint, Model
 
-_ATTEMPTS = 3  # at an index of one state, while others write
+_MAX_READS = 3  # of fingerprints to which others are added all the time
+_Result = TypeVar("_Result")
+
+
+class _StaleIndex(UserError):
+    """The store contradicts the index."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,8 @@ class Finding:
     fingerprint: Fingerprint | None  # the named licensee's; None unless one is named
     licensee_name: str | None
     calibrated: bool
+    num_images: int = 1  # that the verdict is on
+    num_distinct: int = 1  # of them that are not alike, the size of the pool
 
     @property
     def text(self) -> str:
@@ -45,21 +53,12 @@ class Finding:
         revoked = " (revoked)" if self.fingerprint.revoked is not None else ""
         return f"licensee {self.fingerprint.licensee}{revoked}"
 
-    @property
-    def indication(self) -> str | None:
-        """What the decoder's confidence adds, in words; it never makes a verdict."""
-        verdict = self.verdict
-        if verdict.confidence_pvalue is None or verdict.confidence_pvalue > verdict.level:
-            return None
-        return (
-            "the decoder is surer of it than of foreign images "
-            f"(p {verdict.confidence_pvalue:.1e}, extrapolated): an indication, no evidence"
-        )
-
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         verdict, found = self.verdict, self.fingerprint
         return {
+            "images": self.num_images,
+            "distinct": self.num_distinct,
             "verdict": "ours, unattributed" if verdict.kind == "unattributed" else verdict.kind,
             "licensee": None if found is None else found.licensee,
             "name": self.licensee_name,
@@ -75,8 +74,7 @@ class Finding:
             "margin": verdict.margin,
             "margin_pvalue": verdict.margin_pvalue,
             "confidence": verdict.confidence,
-            "confidence_pvalue": verdict.confidence_pvalue,
-            "indication": self.indication,
+            "indication": verdict.indication,
             "level": verdict.level,
             "wrong_name_rate": verdict.wrong_name_rate,
         }
@@ -113,18 +111,24 @@ class Detector:
         """
         self._store = store
         self.model = model
-        if licensee is None:
-            self.index = open_index(store, model)
-        else:
-            self.index = _index_of(store, model, licensee)
-        if len(self.index) == 0:
-            raise UserError(
-                f"the registry has no fingerprint of the model {model.model_hash[:12]}; issue one"
-            )
-        if faiss:
-            self.index = self.index.with_faiss()
+        self._licensee = licensee
+        self._faiss = faiss
+        self.index = self._read_index()
         self.calibration = load_calibration(store, model)
         self._nulls: dict[int, ForeignNull] = {}  # by the number of images in a pool
+
+    def _read_index(self, *, trust_cache: bool = True) -> PackedIndex:
+        """The fingerprints that images are compared with."""
+        if self._licensee is None:
+            index = open_index(self._store, self.model, trust_cache=trust_cache)
+        else:
+            index = _index_of(self._store, self.model, self._licensee)
+        if len(index) == 0:
+            raise UserError(
+                f"the registry has no fingerprint of the model {self.model.model_hash[:12]}; "
+                "issue one"
+            )
+        return index.with_faiss() if self._faiss else index
 
     def judge(self, logits: np.ndarray, fpr: float = FPR) -> Finding:
         """The verdict on one image.
@@ -133,60 +137,84 @@ class Detector:
             logits: of the decoder, [B].
             fpr: highest probability with which an image of another origin is called ours.
         """
-        return self._judge(np.asarray(logits, np.float64), fpr, 1)
+        return self.judge_pool(np.asarray(logits, np.float64)[None], fpr)
 
-    def judge_pool(self, logits: np.ndarray, fpr: float = FPR) -> Finding:
+    def judge_pool(
+        self, logits: np.ndarray, fpr: float = FPR, *, hashes: np.ndarray | None = None
+    ) -> Finding:
         """One verdict on M images that are known to come from one source.
+
+        Those that are alike count once (`alike.count_once`).
 
         Args:
             logits: of the decoder, [M,B].
             fpr: as in `judge`, for the pool.
+            hashes: `alike.picture_hashes` of the images; None: only images with the same logits
+                are taken for alike.
         """
-        if len(logits) == 1:
-            return self.judge(logits[0], fpr)
-        return self._judge(pool_logits(logits, self.calibration), fpr, len(logits))
+        distinct = count_once(logits, hashes)
+        pooled = pool_logits(distinct, self.calibration)
+        return self._judge(pooled, fpr, len(logits), len(distinct))
 
-    def candidates(self, logits: np.ndarray, k: int) -> list[tuple[Fingerprint, int, float]]:
+    def candidates(
+        self, logits: np.ndarray, k: int, *, hashes: np.ndarray | None = None
+    ) -> list[tuple[Fingerprint, int, float]]:
         """The fingerprints that explain M images of one source best, the best first.
 
         Args:
             logits: of the decoder, [M,B].
             k: how many, at most.
+            hashes: as in `judge_pool`.
 
         Returns:
             Fingerprint, matching bits, and score: the sum over bits of the logit where the
             fingerprint has 1 and its negative where it has 0, which grows with the likelihood.
         """
-        row = logits[0] if len(logits) == 1 else pool_logits(logits, self.calibration)
-        found = self.index.search(np.asarray(row, np.float64), k)
-        named = [(self._store.fingerprint(c.id), c.matches, c.score) for c in found]
-        for fingerprint, _, _ in named:
-            self._check_same(fingerprint)
-        return named
+        row = pool_logits(count_once(logits, hashes), self.calibration)
 
-    def _judge(self, logits: np.ndarray, fpr: float, pool: int) -> Finding:
-        verdict = decide(logits, self.index, fpr=fpr, null=self._null(pool))
-        found = name = None
-        if verdict.kind == "licensee":
-            assert verdict.candidate is not None
-            found = self._store.fingerprint(verdict.candidate)
-            self._check_same(found)
-            name = self._store.licensee(found.licensee).name
-        return Finding(verdict, found, name, self.calibration is not None)
+        def search() -> list[tuple[Fingerprint, int, float]]:
+            found = self.index.search(row, k)
+            return [(self._registered(c.id), c.matches, c.score) for c in found]
 
-    def _check_same(self, found: Fingerprint) -> None:
-        """Whether the store still means by an id what the index was made with.
+        return self._confirmed(search)
 
-        Raises:
-            UserError: it was restored or changed meanwhile; a wrong name would be given.
-        """
-        row = int(np.searchsorted(self.index.ids, found.id))
-        words = np.asarray(self.index.words[[row]])
-        if not np.array_equal(words, pack_bits(np.asarray(found.bits)[None])):
-            raise UserError(
-                f"fingerprint {found.id} is not what it was when the search began: the registry "
-                "was changed or restored meanwhile; run audit, then the command again"
+    def _judge(self, logits: np.ndarray, fpr: float, num_images: int, num_distinct: int) -> Finding:
+        def find() -> Finding:
+            verdict = decide(logits, self.index, fpr=fpr, null=self._null(num_distinct))
+            found = name = None
+            if verdict.kind == "licensee":
+                found = self._registered(verdict.candidate)
+                name = self._store.licensee(found.licensee).name
+            calibrated = self.calibration is not None
+            return Finding(verdict, found, name, calibrated, num_images, num_distinct)
+
+        return self._confirmed(find)
+
+    def _registered(self, fingerprint_id: int) -> Fingerprint:
+        """What the store has under a number that the index gave, if the bits are the same."""
+        try:
+            found = self._store.fingerprint(fingerprint_id)
+        except UserError as error:
+            raise _StaleIndex(str(error)) from error
+        row = int(np.searchsorted(self.index.ids, fingerprint_id))
+        if not np.array_equal(pack_bits(found.bits[None])[0], self.index.words[row]):
+            raise _StaleIndex(
+                f"fingerprint {fingerprint_id} has other bits than a moment ago: the registry "
+                "changes while it is read; run the command again, and audit"
             )
+        return found
+
+    def _confirmed(self, work: Callable[[], _Result]) -> _Result:
+        """What `work` gives; with an index made anew if the store contradicts the one at hand.
+
+        So nobody is named by a number that is somebody else's by now, wherever an index came from.
+        """
+        try:
+            return work()
+        except _StaleIndex:
+            self.index = self._read_index(trust_cache=False)
+            self._nulls.clear()
+            return work()
 
     def bits_of(self, licensee: str) -> np.ndarray:
         """The newest fingerprint of a licensee, uint8 [B].
@@ -249,11 +277,16 @@ def _in_memory(blocks: list[tuple[np.ndarray, np.ndarray]], num_bits: int) -> Pa
     )
 
 
-def open_index(store: FingerprintStore, model: Model) -> PackedIndex:
-    """The packed index of all fingerprints of a model, written anew whenever the store has changed.
+def open_index(store: FingerprintStore, model: Model, *, trust_cache: bool = True) -> PackedIndex:
+    """The packed index of all fingerprints of a model, written anew if they are not the same.
 
     It lies in the cache folder (see README), readable by its owner only. The fingerprints of an
     encrypted registry never go there: their index is made in memory each time.
+
+    Args:
+        store: of the fingerprints.
+        model: of that store.
+        trust_cache: whether a file of the store's present state may be used as it is.
 
     Raises:
         UserError: the cache folder cannot be written.
@@ -262,32 +295,33 @@ def open_index(store: FingerprintStore, model: Model) -> PackedIndex:
         return _in_memory(list(store.packed(model)), model.num_bits)
     folder = default_cache_dir() / "index"
     prefix = f"{store.id}-{model.model_hash[:16]}"
-    for _ in range(_ATTEMPTS):
-        # Not the number of fingerprints: a store restored from a backup may have as many others.
-        state = store.state()
-        origin = hashlib.sha256(
-            canonical_bytes([store.id, state, model.model_hash, model.id, model.num_bits])
-        ).digest()
-        path = folder / f"{prefix}-{origin.hex()[:16]}.idx"
-        if path.is_file():
-            # One that is damaged or of an earlier version is like any cached file: written anew.
-            with contextlib.suppress(UserError):
-                return PackedIndex.open(path, origin)
-        _make_folder(folder)
-        write_index(path, store.packed(model), model.num_bits, origin)
-        _remove_older(folder, prefix, path)
-        if store.state() == state:
-            return PackedIndex.open(path, origin)
-        path.unlink(missing_ok=True)  # it was made from more than one state
-    return _in_memory(list(store.packed(model)), model.num_bits)
-
-
-def _make_folder(folder: Path) -> None:
+    state = store.state(model)
+    if trust_cache:
+        # One that is damaged, of an earlier version or of others is like any cached file: written
+        # anew. The name only says where to look; what counts is the state in the file.
+        with contextlib.suppress(UserError):
+            return PackedIndex.open(_index_path(folder, prefix, state), of=state)
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.chmod(folder, 0o700)
     except OSError as error:
         raise write_error(folder, error) from error
+    for _ in range(_MAX_READS):
+        blocks = list(store.packed(model))
+        before, state = state, store.state(model)
+        if state == before:  # else some were added while they were read
+            path = _index_path(folder, prefix, state)
+            write_index(path, blocks, model.num_bits, of=state)
+            _remove_older(folder, prefix, path)
+            break
+    # The file may be gone again: who uses a copy of the registry has the same prefix.
+    with contextlib.suppress(UserError):
+        return PackedIndex.open(_index_path(folder, prefix, state), of=state)
+    return _in_memory(blocks, model.num_bits)
+
+
+def _index_path(folder: Path, prefix: str, state: str) -> Path:
+    return folder / f"{prefix}-{hashlib.sha256(state.encode()).hexdigest()[:16]}.idx"
 
 
 def _remove_older(folder: Path, prefix: str, current: Path) -> None:

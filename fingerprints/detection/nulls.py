@@ -9,20 +9,13 @@ from typing import Protocol
 
 import numpy as np
 import scipy.special
-import scipy.stats
 
 from fingerprints.bits import unpack_bits
 
-MIN_INDEPENDENT_CONFIDENCE = 100  # ... below which no tail is fitted to the confidence
-
-
-MIN_EXCESSES = 10  # different values above the tail's threshold that a fit needs
-
+MIN_INDEPENDENT_CONFIDENCE = 100  # foreign images below which confidences are not compared
 
 # The grid on which the fingerprints' moments are rounded up: 1/16 of a match and 1 % of variance.
 _MEAN_STEPS = 16
-
-
 _VARIANCE_STEP = np.log(1.01)
 _BLOCK = 16384  # fingerprints at a time
 _EDGE = 1e-12  # keeps probabilities off 0 and 1, where the ratios below divide by 0
@@ -52,51 +45,6 @@ class Index(Protocol):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class ConfidenceTail:
-    """How sure the decoder is of foreign images: the distribution of mean |logit|.
-
-    Up to a threshold, the 90 % quantile, the share of foreign images. Beyond it that share times a
-    generalised Pareto tail, the limit for excesses over a high threshold (Balkema and de Haan, Ann.
-    Probab. 2, 1974; Pickands, Ann. Stat. 3, 1975), and never below the share of images. Its shape
-    is not let below 0, where the tail would end: a p-value of 0 is no finding. Its scale is the
-    upper 95 % limit of what a fit to so few excesses gives (exact for the exponential tail, shape
-    0), because far out the fit's own error is the largest.
-    """
-
-    values: np.ndarray  # float64 [n], ascending
-    threshold: float
-    shape: float
-    scale: float
-
-    @classmethod
-    def fit(cls, values: np.ndarray) -> "ConfidenceTail | None":
-        """Fits the tail to the values [n] of independent images; None if they are too few."""
-        values = np.sort(np.asarray(values, dtype=np.float64))
-        if len(values) < MIN_INDEPENDENT_CONFIDENCE:
-            return None
-        threshold = float(np.quantile(values, 0.9))
-        excess = values[values > threshold] - threshold
-        if len(np.unique(excess)) < MIN_EXCESSES:
-            return None
-        unit = float(excess.mean())
-        shape, _, scale = scipy.stats.genpareto.fit(excess / unit, floc=0)
-        if not shape > 0:
-            shape, scale = 0.0, 1.0  # the exponential tail: its scale is the mean
-        scale *= 2 * len(excess) / float(scipy.stats.chi2.ppf(0.05, 2 * len(excess)))
-        return cls(values, threshold, float(shape), float(scale * unit))
-
-    def pvalue(self, value: float) -> float:
-        """P[the mean |logit| of a foreign image is at least `value`]."""
-        num_reaching = len(self.values) - np.searchsorted(self.values, value, side="left")
-        share = num_reaching / len(self.values)
-        if value <= self.threshold:
-            return float(share)
-        beyond = np.mean(self.values > self.threshold)
-        tail = scipy.stats.genpareto.sf(value - self.threshold, self.shape, scale=self.scale)
-        return float(max(share, beyond * tail))
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
 class ForeignNull:
     """The calibrated null distribution for one registry and one pool size."""
 
@@ -105,11 +53,21 @@ class ForeignNull:
     pool: int  # images decided together
     num_independent: int  # foreign images, or pools of them, that this rests on
     match_pvalues: np.ndarray  # float64 [B+1]: P[the best match of a foreign image is >= m]
-    confidence_tail: ConfidenceTail | None  # None: too few foreign images
+    confidences: np.ndarray  # float64 [n], ascending: mean |logit| of independent foreign images
 
     def match_pvalue(self, num_match: int) -> float:
         """P[some fingerprint agrees with a foreign image in >= num_match bits]."""
         return float(self.match_pvalues[num_match])
+
+    def num_as_sure(self, confidence: float) -> int | None:
+        """How many of `num_independent` the decoder is at least as sure of; None: too few to say.
+
+        A count and no more: what lies beyond the surest foreign image has no probability here. An
+        extrapolated tail gave pictures of one colour 1e-14.
+        """
+        if self.num_independent < MIN_INDEPENDENT_CONFIDENCE:
+            return None
+        return len(self.confidences) - int(np.searchsorted(self.confidences, confidence))
 
     def is_extrapolated(self, pvalue: float) -> bool:
         """Whether a calibrated p-value is smaller than the foreign images alone can show."""

@@ -1,13 +1,15 @@
 """The best of all registered fingerprints for the logits of an image.
 
 A packed index is a file that is mapped into memory: a header, the fingerprints' ids, and their bits
-as one column of 64-bit words after the other. A search goes through all of it: the Hamming distance
-of the decided bits chooses candidates, the likelihood of the logits decides among them.
+as one column of 64-bit words after the other. The header says of which state of which store the
+file is (`FingerprintStore.state`) and has the SHA-256 of all the rest. A search goes through all of
+it: the Hamming distance of the decided bits chooses candidates, the likelihood of the logits
+decides among them.
 """
 
+import hashlib
 import os
 import struct
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -21,11 +23,11 @@ from fingerprints.bits import decide_bits, pack_bits, unpack_bits
 
 MAX_BITS = 4096
 _MISSING = "FAISS is not installed; run: pip install -r requirements/faiss.txt"
-# Magic, version, number of bits, CRC-32 of all that follows, number of fingerprints, and what the
-# file was made from.
-_HEADER = struct.Struct("<8sHHIQ32s")
+# Magic, version, number of bits, number of fingerprints, SHA-256 of the state that the file is of.
+_HEAD = struct.Struct("<8sHHQ32s")
+_DIGEST_BYTES = 32  # behind it: SHA-256 of the head and of all that follows
+_START = _HEAD.size + _DIGEST_BYTES + 4  # 4 zeros: the words begin at a multiple of 8
 _MAGIC = b"GANFPIDX"
-NO_ORIGIN = bytes(32)
 _VERSION = 3
 _BLOCK = 32_768  # fingerprints at a time, so that buffers stay in the processor's cache
 _PIECE = 2**20  # bytes read or compared at a time: enough to be fast, little beside the index
@@ -80,39 +82,40 @@ class PackedIndex:
         return cls(np.asarray(ids, np.int64), columns, num_bits)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], origin: bytes = NO_ORIGIN) -> "PackedIndex":
+    def open(cls, path: str | os.PathLike[str], *, of: str | None = None) -> "PackedIndex":
         """Maps a file of `write_index`; all of it is read once, for its checksum.
 
         Args:
             path: the file.
-            origin: what it must have been made from, as `write_index` was told.
+            of: the state that it has to be of; None: any.
 
         Raises:
-            UserError: it cannot be read, is not such a file, was made from something else, or has
-                changed since it was written.
+            UserError: it cannot be read, is not such a file, has changed since it was written, or
+                is of another state.
         """
         where = os.fspath(path)
         try:
             with open(path, "rb") as file:
-                header = file.read(_HEADER.size)
+                header = file.read(_START)
                 size = os.fstat(file.fileno()).st_size
-                if len(header) < _HEADER.size or not header.startswith(_MAGIC):
+                if len(header) < _START or not header.startswith(_MAGIC):
                     raise UserError(f"{where} is no index of fingerprints; delete it")
-                _, version, num_bits, checksum, count, made_from = _HEADER.unpack(header)
+                head, digest = header[: _HEAD.size], header[_HEAD.size :]
+                _, version, num_bits, count, state = _HEAD.unpack(head)
                 num_words = -(-num_bits // 64)
                 if version != _VERSION or not 1 <= num_bits <= MAX_BITS:
                     raise UserError(f"{where} is an index of another version; delete it")
-                if made_from != origin:
-                    raise UserError(f"{where} is the index of something else; delete it")
-                is_whole = size == _HEADER.size + 8 * count * (1 + num_words)
-                if not is_whole or checksum != _checksum(iter(lambda: file.read(_PIECE), b"")):
+                is_whole = size == _START + 8 * count * (1 + num_words)
+                if not is_whole or digest != _digest(head, iter(lambda: file.read(_PIECE), b"")):
                     raise UserError(f"{where} is damaged; delete it")
+                if of is not None and state != _state_digest(of):
+                    raise UserError(f"{where} is the index of other fingerprints; delete it")
                 if count == 0:
                     return cls.from_arrays(
                         np.zeros(0, np.int64), np.zeros([0, num_words], "<u8"), num_bits
                     )
                 # As a plain array: slices of np.memmap cost more, and the file stays mapped.
-                values = np.asarray(np.memmap(file, "<u8", "r", offset=_HEADER.size))
+                values = np.asarray(np.memmap(file, "<u8", "r", offset=_START))
         except OSError as error:
             raise UserError(f"cannot read {where}: {error.strerror}; delete it") from error
         ids, columns = values[:count].view("<i8"), values[count:].reshape(num_words, count)
@@ -241,11 +244,16 @@ def _blocks(length: int, size: int) -> Iterator[slice]:
         yield slice(start, min(start + size, length))
 
 
-def _checksum(pieces: Iterable[bytes]) -> int:
-    value = 0
+def _digest(head: bytes, pieces: Iterable[bytes]) -> bytes:
+    """What stands between the head and the pieces that follow it."""
+    value = hashlib.sha256(head)
     for piece in pieces:
-        value = zlib.crc32(piece, value)
-    return value
+        value.update(piece)
+    return value.digest() + bytes(_START - _HEAD.size - _DIGEST_BYTES)
+
+
+def _state_digest(state: str) -> bytes:
+    return hashlib.sha256(state.encode()).digest()
 
 
 class _Faiss:
@@ -269,7 +277,8 @@ def write_index(
     path: str | os.PathLike[str],
     blocks: Iterable[tuple[np.ndarray, np.ndarray]],
     num_bits: int,
-    origin: bytes = NO_ORIGIN,
+    *,
+    of: str = "",
 ) -> None:
     """Writes a packed index, completely or not at all, readable by its owner only.
 
@@ -277,7 +286,7 @@ def write_index(
         path: the file.
         blocks: ids int64 [n] and words uint64 [n,W], as `Registry.packed` gives them.
         num_bits: B.
-        origin: 32 bytes that tell what it was made from; only who gives the same can open it.
+        of: state of the store that the fingerprints are all of.
 
     Raises:
         UserError: it cannot be written.
@@ -292,7 +301,8 @@ def write_index(
             for _, words in kept:
                 yield words[:, column].tobytes()
 
+    head = _HEAD.pack(_MAGIC, _VERSION, num_bits, count, _state_digest(of))
     with open_atomic(path) as file:
         os.fchmod(file.fileno(), 0o600)
-        file.write(_HEADER.pack(_MAGIC, _VERSION, num_bits, _checksum(pieces()), count, origin))
+        file.write(head + _digest(head, pieces()))
         file.writelines(pieces())

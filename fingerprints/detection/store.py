@@ -5,7 +5,7 @@ from typing import Protocol
 
 import numpy as np
 
-from fingerprints.entries import Fingerprint, Licensee, Model
+from fingerprints.entries import Counts, Fingerprint, Licensee, Model
 
 
 class FingerprintStore(Protocol):
@@ -19,12 +19,15 @@ class FingerprintStore(Protocol):
     def is_encrypted(self) -> bool:
         """Whether fingerprints must not be kept in a cache folder."""
 
-    def state(self) -> str:
-        """A text that is another one whenever the store holds anything else than before.
+    def state(self, model: Model) -> str:
+        """A text that no other fingerprints of a model, in this store or another, ever have.
 
-        Also after it was restored from a backup and went on otherwise: the search index in the
-        cache folder is trusted only as long as this is the same.
+        A search index in the cache folder is used as long as it stays the same. The number of
+        fingerprints is not enough: a store that went back to a backup reaches it once more.
         """
+
+    def counts(self, model: Model) -> Counts:
+        """How much is registered of a model."""
 
     def packed(self, model: Model) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Ids int64 [n], ascending, and words uint64 [n,ceil(B/64)] of all fingerprints."""

@@ -24,6 +24,8 @@ from fingerprints.detection.tails import binomial_tail, count_matches, match_pva
 FPR = 1e-6  # P[a foreign image is called ours], per image
 MARGIN_LEVEL = 0.01  # a lead over the runner-up that chance has more rarely is significant
 
+INDICATION_SHARE = 0.01  # of foreign images that may be read as surely, for an indication
+
 Kind = Literal["not-ours", "unattributed", "licensee"]
 
 
@@ -36,21 +38,43 @@ class Verdict:
     matches: int  # of `num_bits`, with the closest fingerprint
     num_bits: int  # B
     num_keys: int  # N, fingerprints ever registered
-    level: float  # at which it was tested: the fpr
+    level: float  # at which it was tested, the fpr
     pvalue: float  # the larger of the next two
     exact_pvalue: float  # binomial, exact on average over the draw of fingerprints
     calibrated_pvalue: float | None  # for this registry; None without a calibration
-    extrapolated: bool  # the calibrated p-value behind `kind` is below 1 / foreign images
+    extrapolated: bool  # the calibrated p-value is below 1 / foreign images
     runner_up: int | None  # id of the second closest; None if there is but one fingerprint
     margin: int | None  # matches ahead of the runner-up
     margin_pvalue: float | None  # P[a coin per bit in which the two differ does as well]
-    confidence: float  # mean |logit|
-    confidence_pvalue: float | None  # of foreign images; None without enough of them
+    confidence: float  # mean |logit|; never a reason for `kind`
+    num_as_sure: int | None  # foreign images with at least that; None: not, or hardly, calibrated
+    num_foreign: int | None  # of so many, or pools of as many images
 
     @property
     def is_ours(self) -> bool:
         """Whether the model made the image, with or without a licensee's name."""
         return self.kind != "not-ours"
+
+    @property
+    def is_indicated(self) -> bool:
+        """Whether the decoder is surer of it than of nearly all foreign images."""
+        if self.num_as_sure is None or self.num_foreign is None:
+            return False
+        return self.num_as_sure <= INDICATION_SHARE * self.num_foreign
+
+    @property
+    def indication(self) -> str | None:
+        """What the decoder's confidence says, in words; None without enough foreign images.
+
+        It is no evidence: foreign pictures that are unlike those of the calibration, of one colour
+        for example, can be read as surely as any.
+        """
+        if self.num_as_sure is None:
+            return None
+        if not self.is_indicated:
+            return f"none: as surely read as {self.num_as_sure} of {self.num_foreign} foreign ones"
+        those = f"all but {self.num_as_sure}" if self.num_as_sure else "any"
+        return f"more surely read than {those} of {self.num_foreign} foreign ones; no evidence"
 
     @property
     def wrong_name_rate(self) -> float:
@@ -71,11 +95,10 @@ def decide(
 ) -> Verdict:
     """Decides whether an image is ours, and whose.
 
-    It is ours if the closest fingerprint matches in more bits than chance allows; without a
-    significant lead over the runner-up it is ours, but unattributed. How sure the decoder is of its
-    bits, compared with foreign images, is told beside the verdict and never decides it: any bits
-    are a valid fingerprint, so bits that match none are no evidence, and the tail of foreign
-    confidence is extrapolated from images that need not be like the one at hand.
+    It is ours if the closest fingerprint matches in more bits than chance allows, and in no other
+    case. Matches without a significant lead over the runner-up are ours, but unattributed. How sure
+    the decoder is of its bits decides nothing: any bits are a valid fingerprint, and which pictures
+    are read surely depends on the pictures, not only on who made them.
 
     Args:
         logits: [B] of the decoder, or of `pool_logits`.
@@ -95,9 +118,6 @@ def decide(
     runner_up = candidates[1] if len(candidates) > 1 else None
 
     sure = float(np.abs(logits).mean())
-    tail = None if null is None else null.confidence_tail
-    confidence_pvalue = None if tail is None else tail.pvalue(sure)
-
     exact, calibrated = _pvalues(best.matches, index, null)
     pvalue = exact if calibrated is None else max(exact, calibrated)
     margin_pvalue = None
@@ -121,14 +141,13 @@ def decide(
         pvalue=pvalue,
         exact_pvalue=exact,
         calibrated_pvalue=calibrated,
-        extrapolated=null is not None
-        and calibrated is not None
-        and null.is_extrapolated(calibrated),
+        extrapolated=null is not None and null.is_extrapolated(null.match_pvalue(best.matches)),
         runner_up=None if runner_up is None else runner_up.id,
         margin=None if runner_up is None else best.matches - runner_up.matches,
         margin_pvalue=margin_pvalue,
         confidence=sure,
-        confidence_pvalue=confidence_pvalue,
+        num_as_sure=None if null is None else null.num_as_sure(sure),
+        num_foreign=None if null is None else null.num_independent,
     )
 
 

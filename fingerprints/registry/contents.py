@@ -1,11 +1,13 @@
 """What is registered: fingerprints, licensees and instances, to read."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import sqlalchemy as sa
 
+from dnnlib.canonical_json import canonical_bytes
 from dnnlib.errors import UserError
 from fingerprints.entries import Counts, Fingerprint, Instance, Licensee, Model
 from fingerprints.registry import tables
@@ -33,9 +35,10 @@ class LicenseeReport:
 class Contents:
     """Reads what licensees have."""
 
-    def __init__(self, database: Database, cipher: Cipher) -> None:
+    def __init__(self, database: Database, cipher: Cipher, registry_id: str) -> None:
         self._database = database
         self._cipher = cipher
+        self._registry_id = registry_id
 
     def fingerprint(self, fingerprint_id: int) -> Fingerprint:
         """The fingerprint with this id.
@@ -111,6 +114,23 @@ class Contents:
             return LicenseeReport(
                 licensee, owned, read_instances(connection, licensee_id), happened
             )
+
+    def state(self, model: Model) -> str:
+        """SHA-256 in hex of what no other set of fingerprints has; see `FingerprintStore.state`.
+
+        Of the registry's id, the model, the number of its fingerprints, and the log's head when the
+        newest of them was registered: that hash covers every event before it, and with them the
+        digests of all bits. Copies of a registry that went on apart differ in it.
+        """
+        columns, events = tables.fingerprints.c, tables.events.c
+        with self._database.reading() as connection:
+            where = columns.model == model.id
+            count, last = connection.execute(
+                sa.select(sa.func.count(), sa.func.max(columns.seq)).where(where)
+            ).one()
+            head = connection.execute(sa.select(events.hash).where(events.seq == last)).scalar()
+        content = [self._registry_id, model.model_hash, count, last, head]
+        return hashlib.sha256(canonical_bytes(content)).hexdigest()
 
     def counts(self, model: Model | None = None) -> Counts:
         """How much is registered of a model, or of all."""

@@ -36,7 +36,7 @@ class Registry:
         self._cipher = cipher
         self._models = Models(database)
         self._licensing = Licensing(database, cipher)
-        self._contents = Contents(database, cipher)
+        self._contents = Contents(database, cipher, registry_id)
         self._events = Events(database)
         self._calibrations = Calibrations(database)
 
@@ -190,6 +190,10 @@ class Registry:
         """See `Contents.show`."""
         return self._contents.show(licensee_id)
 
+    def state(self, model: Model) -> str:
+        """See `Contents.state`."""
+        return self._contents.state(model)
+
     def counts(self, model: Model | None = None) -> Counts:
         """See `Contents.counts`."""
         return self._contents.counts(model)
@@ -203,10 +207,6 @@ class Registry:
     def events(self, after: int = 0) -> Iterator[Event]:
         """See `Events.read`."""
         return self._events.read(after)
-
-    def state(self) -> str:
-        """Number and hash of the last event: they commit to all that was ever registered."""
-        return self._events.state()
 
     def head(self) -> str:
         """See `Events.head`."""

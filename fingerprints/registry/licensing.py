@@ -3,6 +3,7 @@
 import hashlib
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,14 +24,22 @@ _SALT_BYTES = 32
 _MAX_VARIABLES = 1_000  # in one IN (...): SQLite takes a limited number
 
 
+@dataclass(frozen=True)
+class _Known:
+    """Fingerprints of a model that need not be read again."""
+
+    last_id: int
+    head: str | None  # hash of the event with this number; None: there is none
+    words: np.ndarray  # uint64 [N,W] of all up to it
+
+
 class Licensing:
     """Writes what licensees have."""
 
     def __init__(self, database: Database, cipher: Cipher) -> None:
         self._database = database
         self._cipher = cipher
-        # By model id: the last id, and the words of all fingerprints up to it.
-        self._known: dict[int, tuple[int, np.ndarray]] = {}
+        self._known: dict[int, _Known] = {}  # by model id
 
     def reserve(
         self,
@@ -195,19 +204,25 @@ class Licensing:
 
     def _sync_known(self, connection: sa.Connection, model: Model) -> np.ndarray:
         """Words of all fingerprints of the model; only the new ones are read."""
-        last_id, known = self._known.get(
-            model.id, (0, np.zeros([0, -(-model.num_bits // 64)], dtype="<u8"))
-        )
-        blocks = [known]
+        nothing = _Known(0, None, np.zeros([0, -(-model.num_bits // 64)], dtype="<u8"))
+        known = self._known.get(model.id, nothing)
+        if known.head != _event_hash_at(connection, known.last_id):
+            known = nothing  # the database went back to a backup, and on from there
+        blocks, last_id = [known.words], known.last_id
         while True:
             ids, words = read_words(connection, self._cipher, model, last_id)
             if not len(ids):
                 break
             blocks.append(words)
             last_id = int(ids[-1])
-        known = np.concatenate(blocks)
-        self._known[model.id] = last_id, known
-        return known
+        head = _event_hash_at(connection, last_id)
+        self._known[model.id] = _Known(last_id, head, np.concatenate(blocks))
+        return self._known[model.id].words
+
+
+def _event_hash_at(connection: sa.Connection, seq: int) -> str | None:
+    columns = tables.events.c
+    return connection.execute(sa.select(columns.hash).where(columns.seq == seq)).scalar()
 
 
 def _refuse_revoked(owned: list[Fingerprint], model: Model, active: set[str]) -> None:

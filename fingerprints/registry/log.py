@@ -23,7 +23,7 @@ class Log:
         columns = tables.events.c
         query = sa.select(columns.seq, columns.hash).order_by(columns.seq.desc()).limit(1)
         last = connection.execute(query).first()
-        self.seq: int = 0 if last is None else last.seq
+        self._seq: int = 0 if last is None else last.seq
         self.head: str = GENESIS if last is None else last.hash
 
     def add(self, table: sa.Table, rows: Sequence[dict[str, Any]]) -> list[Event]:
@@ -35,9 +35,9 @@ class Log:
         added = []
         for row in rows:
             content = {name: row[name] for name in logged}
-            self.seq += 1
+            self._seq += 1
             kind = tables.EVENT_KINDS[table]
-            added.append(next_event(self.seq, self.head, time, kind, content))
+            added.append(next_event(self._seq, self.head, time, kind, content))
             self.head = added[-1].hash
         self.connection.execute(sa.insert(tables.events), [vars(event) for event in added])
         self.connection.execute(
@@ -78,12 +78,6 @@ class Events:
                 return
             yield from (Event(**row) for row in rows)
             after = rows[-1]["seq"]
-
-    def state(self) -> str:
-        """Number and hash of the last event."""
-        with self._database.reading() as connection:
-            log = Log(connection)
-            return f"{log.seq} {log.head}"
 
     def head(self) -> str:
         """Hash of the last event, which instance manifests keep."""

@@ -14,10 +14,10 @@ HELP = "measure false matches on foreign images"
 DESCRIPTION = """\
 Reads foreign images, which the model did not make, and keeps the decoder's answers in the
 registry. From then on `verify` reports the larger of the exact p-value and the one that these
-images give, `issue` leaves out fingerprints that they lean to, and the decoder's confidence is
-evidence of its own. Take images of the kind that will be judged, several thousand if you can. Crops
-of one picture are called NAME-crop00.png, NAME-crop01.png, ... and count as one. A new calibration
-takes the place of the one before.
+images give, and whether an image is read more surely than they are, and `issue` leaves out
+fingerprints that they lean to. Take images of the kind that will be judged, several thousand if you
+can. Crops of one picture are called NAME-crop00.png, NAME-crop01.png, ... and count as one. A new
+calibration takes the place of the one before.
 """
 EXAMPLES = """examples:
   {command} --network=network-final.pkl --resize foreign/*/

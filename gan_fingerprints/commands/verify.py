@@ -56,7 +56,7 @@ def add(commands: "Commands[cli.ArgumentParser]") -> None:
             "--pool",
             action="store_true",
             help="images of one argument (a folder, a pattern) come from one source and get one "
-            "verdict together",
+            "verdict together; those that are alike count once",
         )
         parser.add_argument(
             "--faiss",

@@ -35,9 +35,9 @@ def calibrate(args: argparse.Namespace) -> None:
         model = registry.add_model(model_hash, decoder_hash, network.fingerprint_size, name)
 
     reader = Reader(args, network, len(paths))
-    found = [(path, logits) for path, logits, _ in reader.read(paths)]
-    rows = [logits for _, logits in found]
-    sources = [source_of(path) for path, _ in found]
+    found = list(reader.read(paths))
+    rows = [image.logits for image in found]
+    sources = [source_of(image.path) for image in found]
     numbers = {source: number for number, source in enumerate(dict.fromkeys(sources))}
     if len(numbers) < MIN_INDEPENDENT:
         raise UserError(
@@ -48,7 +48,7 @@ def calibrate(args: argparse.Namespace) -> None:
         decoder_hash, np.stack(rows), np.array([numbers[source] for source in sources])
     )
     registry.save_calibration(model, calibration.to_bytes(), len(rows))
-    values, text = _report(calibration, registry, model, [path for path, _ in found])
+    values, text = _report(calibration, registry, model, [image.path for image in found])
     emit(args, values, text)
     reader.finish(len(paths))
 

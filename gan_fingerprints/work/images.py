@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -12,6 +13,7 @@ from tqdm import tqdm
 from dnnlib.errors import UserError
 from dnnlib.format import printable
 from dnnlib.tflib.machine import resolve_execution
+from fingerprints.detection.alike import picture_hashes
 from fingerprints.image_files import find_images, read_batches, read_list
 from gan_fingerprints.work.output import write_line
 from training.models.functions import make_decoder
@@ -56,6 +58,14 @@ def image_paths(args: argparse.Namespace) -> list[Path]:
     return find_images(image_arguments(args))
 
 
+class Decoded(NamedTuple):
+    """An image file that was read."""
+
+    path: Path
+    logits: np.ndarray  # [B]
+    hash: np.ndarray  # `picture_hashes`, of what was decoded
+
+
 class Reader:
     """Decodes image files; those that cannot be read are reported and passed over.
 
@@ -72,8 +82,8 @@ class Reader:
         self._network = network
         self._decode = make_decoder(network, min(args.minibatch, max(num_images, 1)), execution)
 
-    def read(self, paths: Sequence[Path]) -> Iterator[tuple[Path, np.ndarray, np.ndarray]]:
-        """Yields path, logits [B] and pixels uint8 [R,R,C] of every image that can be read.
+    def read(self, paths: Sequence[Path]) -> Iterator[Decoded]:
+        """Yields every image that can be read, with a progress bar.
 
         For one that cannot, its line goes to stdout as JSON (`file`, `error`) with `--json`, and
         to stderr otherwise.
@@ -95,12 +105,12 @@ class Reader:
                         f"--network={self._args.network}: its decoder gives values that are not "
                         "finite; use another snapshot"
                     )
-                rows = iter(zip(logits, images, strict=True))
+                rows = zip(logits, picture_hashes(images), strict=True)
                 for outcome in outcomes:
                     if isinstance(outcome, UserError):
                         self._report(paths[done], outcome)
                     else:
-                        yield outcome, *next(rows)
+                        yield Decoded(outcome, *next(rows))
                     done += 1
                     progress.update()
 

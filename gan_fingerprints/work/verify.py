@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from dnnlib.errors import UserError
+from fingerprints.detection.alike import count_once
 from fingerprints.detection.codec import PayloadCode
 from fingerprints.detection.detector import Detector, Finding
-from fingerprints.detection.duplicates import merge_duplicates, perceptual_hash
 from fingerprints.detection.verdict import expected_false, per_image_level
 from fingerprints.image_files import find_images
 from fingerprints.keys import load_secret
@@ -33,8 +33,8 @@ def attribute(args: argparse.Namespace) -> None:
     _run(args, top=args.top)
 
 
-# logits [M,B] of the images of one source -> the values of `--json` and the text
-Judge = Callable[[np.ndarray], tuple[dict[str, Any], str]]
+# logits [M,B] and hashes of the images of one source -> the values of `--json` and the text
+Judge = Callable[[np.ndarray, np.ndarray], tuple[dict[str, Any], str]]
 
 
 def _run(args: argparse.Namespace, top: int) -> None:
@@ -54,14 +54,13 @@ def _run(args: argparse.Namespace, top: int) -> None:
     start = time.monotonic()
     counts: Counter[str] = Counter()
     wrong_name_rate: float | None = None  # payload mode names nobody
-    for name, rows, num_pictures in _sources(args, reader, groups, paths):
-        values, text = judge(rows)
+    for name, rows, hashes in _sources(args, reader, groups, paths):
+        values, text = judge(rows, hashes)
         counts[values["verdict"]] += 1
         wrong_name_rate = values.get("wrong_name_rate")
-        pooled = {"images": num_pictures, "distinct": len(rows)} if args.pool else {}
-        if len(rows) < num_pictures:
-            text += f"  {num_pictures} pictures, {len(rows)} of them distinct"
-        emit(args, {"file": name, **pooled, **values}, f"{name}  {text}")
+        if args.pool:
+            text = f"{len(rows)} pictures, {values['distinct']} distinct  {text}"
+        emit(args, {"file": name, **values}, f"{name}  {text}")
     num_images = len(paths) - reader.num_bad
     seconds = time.monotonic() - start
     _print_summary(args, counts, num_images, level, wrong_name_rate, seconds)
@@ -73,23 +72,17 @@ def _sources(
     reader: Reader,
     groups: Sequence[tuple[str, list[Path]]],
     paths: Sequence[Path],
-) -> Iterator[tuple[str, np.ndarray, int]]:
-    """What gets one verdict each, images or pools of them.
-
-    Yields:
-        Name, logits [M,B] of its distinct pictures, and the number of its pictures.
-    """
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Name, logits [M,B] and hashes of what gets one verdict each: images, or pools of them."""
     if not args.pool:
-        for path, logits, _ in reader.read(paths):
-            yield str(path), logits[None], 1
+        for found in reader.read(paths):
+            yield str(found.path), found.logits[None], found.hash[None]
         return
     for argument, members in groups:
-        rows, hashes = [], []
-        for _, logits, image in reader.read(members):
-            rows.append(logits)
-            hashes.append(perceptual_hash(image))
-        if rows:
-            yield argument, merge_duplicates(np.stack(rows), hashes), len(rows)
+        images = list(reader.read(members))
+        if images:
+            logits, hashes = ([getattr(i, name) for i in images] for name in ("logits", "hash"))
+            yield argument, np.stack(logits), np.stack(hashes)
 
 
 def _judge_by_registry(
@@ -110,11 +103,11 @@ def _judge_by_registry(
             file=sys.stderr,
         )
 
-    def judge(rows: np.ndarray) -> tuple[dict[str, Any], str]:
-        finding = detector.judge_pool(rows, level)
+    def judge(rows: np.ndarray, hashes: np.ndarray) -> tuple[dict[str, Any], str]:
+        finding = detector.judge_pool(rows, level, hashes=hashes)
         values, text = finding.to_dict() | {"log_head": head}, _text(finding)
         if top:
-            candidates = detector.candidates(rows, top)
+            candidates = detector.candidates(rows, top, hashes=hashes)
             values["candidates"] = [
                 {"licensee": owner.licensee, "matches": matches, "score": round(score, 4)}
                 for owner, matches, score in candidates
@@ -134,8 +127,8 @@ def _text(finding: Finding) -> str:
     parts.append(f"p {verdict.pvalue:.1e}{' (extrapolated)' if verdict.extrapolated else ''}")
     if verdict.margin is not None:
         parts.append(f"margin {verdict.margin}")
-    if finding.indication is not None:
-        parts.append(f"note: {finding.indication}")
+    if verdict.is_indicated:
+        parts.append(f"indication: {verdict.indication}")
     return "  ".join(parts)
 
 
@@ -152,10 +145,13 @@ def _judge_payload(
         )
     code = PayloadCode(num_bits, load_secret(args.payload_key, "payload"), model_hash)
 
-    def judge(rows: np.ndarray) -> tuple[dict[str, Any], str]:
-        found = code.decode(rows.sum(axis=0))
+    def judge(rows: np.ndarray, hashes: np.ndarray) -> tuple[dict[str, Any], str]:
+        distinct = count_once(rows, hashes)
+        found = code.decode(distinct.sum(axis=0))
         is_ours = found.payload is not None and found.pvalue <= level
         values = {
+            "images": len(rows),
+            "distinct": len(distinct),
             "verdict": "payload" if is_ours else "not-ours",
             "payload": found.payload if is_ours else None,
             "pvalue": found.pvalue,

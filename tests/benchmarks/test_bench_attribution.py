@@ -23,7 +23,7 @@ def test_attribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert all(seconds > 0 for seconds in figures["seconds"].values())
     assert found["bits"]["128"]["recall"]["exact"] == 1.0
     assert found["bits"]["32"]["recall"]["independent"] < 1.0
-    assert found["large"]["search"]["file_gib"] == pytest.approx((24 + 3000 * 24) / 2**30)
+    assert found["large"]["search"]["file_gib"] == pytest.approx((88 + 3000 * 24) / 2**30)
 
 
 def test_words_have_no_bits_too_many() -> None:

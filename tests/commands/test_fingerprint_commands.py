@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -182,6 +183,38 @@ def test_a_pool_gets_one_verdict(capsys, place, foreign):
     assert results[0]["licensee"] == "bell"
     assert results[1]["verdict"] == "not-ours"
     assert len(results) == 2
+
+
+def test_pools_of_what_is_alike_are_not_ours(capsys, place, foreign, tmp_path):
+    """Whatever the decoder's confidence; copies count once, also those of a licensee."""
+    shutil.copy(place / "fingerprints.db", tmp_path / "own.db")
+    arguments = [f"--network={MODEL}", f"--registry={tmp_path / 'own.db'}"]
+    run(capsys, "calibrate", *arguments, foreign)
+    icon = np.asarray(Image.open(sorted(foreign.iterdir())[3]).convert("RGB"))
+    rng = np.random.default_rng(0)
+    ramp = np.broadcast_to(np.linspace(0, 1, 32)[None, :, None], (32, 32, 3))
+    own = np.asarray(Image.open(pictures(place, "acme") / "seed0000.png").convert("RGB"))
+    kinds = {
+        "copies": [icon] * 20,
+        "frames": [np.clip(icon + rng.normal(0, 4, icon.shape), 0, 255) for _ in range(20)],
+        "gradients": [ramp * rng.integers(150, 256, 3) for _ in range(20)],
+        "constants": [np.ones((32, 32, 3)) * rng.integers(0, 256, 3) for _ in range(20)],
+        "own": [own] * 5,
+    }
+    for kind, images in kinds.items():
+        (tmp_path / kind).mkdir()
+        for number, image in enumerate(images):
+            Image.fromarray(image.astype(np.uint8)).save(tmp_path / kind / f"{number:02d}.png")
+    folders = [tmp_path / kind for kind in kinds]
+    *results, summary = run_json(capsys, "verify", "--pool", *arguments, *folders)
+    assert [r["verdict"] for r in results] == ["not-ours"] * 4 + ["licensee"]
+    assert [(r["images"], r["distinct"]) for r in results] == [(20, 1)] * 4 + [(5, 1)]
+    assert all("foreign ones" in r["indication"] for r in results)
+    assert summary["summary"]["images"] == 85
+    *singles, _ = run_json(capsys, "verify", *arguments, *folders[:4])
+    assert {r["verdict"] for r in singles} == {"not-ours"}
+    line = run(capsys, "verify", "--pool", *arguments, folders[3]).splitlines()[0]
+    assert "constants  20 pictures, 1 distinct  not-ours  match " in line
 
 
 def test_fwer_is_shared_among_the_images(capsys, place):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from fingerprints.bits import pack_bits
-from fingerprints.entries import Fingerprint, Licensee, Model
+from fingerprints.entries import Counts, Fingerprint, Licensee, Model
 
 NUM_BITS = 64
 MODEL = Model(1, "a" * 64, "b" * 64, NUM_BITS, "model", "2026-01-01T00:00:00Z")
@@ -38,8 +38,12 @@ class MemoryStore:
         self.is_encrypted = is_encrypted
         self.block = block
 
-    def state(self) -> str:
+    def state(self, model: Model) -> str:
         return hashlib.sha256(self.bits.tobytes()).hexdigest()
+
+    def counts(self, model: Model) -> Counts:
+        num = len(self.bits)
+        return Counts(num, num, 0, num, 0)
 
     def packed(self, model: Model) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for start in range(0, len(self.bits), self.block):

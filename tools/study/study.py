@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 import run_fingerprints
 from dnnlib.atomic import open_atomic
 from dnnlib.errors import UserError
@@ -124,11 +122,10 @@ def _report(results: Results, judge: Judge, out: Path, args: argparse.Namespace)
     print(text)
     with open_atomic(out / "study.md", "w", encoding="utf-8") as file:
         file.write(text + "\n")
-    level = detector.judge(np.zeros(num_bits), args.fpr).verdict.level
     drawn = dict(results.own)
     if results.foreign:
         drawn = {"foreign images": total(results.foreign.values()), **drawn}
-    needed = matches_needed(num_bits, len(detector.index), level)
+    needed = matches_needed(num_bits, len(detector.index), args.fpr)
     if needed is not None:
         with open_atomic(out / "matches.png") as picture:
             draw(drawn, num_bits, needed).savefig(picture, format="png", dpi=90)

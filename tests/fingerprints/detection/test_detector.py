@@ -1,6 +1,5 @@
 """The detector: its index follows the registry, and findings name who the registry names."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -93,91 +92,7 @@ def test_a_damaged_index_is_written_anew(tmp_path, cache):
     (path,) = cache.iterdir()
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     assert open_index(registry, model).ids.tolist() == [e.id for e in registry.fingerprints()]
-    with pytest.raises(UserError, match="index of something else"):
-        PackedIndex.open(path)  # whose it is has to be told
-
-
-def restore(registry: Registry, backup: Path) -> Registry:
-    registry.close()
-    shutil.copy(backup, backup.with_name("registry.db"))
-    return Registry.open(str(backup.with_name("registry.db")))
-
-
-def test_a_restored_registry_names_who_it_names(tmp_path):
-    """The number of an event was given to somebody else after the backup."""
-    registry, model = make(tmp_path, "acme")
-    registry.close()
-    backup = tmp_path / "backup.db"
-    shutil.copy(tmp_path / "registry.db", backup)
-
-    registry = Registry.open(str(tmp_path / "registry.db"))
-    reserve(registry, model, "bell")
-    bells = logits_of(registry, "bell")
-    assert Detector(registry, model).judge(bells).text == "licensee bell"
-    number = registry.fingerprints(licensee_id="bell")[0].id
-
-    registry = restore(registry, backup)
-    reserve(registry, model, "core")
-    assert registry.fingerprints(licensee_id="core")[0].id == number
-    detector = Detector(registry, model)
-    assert detector.judge(logits_of(registry, "core")).text == "licensee core"
-    assert detector.judge(bells).text == "not-ours"  # nobody knows it any more
-
-    # Back to the first history: its index must not be that of the other one either.
-    registry = restore(registry, backup)
-    assert Detector(registry, model).judge(bells).text == "not-ours"
-
-
-def test_a_copy_that_went_on_otherwise_has_its_own_index(tmp_path):
-    """Two registries of one id take turns in one cache."""
-    first, model = make(tmp_path, "acme")
-    first.close()
-    shutil.copy(tmp_path / "registry.db", tmp_path / "copy.db")
-    both = [Registry.open(str(tmp_path / name)) for name in ("registry.db", "copy.db")]
-    assert both[0].id == both[1].id
-    for registry, licensee in zip(both, ("bell", "core"), strict=True):
-        reserve(registry, model, licensee)
-    for _ in range(2):
-        for registry, own, other in ((both[0], "bell", "core"), (both[1], "core", "bell")):
-            detector = Detector(registry, model)
-            assert detector.judge(logits_of(registry, own)).text == f"licensee {own}"
-            foreign = both[1] if registry is both[0] else both[0]
-            assert detector.judge(logits_of(foreign, other)).text == "not-ours"
-
-
-def test_a_swapped_index_file_is_not_believed(tmp_path, cache):
-    """One registry's file under the other's name."""
-    (tmp_path / "two").mkdir()
-    registries = [make(tmp_path, "acme"), make(tmp_path / "two", "bell")]
-    paths = []
-    for registry, model in registries:
-        before = set(cache.iterdir()) if cache.exists() else set()
-        open_index(registry, model)
-        (path,) = set(cache.iterdir()) - before
-        paths.append(path)
-    contents = [path.read_bytes() for path in paths]
-    for path, content in zip(paths, contents[::-1], strict=True):
-        path.write_bytes(content)
-    for (registry, model), licensee in zip(registries, ("acme", "bell"), strict=True):
-        logits = logits_of(registry, licensee)
-        assert Detector(registry, model).judge(logits).text == f"licensee {licensee}"
-
-
-def test_a_registry_restored_under_a_living_detector_gives_no_wrong_name(tmp_path):
-    registry, model = make(tmp_path, "acme")
-    registry.close()
-    backup = tmp_path / "backup.db"
-    shutil.copy(tmp_path / "registry.db", backup)
-    registry = Registry.open(str(tmp_path / "registry.db"))
-    reserve(registry, model, "bell")
-    bells, detector = logits_of(registry, "bell"), Detector(registry, model)
-    restored = restore(registry, backup)
-    reserve(restored, model, "core")
-    detector._store = restored  # as a PostgreSQL server has it, where the name stays
-    with pytest.raises(UserError, match="is not what it was when the search began.*run audit"):
-        detector.judge(bells)
-    with pytest.raises(UserError, match="is not what it was"):
-        detector.candidates(bells[None], 2)
+    assert len(PackedIndex.open(path)) == 2
 
 
 def test_encrypted_bits_stay_in_memory(tmp_path, cache):

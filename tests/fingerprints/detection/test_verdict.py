@@ -46,7 +46,7 @@ def test_own_image_is_given_its_licensee():
     assert (verdict.num_bits, verdict.num_keys, verdict.level) == (64, 20, 1e-6)
     assert verdict.pvalue == verdict.exact_pvalue == match_pvalue(62, 64, 20)
     assert verdict.calibrated_pvalue is None
-    assert verdict.confidence_pvalue is None
+    assert (verdict.indication, verdict.is_indicated) == (None, False)
     assert not verdict.extrapolated
     assert verdict.confidence == 2.0
 
@@ -158,15 +158,18 @@ def test_runner_up_with_more_matches_leaves_no_name():
 # Calibration.
 
 
-def test_a_calibration_leaves_the_level_as_it_is():
+@pytest.mark.parametrize("num_images", [50, 1000])
+def test_matches_are_tested_at_the_whole_rate(num_images):
+    """There is no other way to `ours`, with few foreign images or many."""
     index = make_index()
-    for num_images, has_tail in ((2000, True), (50, False)):
-        null = foreign_null(index, num_images=num_images)
-        verdict = decide(logits_of(index.fingerprints[0]), index, fpr=1e-3, null=null)
-        assert verdict.level == 1e-3
-        assert verdict.calibrated_pvalue is not None
-        # Of too few images there is no tail of the confidence.
-        assert (verdict.confidence_pvalue is not None) == has_tail
+    null = foreign_null(index, num_images)
+    needed = matches_needed(NUM_BITS, len(index), 1e-3)
+    small = dataclasses.replace(null, match_pvalues=np.zeros(65))
+    for matches, is_ours in ((needed, True), (needed - 1, False)):
+        logits = logits_of(index.fingerprints[0], 64 - matches)
+        verdict = decide(logits, index, fpr=1e-3, null=small)
+        assert (verdict.level, verdict.is_ours) == (1e-3, is_ours)
+    assert (verdict.indication is None) == (num_images < 100)
 
 
 def test_pvalue_is_the_larger_of_exact_and_calibrated():
@@ -199,17 +202,36 @@ def test_extrapolated_is_what_images_cannot_show():
     assert not verdict.extrapolated
 
 
-def test_confidence_alone_is_never_ours():
-    """However sure the decoder is: bits that match no fingerprint are no evidence."""
+@pytest.mark.parametrize("fpr", [1e-6, 0.4])
+@pytest.mark.parametrize("size", [3.0, 30.0, 1e6])
+def test_confidence_alone_is_never_ours(size, fpr):
+    """It is said beside the verdict, in words, and changes nothing in it."""
     index = make_index()
     null = foreign_null(index)
-    for size in (30.0, 1e3, 1e6):
-        logits = size * np.sign(np.random.default_rng(7).standard_normal(64))
-        verdict = decide(logits, index, null=null)
+    bits = index.fingerprints[0].copy()
+    bits[: NUM_BITS - matches_needed(NUM_BITS, len(index), fpr) + 1] ^= 1  # one too few agree
+    for sign in (1, -1):
+        verdict = decide(sign * logits_of(bits, size=size), index, fpr=fpr, null=null)
+        assert verdict.matches < matches_needed(NUM_BITS, len(index), fpr)
         assert verdict.kind == "not-ours"
-        assert verdict.pvalue > verdict.level >= verdict.confidence_pvalue
-        assert verdict.confidence_pvalue == null.confidence_tail.pvalue(size)
-        assert decide(logits, index).kind == "not-ours"
+        assert verdict.is_indicated
+        expected = "more surely read than any of 1000 foreign ones; no evidence"
+        assert verdict.indication == expected
+        plain = decide(sign * logits_of(bits, size=0.1), index, fpr=fpr, null=null)
+        assert (plain.kind, plain.pvalue) == (verdict.kind, verdict.pvalue)
+        assert plain.indication == "none: as surely read as 1000 of 1000 foreign ones"
+
+
+def test_indication_is_a_share_of_one_in_a_hundred():
+    index = make_index()
+    null = foreign_null(index)
+    row = np.random.default_rng(7).standard_normal(NUM_BITS)
+    for number, is_indicated in ((10, True), (11, False)):
+        sure = null.confidences[-number]
+        verdict = decide(row * sure / np.abs(row).mean() * (1 - 1e-12), index, null=null)
+        assert (verdict.num_as_sure, verdict.num_foreign) == (number, 1000)
+        assert verdict.is_indicated == is_indicated
+    assert verdict.indication == "none: as surely read as 11 of 1000 foreign ones"
 
 
 def test_the_rate_is_kept_with_a_calibration():
@@ -219,7 +241,6 @@ def test_the_rate_is_kept_with_a_calibration():
     null = Calibration.from_logits("", biased_logits(rng, 2000, bias, loadings)).null_for(index)
     fresh = biased_logits(rng, 5000, bias, loadings)
     count = sum(decide(logits, index, fpr=1e-2, null=null).is_ours for logits in fresh)
-    assert count > 0
     worse = scipy.stats.binomtest(count, len(fresh), 1e-2, alternative="greater")
     assert worse.pvalue > 1e-3
 
