@@ -19,7 +19,7 @@ from tests.support.checkpoints import POSITION
 from tools import soak
 from tools.run_files import damaged_files, end_differences
 from training.checkpoint import Checkpoints
-from training.models.snapshot import save_snapshot
+from training.models.snapshot import read_snapshot, save_networks, save_snapshot
 from training.networks.configs import DecoderConfig
 from training.networks.decoder import Decoder
 
@@ -174,7 +174,7 @@ def make_run(run_dir: Path) -> None:
 @pytest.mark.parametrize(
     ("fault", "message", "compared"),
     [
-        ("weight", "network-final.pkl: E/", "1"),
+        ("weight", "is not what was saved", "1"),
         ("damaged", "network-snapshot-000001.pkl is damaged: ", "1"),
         ("lost", "network-snapshot-000002.pkl is lost", "1"),
         ("left", "killed-000: 00000-noise/.log.txt.01234567.tmp was left", "1"),
@@ -325,11 +325,21 @@ def flip(path: Path, where: float) -> None:
 
 
 def test_one_bit_of_a_snapshot(two_runs: tuple[Path, Path]) -> None:
-    one, other = two_runs
+    """Of its arrays: the file itself tells that it is damaged."""
+    _, other = two_runs
     flip(other / "network-final.pkl", 0.5)
-    (text,) = end_differences(one, other)
-    assert text.startswith("network-final.pkl: E/")
-    assert text.endswith(" differs")
+    (text,) = damaged_files(other)
+    assert text.startswith("network-final.pkl is damaged: ")
+    assert "of E is not what was saved" in text
+
+
+def test_one_weight_of_a_snapshot(two_runs: tuple[Path, Path]) -> None:
+    one, other = two_runs
+    networks, position = read_snapshot(other / "network-final.pkl")
+    name, value = max(networks["E"].variables.items(), key=lambda item: item[1].size)
+    networks["E"].variables[name] = np.nextafter(value, np.float32(9))
+    save_networks(other / "network-final.pkl", networks, position)
+    assert end_differences(one, other) == [f"network-final.pkl: E/{name} differs"]
     assert damaged_files(other) == []
 
 
