@@ -17,10 +17,11 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from dnnlib.atomic import open_atomic
+from dnnlib.canonical_json import DuplicateKeyError, canonical_json, parse_json
 from dnnlib.errors import UserError
-from fingerprints.registry.event_log import canonical_json
 
-VERSION = 1
+VERSION = 2
+_SINCE_2 = ("registry_id", "log_events")  # fields that manifests of version 1 do not have
 ENDING = ".manifest.json"  # behind the name of the instance
 _MAX_BYTES = 1_000_000
 
@@ -36,6 +37,8 @@ class InstanceManifest:
     time: str  # UTC, `event_log.utc_now`
     log_head: str  # hash of the registry's last event when the instance was made
     fingerprint_id: int | None = None  # id in the registry
+    registry_id: str | None = None  # the log's
+    log_events: int | None = None  # number of the event `log_head`
     version: int = VERSION
 
 
@@ -91,6 +94,16 @@ def read_and_verify(
     return manifest
 
 
+def read_unverified(path: str | os.PathLike[str]) -> InstanceManifest:
+    """Reads a manifest file without asking who signed it.
+
+    Raises:
+        UserError: as `read_and_verify`, but for the signature.
+    """
+    where = os.fspath(path)
+    return _parse(_read(where)[0], where)
+
+
 def hash_tree(path: str | os.PathLike[str]) -> str:
     """SHA-256 in hex of a file; of a folder, over its files' relative names and hashes, sorted.
 
@@ -132,9 +145,14 @@ def _read(where: str) -> tuple[dict[str, Any], bytes]:
     except OSError as error:
         raise UserError(f"cannot read {where}: {error.strerror}; check the path") from error
     try:
-        content = json.loads(data)
-        canonical_json(content).encode()  # no NaN, no half characters
-    except (ValueError, RecursionError) as error:
+        content = parse_json(data)
+        canonical_json(content).encode()  # no half characters
+    except DuplicateKeyError as error:
+        raise UserError(
+            f"{where}: {error}, so that readers may differ in what was signed; get the manifest "
+            "again"
+        ) from error
+    except ValueError as error:
         raise UserError(f"{where} is not an instance manifest: it holds no JSON") from error
     if not isinstance(content, dict) or set(content) != {"manifest", "signature"}:
         raise UserError(
@@ -151,20 +169,24 @@ def _read(where: str) -> tuple[dict[str, Any], bytes]:
 
 def _parse(values: dict[str, Any], where: str) -> InstanceManifest:
     version = values.get("version")
-    if version != VERSION or isinstance(version, bool):
+    if type(version) is not int or not 1 <= version <= VERSION:
         raise UserError(
-            f"{where} has version {version!r}, this program reads version {VERSION}; use the one "
-            "that the issuer used"
+            f"{where} has version {version!r}, this program reads versions 1 to {VERSION}; use "
+            "the one that the issuer used"
         )
     known = {field.name for field in fields(InstanceManifest)}
+    if version == 1:
+        known -= set(_SINCE_2)
     for what, names in (("unknown", set(values) - known), ("missing", known - set(values))):
         if names:
             listed = ", ".join(sorted(names))
             raise UserError(f"{where}: {what} fields {listed}; was it made by another program?")
     for name, value in values.items():
         is_int = isinstance(value, int) and not isinstance(value, bool)
-        if name == "fingerprint_id":
+        if name in ("fingerprint_id", "log_events"):
             fits, wanted = is_int or value is None, "an integer or null"
+        elif name == "registry_id":
+            fits, wanted = isinstance(value, str) or value is None, "a text or null"
         elif name == "version":
             continue
         else:

@@ -5,13 +5,15 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from dnnlib.atomic import open_atomic
 from dnnlib.errors import UserError
+from fingerprints.instances.witnesses import contradictions, find_witnesses
 from fingerprints.registry.listing import export_rows, export_text
 from gan_fingerprints.work.output import emit
-from gan_fingerprints.work.registry import open_registry
+from gan_fingerprints.work.registry import head_files, head_text, keep_heads, open_registry
 
 
 def list_fingerprints(args: argparse.Namespace) -> None:
@@ -63,12 +65,13 @@ def show(args: argparse.Namespace) -> None:
 
 def revoke(args: argparse.Namespace) -> None:
     """The command `revoke`."""
-    for entry in open_registry(args).revoke(args.licensee, args.reason):
-        emit(
-            args,
-            {"licensee": entry.licensee, "fingerprint": entry.id, "revoked": entry.revoked},
-            f"revoked: {entry.licensee}, fingerprint {entry.id}",
-        )
+    registry = open_registry(args)
+    revoked = registry.revoke(args.licensee, args.reason)
+    head = keep_heads(args, registry)
+    for entry in revoked:
+        values = {"licensee": entry.licensee, "fingerprint": entry.id, "revoked": entry.revoked}
+        text = f"revoked: {entry.licensee}, fingerprint {entry.id}; {head_text(head)}"
+        emit(args, {**values, **head}, text)
 
 
 def export(args: argparse.Namespace) -> None:
@@ -85,10 +88,28 @@ def export(args: argparse.Namespace) -> None:
 
 def audit(args: argparse.Namespace) -> None:
     """The command `audit`."""
-    result = open_registry(args).audit([] if args.head is None else [args.head])
-    values = {"problems": result.problems, "events": result.num_events, "head": result.head}
-    count = f"{result.num_events} events, head {result.head}"
-    text = "\n".join([*result.problems, count] if result.problems else [f"all agree: {count}"])
-    emit(args, values, text)
-    if result.problems:
-        raise UserError(f"--registry={args.registry}: {len(result.problems)} problems, see above")
+    registry = open_registry(args)
+    beside = Path() if "://" in registry.name else Path(registry.name).parent
+    kept = [path for path in head_files(args) if path.exists()]
+    # Before the log is read: it may grow meanwhile, but not what is compared with it.
+    witnesses = find_witnesses([beside, *kept, *map(Path, args.places)])
+    result = registry.audit([] if args.head is None else [args.head])
+    missing, num_heads = contradictions(registry, witnesses)
+    problems = [*result.problems, *missing]
+    values = {
+        "problems": problems,
+        "events": result.num_events,
+        "head": result.head,
+        "compared": num_heads,
+    }
+    compared = f"compared with {num_heads} heads that are kept elsewhere"
+    if not num_heads and args.head is None:
+        compared = (
+            "no head is kept elsewhere: that the end of the log was cut off cannot be seen; name "
+            "manifests or use --head"
+        )
+    count = f"{result.num_events} events, head {result.head}; {compared}"
+    emit(args, values, "\n".join([*problems, count] if problems else [f"all agree: {count}"]))
+    if problems:
+        raise UserError(f"--registry={args.registry}: {len(problems)} problems, see above")
+    keep_heads(args, registry)
