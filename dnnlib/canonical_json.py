@@ -1,7 +1,11 @@
-"""Plain data as the one JSON text that follows from the data alone, and JSON read strictly."""
+"""Plain data as the one JSON text that follows from the data alone: what is hashed and signed."""
 
 import json
-from typing import Any
+from typing import Any, NoReturn
+
+
+class DuplicateKeyError(ValueError):
+    """A key that stands twice in one object: one reader takes the first, another the last."""
 
 
 def canonical_json(value: Any) -> str:
@@ -19,32 +23,31 @@ def canonical_json(value: Any) -> str:
     )
 
 
-def canonical_bytes(value: Any) -> bytes:
-    """`canonical_json` in UTF-8. Half characters, which no Unicode text has, are kept as well."""
-    return canonical_json(value).encode("utf-8", errors="surrogatepass")
-
-
 def parse_json(text: str | bytes) -> Any:
-    """Reads JSON that somebody else has written.
+    """JSON of which every reader makes the same: no key twice in one object, no NaN.
 
     Raises:
-        ValueError: no JSON, nested too deeply, a key that comes twice, or NaN and Infinity, which
-            JSON does not have; the text says which.
+        ValueError: it is no such JSON; says why.
     """
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
-    if len(found) < len(pairs):
+    if len(found) != len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {twice[:80]!r} comes twice")
+        raise DuplicateKeyError(f"the key {twice!r} stands there twice")
     return found
 
 
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no number of JSON")
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+def canonical_bytes(value: Any) -> bytes:
+    """`canonical_json` in UTF-8. Half characters, which no Unicode text has, are kept as well."""
+    return canonical_json(value).encode("utf-8", errors="surrogatepass")

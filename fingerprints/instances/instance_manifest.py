@@ -17,11 +17,12 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from dnnlib.atomic import open_atomic
-from dnnlib.canonical_json import canonical_json, parse_json
+from dnnlib.canonical_json import DuplicateKeyError, canonical_json, parse_json
 from dnnlib.errors import UserError
 from dnnlib.files import check_regular, is_file, read_bytes
 
-VERSION = 1
+VERSION = 2
+_SINCE_2 = ("registry_id", "log_events")  # fields that manifests of version 1 do not have
 ENDING = ".manifest.json"  # behind the name of the instance
 _MAX_BYTES = 1_000_000
 
@@ -37,6 +38,8 @@ class InstanceManifest:
     time: str  # UTC, `event_log.utc_now`
     log_head: str  # hash of the registry's last event when the instance was made
     fingerprint_id: int | None = None  # id in the registry
+    registry_id: str | None = None  # the log's
+    log_events: int | None = None  # number of the event `log_head`
     version: int = VERSION
 
 
@@ -92,6 +95,16 @@ def read_and_verify(
     return manifest
 
 
+def read_unverified(path: str | os.PathLike[str]) -> InstanceManifest:
+    """Reads a manifest file without asking who signed it.
+
+    Raises:
+        UserError: as `read_and_verify`, but for the signature.
+    """
+    where = os.fspath(path)
+    return _parse(_read(where)[0], where)
+
+
 def hash_tree(path: str | os.PathLike[str]) -> str:
     """SHA-256 in hex of a file; of a folder, over its files' relative names and hashes, sorted.
 
@@ -135,11 +148,13 @@ def _read(where: str) -> tuple[dict[str, Any], bytes]:
     try:
         content = parse_json(data)
         canonical_json(content).encode()  # no half characters
-    except ValueError as error:
-        reason = "" if isinstance(error, json.JSONDecodeError | UnicodeError) else f" ({error})"
+    except DuplicateKeyError as error:
         raise UserError(
-            f"{where} is not an instance manifest: it holds no JSON of ours{reason}"
+            f"{where}: {error}, so that readers may differ in what was signed; get the manifest "
+            "again"
         ) from error
+    except ValueError as error:
+        raise UserError(f"{where} is not an instance manifest: it holds no JSON") from error
     if not isinstance(content, dict) or set(content) != {"manifest", "signature"}:
         raise UserError(
             f"{where} is not an instance manifest: expected an object with the fields "
@@ -155,20 +170,24 @@ def _read(where: str) -> tuple[dict[str, Any], bytes]:
 
 def _parse(values: dict[str, Any], where: str) -> InstanceManifest:
     version = values.get("version")
-    if version != VERSION or isinstance(version, bool):
+    if type(version) is not int or not 1 <= version <= VERSION:
         raise UserError(
-            f"{where} has version {version!r}, this program reads version {VERSION}; use the one "
-            "that the issuer used"
+            f"{where} has version {version!r}, this program reads versions 1 to {VERSION}; use "
+            "the one that the issuer used"
         )
     known = {field.name for field in fields(InstanceManifest)}
+    if version == 1:
+        known -= set(_SINCE_2)
     for what, names in (("unknown", set(values) - known), ("missing", known - set(values))):
         if names:
             listed = ", ".join(sorted(names))
             raise UserError(f"{where}: {what} fields {listed}; was it made by another program?")
     for name, value in values.items():
         is_int = isinstance(value, int) and not isinstance(value, bool)
-        if name == "fingerprint_id":
+        if name in ("fingerprint_id", "log_events"):
             fits, wanted = is_int or value is None, "an integer or null"
+        elif name == "registry_id":
+            fits, wanted = isinstance(value, str) or value is None, "a text or null"
         elif name == "version":
             continue
         else:

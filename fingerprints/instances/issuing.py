@@ -130,14 +130,17 @@ class Issuer:
     ) -> Issued:
         """Signs and writes the manifest of a file, and enters the file into the registry's log."""
         instance_hash = hash_tree(path)
+        head = None if self._registry is None else self._registry.log_head()
         manifest = InstanceManifest(
             licensee=licensee,
             model_hash=self._model_hash,
             instance_hash=instance_hash,
             file_format=file_format,
             time=utc_now(),
-            log_head="" if self._registry is None else self._registry.head(),
+            log_head="" if head is None else head.log_head,
             fingerprint_id=None if fingerprint is None else fingerprint.id,
+            registry_id=None if head is None else head.registry_id,
+            log_events=None if head is None else head.log_events,
         )
         manifest_path = path.with_name(path.name + instance_manifest.ENDING)
         manifest_hash = instance_manifest.write(

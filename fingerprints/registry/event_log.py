@@ -28,6 +28,15 @@ class Event:
     hash: str  # `event_hash` of the fields above
 
 
+@dataclass(frozen=True)
+class LogHead:
+    """Where a registry's log ends: what shows later that nothing was cut off."""
+
+    registry_id: str
+    log_events: int  # number of the last event
+    log_head: str  # its hash
+
+
 def utc_now() -> str:
     """The time as 2030-12-31T23:59:59Z."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

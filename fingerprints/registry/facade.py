@@ -20,7 +20,7 @@ from fingerprints.registry.calibrations import Calibrations
 from fingerprints.registry.contents import Contents, LicenseeReport
 from fingerprints.registry.database import Database
 from fingerprints.registry.encryption import AesSiv, CannotDecrypt, Cipher, Plain
-from fingerprints.registry.event_log import Event
+from fingerprints.registry.event_log import Event, LogHead
 from fingerprints.registry.licensing import Licensing
 from fingerprints.registry.log import Events, Log
 from fingerprints.registry.models import Models
@@ -209,8 +209,16 @@ class Registry:
         return self._events.read(after)
 
     def head(self) -> str:
-        """See `Events.head`."""
-        return self._events.head()
+        """Hash of the last event."""
+        return self.log_head().log_head
+
+    def log_head(self) -> LogHead:
+        """Where the log ends; to be kept elsewhere."""
+        return LogHead(self.id, *self._events.end())
+
+    def event_number(self, event_hash: str) -> int | None:
+        """See `Events.number_of`."""
+        return self._events.number_of(event_hash)
 
     def audit(self, known_heads: Sequence[str] = ()) -> AuditResult:
         """Checks log, rows and fingerprints against each other.

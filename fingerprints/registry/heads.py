@@ -1,88 +1,81 @@
-"""Heads of the log that are kept outside the registry: what was cut off its end shows by them."""
+"""Heads of logs, kept outside of the registries: `NAME.heads.json`.
+
+Whoever can write a database can cut off the end of its log, and put an older copy in its place.
+Only a head that is kept elsewhere shows it. A file has, for any number of registries, the newest
+head that was seen, and every older one that the log no longer has.
+"""
 
 import json
 import os
-from collections.abc import Collection, Iterable
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from dnnlib.atomic import open_atomic
 from dnnlib.canonical_json import parse_json
 from dnnlib.errors import UserError
-from dnnlib.files import is_folder, read_text
+from fingerprints.registry.event_log import LogHead
+from fingerprints.registry.facade import Registry
 
-ENDING = ".heads.json"  # behind the name of the signing key
-_MANIFESTS = "*.manifest.json"
-_MAX_BYTES = 1_000_000
+ENDING = ".heads.json"
+_FORMAT = "log heads 1"
 
 
-def store_head(key: str | os.PathLike[str], registry_id: str, head: str) -> Path:
-    """Keeps the newest head of a registry's log beside a signing key, one per registry.
+def heads_beside(path: str | os.PathLike[str]) -> Path:
+    """The file of heads that belongs to a key."""
+    path = Path(path)
+    return path.with_name(path.name + ENDING)
 
-    Args:
-        key: path of the key.
-        registry_id, head: of the registry.
 
-    Returns:
-        The file.
+def read_heads(path: str | os.PathLike[str]) -> list[LogHead]:
+    """The heads in a file, none if there is no file.
 
     Raises:
-        UserError: it cannot be written, or holds something else.
+        UserError: it cannot be read or is something else.
     """
-    path = Path(f"{os.fspath(key)}{ENDING}")
-    heads = _read_heads(path) if path.exists() else {}
-    if heads.get(registry_id) != head:
-        with open_atomic(path, "w", encoding="utf-8") as file:
-            json.dump({**heads, registry_id: head}, file, indent=2, sort_keys=True)
-            file.write("\n")
-    return path
-
-
-def _read_heads(path: Path) -> dict[str, str]:
+    where = os.fspath(path)
     try:
-        found = parse_json(read_text(path, "the heads", _MAX_BYTES))
+        content = parse_json(Path(path).read_bytes())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UserError(f"cannot read {where}: {error.strerror}; check its permissions") from error
     except ValueError as error:
-        raise UserError(f"{path} holds no heads of a log ({error}); move it away") from error
-    if not isinstance(found, dict) or not all(isinstance(v, str) for v in found.values()):
-        raise UserError(f"{path} holds no heads of a log; move it away")
-    return found
+        raise UserError(f"{where} is no file of log heads ({error}); move it away") from error
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise UserError(f"{where} is no file of log heads, or of another version; move it away")
+    return [head_of(values, where) for values in content.get("heads", [])]
 
 
-def find_heads(
-    folders: Iterable[Path], registry_id: str, model_hashes: Collection[str]
-) -> dict[str, str]:
-    """Heads that files beside a registry carry.
+def head_of(values: Any, where: str) -> LogHead:
+    """The head in the fields that a file of heads, a manifest and a verdict have.
 
-    Args:
-        folders: where manifests of instances and files of `store_head` are looked for.
-        registry_id: of the registry.
-        model_hashes: of its models; manifests of other models are passed over.
+    Raises:
+        UserError: one of them is missing or of another kind.
+    """
+    kinds = {"registry_id": str, "log_events": int, "log_head": str}
+    for name, kind in kinds.items():
+        if not isinstance(values, dict) or type(values.get(name)) is not kind:
+            raise UserError(f"{where}: {name!r} is missing, or no {kind.__name__}; move it away")
+    return LogHead(**{name: values[name] for name in kinds})
+
+
+def keep_head(path: str | os.PathLike[str], registry: Registry) -> list[LogHead]:
+    """Enters the registry's newest head into a file.
 
     Returns:
-        The head of each file -> the file. Files that are no such thing are passed over.
+        The heads in the file that the log no longer has. They stay there.
+
+    Raises:
+        UserError: the file cannot be read or written, or is something else.
     """
-    found: dict[str, str] = {}
-    for folder in folders:
-        if not is_folder(folder):
-            continue
-        for path in sorted(folder.glob(f"*{ENDING}")):
-            try:
-                head = _read_heads(path).get(registry_id)
-            except UserError:
-                continue
-            if head:
-                found.setdefault(head, str(path))
-        for path in sorted(folder.glob(_MANIFESTS)):
-            head = _head_of_manifest(path, model_hashes)
-            if head:
-                found.setdefault(head, str(path))
-    return found
-
-
-def _head_of_manifest(path: Path, model_hashes: Collection[str]) -> str | None:
-    """The head that a manifest carries; its signature is not checked, it can only raise alarm."""
-    try:
-        values = parse_json(read_text(path, "the manifest", _MAX_BYTES))["manifest"]
-        head, model_hash = values["log_head"], values["model_hash"]
-    except (UserError, ValueError, KeyError, TypeError):
-        return None
-    return head if isinstance(head, str) and model_hash in model_hashes else None
+    kept = read_heads(path)
+    own = [head for head in kept if head.registry_id == registry.id]
+    lost = [head for head in own if registry.event_number(head.log_head) is None]
+    newest = [*lost, registry.log_head()]
+    if own != newest:
+        others = [head for head in kept if head.registry_id != registry.id]
+        content = {"format": _FORMAT, "heads": [asdict(head) for head in [*others, *newest]]}
+        with open_atomic(path, "w", encoding="utf-8") as file:
+            file.write(json.dumps(content, indent=2) + "\n")
+    return lost

@@ -23,7 +23,7 @@ class Log:
         columns = tables.events.c
         query = sa.select(columns.seq, columns.hash).order_by(columns.seq.desc()).limit(1)
         last = connection.execute(query).first()
-        self._seq: int = 0 if last is None else last.seq
+        self.num_events: int = 0 if last is None else last.seq
         self.head: str = GENESIS if last is None else last.hash
 
     def add(self, table: sa.Table, rows: Sequence[dict[str, Any]]) -> list[Event]:
@@ -35,9 +35,9 @@ class Log:
         added = []
         for row in rows:
             content = {name: row[name] for name in logged}
-            self._seq += 1
+            self.num_events += 1
             kind = tables.EVENT_KINDS[table]
-            added.append(next_event(self._seq, self.head, time, kind, content))
+            added.append(next_event(self.num_events, self.head, time, kind, content))
             self.head = added[-1].hash
         self.connection.execute(sa.insert(tables.events), [vars(event) for event in added])
         self.connection.execute(
@@ -79,7 +79,15 @@ class Events:
             yield from (Event(**row) for row in rows)
             after = rows[-1]["seq"]
 
-    def head(self) -> str:
-        """Hash of the last event, which instance manifests keep."""
+    def end(self) -> tuple[int, str]:
+        """Number and hash of the last event, which instance manifests keep."""
         with self._database.reading() as connection:
-            return Log(connection).head
+            log = Log(connection)
+            return log.num_events, log.head
+
+    def number_of(self, event_hash: str) -> int | None:
+        """Number of the event with this hash; None: there is none."""
+        columns = tables.events.c
+        with self._database.reading() as connection:
+            query = sa.select(columns.seq).where(columns.hash == event_hash)
+            return connection.execute(query).scalar()

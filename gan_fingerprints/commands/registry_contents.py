@@ -14,8 +14,10 @@ _AUDIT = cli.deferred("gan_fingerprints.work.registry_contents:audit")
 
 AUDIT_DESCRIPTION = """\
 Checks the registry's log, in which every entry carries the hash of the one before, and that all
-tables agree with it. Keep the head that it prints somewhere else: --head then also notices a log
-that was cut short or written anew. Status 2 if anything is wrong.
+tables agree with it. A log that was cut short, or an older copy, agrees as well: so its head is
+compared with those that are kept elsewhere, in manifests and *.heads.json in the registry's folder
+and the folders in it, in the cache folder, and in what else is named. Status 2 if anything is
+wrong.
 """
 
 
@@ -48,14 +50,14 @@ def add(commands: "Commands[cli.ArgumentParser]") -> None:
     )
 
     parser = _add(commands, "audit", "check the registry's log", _AUDIT, AUDIT_DESCRIPTION)
-    parser.add_argument("--head", metavar="HASH", help="a head that an earlier audit printed")
     parser.add_argument(
-        "--beside",
-        action="append",
-        metavar="DIR",
-        help="more folders with manifests or heads beside a key (always: the registry's folder, "
-        "this one, and instances/ in both)",
+        "places",
+        nargs="*",
+        metavar="PLACE",
+        help="more that holds heads: manifests, *.heads.json, saved output of verify --json, or "
+        "folders of the first two",
     )
+    parser.add_argument("--head", metavar="HASH", help="a head that an earlier audit printed")
 
 
 def _add(

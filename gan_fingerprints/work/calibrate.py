@@ -19,7 +19,7 @@ from fingerprints.image_files import source_of
 from fingerprints.registry.facade import Registry
 from gan_fingerprints.work.images import Reader, image_paths, load_decoder
 from gan_fingerprints.work.output import emit
-from gan_fingerprints.work.registry import open_registry
+from gan_fingerprints.work.registry import head_text, keep_heads, open_registry
 
 
 def calibrate(args: argparse.Namespace) -> None:
@@ -48,8 +48,9 @@ def calibrate(args: argparse.Namespace) -> None:
         decoder_hash, np.stack(rows), np.array([numbers[source] for source in sources])
     )
     registry.save_calibration(model, calibration.to_bytes(), len(rows))
+    head = keep_heads(args, registry)
     values, text = _report(calibration, registry, model, [image.path for image in found])
-    emit(args, values, text)
+    emit(args, {**values, **head}, f"{text}\n{head_text(head)}")
     reader.finish(len(paths))
 
 

@@ -16,10 +16,10 @@ from fingerprints.entries import Fingerprint
 from fingerprints.instances.issuing import Issuer, reserve
 from fingerprints.keys import load_secret, load_signing_key
 from fingerprints.registry.facade import Registry
-from fingerprints.registry.heads import store_head
+from fingerprints.registry.heads import heads_beside
 from gan_fingerprints.work.licensees import check_licensee, read_licensees
 from gan_fingerprints.work.output import emit
-from gan_fingerprints.work.registry import open_registry
+from gan_fingerprints.work.registry import head_text, keep_heads, open_registry
 from training.models.baking import Baker
 from training.models.hashes import hashes_of
 from training.models.instances import make_writers
@@ -57,6 +57,7 @@ def issue(args: argparse.Namespace) -> None:
     registry: Registry | None = None
     if args.payload is None:
         registry = open_registry(args, create=True)
+        keep_heads(args, registry)  # before anything is drawn: it may have lost fingerprints
         orders = _reserve(args, registry, generator, (model_hash, decoder_hash), licensees)
     else:
         orders = [_payload_order(args, generator.fingerprint_size, model_hash)]
@@ -83,8 +84,8 @@ def issue(args: argparse.Namespace) -> None:
                 emit(args, values, text)
             progress.update()
     if registry is not None:
-        path = store_head(args.key, registry.id, registry.head())
-        print(f"log head {registry.head()}, kept in {path}", file=sys.stderr)
+        text = head_text(keep_heads(args, registry))
+        print(f"{text}, kept in {heads_beside(args.key)}", file=sys.stderr)
 
 
 def _load_model(name: str) -> tuple[Generator, str, str]:

@@ -4,17 +4,17 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from dnnlib.atomic import open_atomic
 from dnnlib.errors import UserError
-from fingerprints.registry.heads import find_heads
+from fingerprints.instances.witnesses import contradictions, find_witnesses
 from fingerprints.registry.listing import export_rows, export_text
 from gan_fingerprints.work.output import emit
-from gan_fingerprints.work.registry import open_registry
+from gan_fingerprints.work.registry import head_files, head_text, keep_heads, open_registry
 
 
 def list_fingerprints(args: argparse.Namespace) -> None:
@@ -66,12 +66,13 @@ def show(args: argparse.Namespace) -> None:
 
 def revoke(args: argparse.Namespace) -> None:
     """The command `revoke`."""
-    for entry in open_registry(args).revoke(args.licensee, args.reason):
-        emit(
-            args,
-            {"licensee": entry.licensee, "fingerprint": entry.id, "revoked": entry.revoked},
-            f"revoked: {entry.licensee}, fingerprint {entry.id}",
-        )
+    registry = open_registry(args)
+    revoked = registry.revoke(args.licensee, args.reason)
+    head = keep_heads(args, registry)
+    for entry in revoked:
+        values = {"licensee": entry.licensee, "fingerprint": entry.id, "revoked": entry.revoked}
+        text = f"revoked: {entry.licensee}, fingerprint {entry.id}; {head_text(head)}"
+        emit(args, {**values, **head}, text)
 
 
 def export(args: argparse.Namespace) -> None:
@@ -93,41 +94,27 @@ def export(args: argparse.Namespace) -> None:
 def audit(args: argparse.Namespace) -> None:
     """The command `audit`."""
     registry = open_registry(args)
-    sources = find_heads(
-        _folders_beside(args), registry.id, {model.model_hash for model in registry.models()}
-    )
-    if args.head is not None:
-        sources[args.head] = "--head"
-    result = registry.audit(list(sources))
-    problems = [_with_source(text, sources) for text in result.problems]
+    beside = Path() if "://" in registry.name else Path(registry.name).parent
+    kept = [path for path in head_files(args) if path.exists()]
+    # Before the log is read: it may grow meanwhile, but not what is compared with it.
+    witnesses = find_witnesses([beside, *kept, *map(Path, args.places)])
+    result = registry.audit([] if args.head is None else [args.head])
+    missing, num_heads = contradictions(registry, witnesses)
+    problems = [*result.problems, *missing]
     values = {
         "problems": problems,
         "events": result.num_events,
         "head": result.head,
-        "heads_compared": len(sources),
+        "compared": num_heads,
     }
-    count = f"{result.num_events} events, head {result.head}"
-    compared = f"{len(sources)} heads from elsewhere are among them" if sources else _NO_HEADS
-    text = "\n".join([*problems, count] if problems else [f"all agree: {count}", compared])
-    emit(args, values, text)
+    compared = f"compared with {num_heads} heads that are kept elsewhere"
+    if not num_heads and args.head is None:
+        compared = (
+            "no head is kept elsewhere: that the end of the log was cut off cannot be seen; name "
+            "manifests or use --head"
+        )
+    count = f"{result.num_events} events, head {result.head}; {compared}"
+    emit(args, values, "\n".join([*problems, count] if problems else [f"all agree: {count}"]))
     if problems:
         raise UserError(f"--registry={args.registry}: {len(problems)} problems, see above")
-
-
-_NO_HEADS = "no head from elsewhere to compare with: events cut off at the end would not show"
-
-
-def _folders_beside(args: argparse.Namespace) -> list[Path]:
-    """Where manifests and heads are looked for: beside the registry, and where the user says."""
-    beside = [] if "://" in args.registry else [Path(args.registry).parent]
-    folders = [*beside, Path(), *map(Path, args.beside or ())]
-    folders += [folder / "instances" for folder in folders]
-    return list(dict.fromkeys(folder.resolve() for folder in folders))
-
-
-def _with_source(problem: str, sources: Mapping[str, str]) -> str:
-    """A problem with a head, and which file has that head."""
-    for head, source in sources.items():
-        if f"log head {head} " in problem:
-            return f"{problem} (that head is from {source})"
-    return problem
+    keep_heads(args, registry)

@@ -19,7 +19,7 @@ from fingerprints.image_files import find_images
 from fingerprints.keys import load_secret
 from gan_fingerprints.work.images import Reader, image_arguments, load_decoder
 from gan_fingerprints.work.output import emit
-from gan_fingerprints.work.registry import open_registry
+from gan_fingerprints.work.registry import head_text, keep_heads, open_registry
 
 
 def verify(args: argparse.Namespace) -> None:
@@ -53,17 +53,17 @@ def _run(args: argparse.Namespace, top: int) -> None:
 
     start = time.monotonic()
     counts: Counter[str] = Counter()
-    wrong_name_rate: float | None = None  # payload mode names nobody
+    last: dict[str, Any] = {}
     for name, rows, hashes in _sources(args, reader, groups, paths):
         values, text = judge(rows, hashes)
         counts[values["verdict"]] += 1
-        wrong_name_rate = values.get("wrong_name_rate")
+        last = values
         if args.pool:
             text = f"{len(rows)} pictures, {values['distinct']} distinct  {text}"
         emit(args, {"file": name, **values}, f"{name}  {text}")
     num_images = len(paths) - reader.num_bad
     seconds = time.monotonic() - start
-    _print_summary(args, counts, num_images, level, wrong_name_rate, seconds)
+    _print_summary(args, counts, num_images, level, last, seconds)
     reader.finish(len(paths))
 
 
@@ -94,7 +94,7 @@ def _judge_by_registry(
     model = registry.find_model(
         model_hash if model_hash is not None and model_hash in known else decoder_hash
     )
-    head = registry.head()  # a later audit can tell that it is still part of the log
+    head = keep_heads(args, registry)
     detector = Detector(registry, model, args.licensee, faiss=args.faiss)
     if detector.calibration is None:
         print(
@@ -105,7 +105,7 @@ def _judge_by_registry(
 
     def judge(rows: np.ndarray, hashes: np.ndarray) -> tuple[dict[str, Any], str]:
         finding = detector.judge_pool(rows, level, hashes=hashes)
-        values, text = finding.to_dict() | {"log_head": head}, _text(finding)
+        values, text = {**finding.to_dict(), **head}, _text(finding)
         if top:
             candidates = detector.candidates(rows, top, hashes=hashes)
             values["candidates"] = [
@@ -172,10 +172,11 @@ def _print_summary(
     counts: Counter[str],
     num_images: int,
     level: float,
-    wrong_name_rate: float | None,
+    last: dict[str, Any],
     seconds: float,
 ) -> None:
-
+    """Counts, and what all verdicts have in common, which stands in the last one."""
+    wrong_name_rate = last.get("wrong_name_rate")  # payload mode names nobody
     num_verdicts = sum(counts.values())
     num_false = expected_false(level, num_verdicts)
     rate = num_images / max(seconds, 1e-9)
@@ -191,4 +192,6 @@ def _print_summary(
     text = f"verdicts: {listed}; false ones to expect if all are foreign: {num_false:.1e} at most"
     if wrong_name_rate is not None:
         text += f"; risk of a wrong name, per image of ours: {wrong_name_rate:.1e} at most"
+    if "log_head" in last:
+        text += f"; {head_text(last)}"
     emit(args, {"summary": summary}, f"{text}; {rate:.1f} images/s")

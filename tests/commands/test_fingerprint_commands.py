@@ -190,8 +190,9 @@ def test_a_pool_gets_one_verdict(capsys, place, foreign):
     assert len(results) == 2
 
 
-def test_pools_of_what_is_alike_are_not_ours(capsys, place, foreign, tmp_path):
+def test_pools_of_what_is_alike_are_not_ours(capsys, place, foreign, tmp_path, monkeypatch):
     """Whatever the decoder's confidence; copies count once, also those of a licensee."""
+    monkeypatch.setenv("GAN_FINGERPRINTS_CACHE", str(tmp_path / "cache"))  # a copy goes its own way
     shutil.copy(place / "fingerprints.db", tmp_path / "own.db")
     arguments = [f"--network={MODEL}", f"--registry={tmp_path / 'own.db'}"]
     run(capsys, "calibrate", *arguments, foreign)

@@ -118,12 +118,12 @@ def test_names_are_shown_without_what_a_terminal_obeys() -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ('{"a": 1, "a": 2}', "the key 'a' comes twice"),
-        ('{"x": {"b": 1, "b": 1}}', "the key 'b' comes twice"),
+        ('{"a": 1, "a": 2}', "the key 'a' stands there twice"),
+        ('{"x": {"b": 1, "b": 1}}', "the key 'b' stands there twice"),
         ("[" * 100_000, "nested too deeply"),
         ('{"a":' * 100_000, "nested too deeply"),
-        ("[NaN]", "NaN is no number"),
-        ("[-Infinity]", "-Infinity is no number"),
+        ("[NaN]", "NaN is no JSON"),
+        ("[-Infinity]", "-Infinity is no JSON"),
         ("{", "Expecting"),
     ],
 )

@@ -55,6 +55,20 @@ def new_database(server: str) -> str:
     return server.rsplit("/", 1)[0] + f"/{name}"
 
 
+def copy_registry(place: str, to: str) -> None:
+    """Copies a registry that nobody has open; what is at `to` is replaced."""
+    if "://" not in place:
+        shutil.copy(place, to)
+        return
+    import psycopg
+
+    server, name = place.rsplit("/", 1)
+    new = to.rsplit("/", 1)[1]
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {new}")
+        connection.execute(f"CREATE DATABASE {new} TEMPLATE {name}")
+
+
 @contextmanager
 def running_server(binaries: Path) -> Iterator[str]:
     """Runs a server on loopback, in a temporary folder, as an ordinary user."""

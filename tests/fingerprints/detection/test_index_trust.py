@@ -4,7 +4,6 @@ A number of a fingerprint says little: after a registry went back to a backup th
 given to somebody else.
 """
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from fingerprints.detection.detector import Detector, open_index
 from fingerprints.detection.search import PackedIndex, write_index
 from fingerprints.entries import Model
 from fingerprints.registry.facade import Registry
+from tests.support.postgresql import copy_registry
 
 NUM_BITS = 64
 HASHES = ("ab" * 32, "cd" * 32)  # of the model and of its decoder
@@ -41,20 +41,6 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
     monkeypatch.setattr(detector_module, "write_index", write)
     return paths
-
-
-def copy(place: str, to: str) -> None:
-    """Copies a registry that nobody has open; what is at `to` is replaced."""
-    if "://" not in place:
-        shutil.copy(place, to)
-        return
-    import psycopg
-
-    server, name = place.rsplit("/", 1)
-    new = to.rsplit("/", 1)[1]
-    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE IF EXISTS {new}")
-        connection.execute(f"CREATE DATABASE {new} TEMPLATE {name}")
 
 
 def give(place: str, *licensees: str) -> dict[str, np.ndarray]:
@@ -84,11 +70,11 @@ def places(new_place: Callable[[], str]) -> tuple[str, str]:
 def test_a_number_given_again_after_a_restore_names_its_new_owner(places: tuple[str, str]) -> None:
     place, backup = places
     given = give(place, "acme")
-    copy(place, backup)
+    copy_registry(place, backup)
     given |= give(place, "bell")
     assert verdict(place, given["bell"]) == "licensee bell"
     before = ids(place)
-    copy(backup, place)
+    copy_registry(backup, place)
     given |= give(place, "core")
     assert ids(place) == before  # bell's number is core's
     assert verdict(place, given["bell"]) == "not-ours"
@@ -99,10 +85,10 @@ def test_a_number_given_again_after_a_restore_names_its_new_owner(places: tuple[
 def test_a_rollback_forgets(places: tuple[str, str]) -> None:
     place, backup = places
     given = give(place, "acme")
-    copy(place, backup)
+    copy_registry(place, backup)
     given |= give(place, "bell")
     assert verdict(place, given["bell"]) == "licensee bell"
-    copy(backup, place)
+    copy_registry(backup, place)
     assert verdict(place, given["bell"]) == "not-ours"
     assert verdict(place, given["acme"]) == "licensee acme"
 
@@ -111,7 +97,7 @@ def test_a_copy_that_diverges_has_its_own_index(places: tuple[str, str]) -> None
     """Both have one id, equal numbers and equal counts, and take turns in one cache."""
     place, other = places
     give(place, "acme")
-    copy(place, other)
+    copy_registry(place, other)
     first, second = give(place, "bell"), give(other, "core")
     for _ in range(2):
         assert verdict(place, first["bell"]) == "licensee bell"
@@ -216,13 +202,13 @@ def test_no_name_is_given_that_the_registry_does_not_confirm(
 def test_a_detector_that_outlives_a_restore_gives_no_wrong_name(places: tuple[str, str]) -> None:
     place, backup = places
     given = give(place, "acme")
-    copy(place, backup)
+    copy_registry(place, backup)
     given |= give(place, "bell")
     with Registry.open(place) as registry:
         detector = Detector(registry, registry.models()[0])
         assert detector.judge(given["bell"]).text == "licensee bell"
         registry.close()  # connections; the object goes on
-        copy(backup, place)
+        copy_registry(backup, place)
         given |= give(place, "core")
         assert detector.judge(given["bell"]).text == "not-ours"
         assert detector.judge(given["core"]).text == "licensee core"
@@ -232,12 +218,12 @@ def test_a_registry_that_outlives_a_restore_keeps_the_distance(places: tuple[str
     """Among the fingerprints that are compared with a new one is the one that was given since."""
     place, backup = places
     give(place, "acme")
-    copy(place, backup)
+    copy_registry(place, backup)
     with Registry.open(place) as registry:
         (model,) = registry.models()
         registry.reserve(model, [("bell", "")], min_distance=8)
         registry.close()
-        copy(backup, place)
+        copy_registry(backup, place)
         give(place, "core")
         registry.reserve(model, [("dora", "")], min_distance=8)
         known = registry._licensing._known[model.id].words

@@ -15,6 +15,7 @@ from fingerprints.instances.instance_manifest import (
     InstanceManifest,
     hash_tree,
     read_and_verify,
+    read_unverified,
     sign,
     write,
 )
@@ -29,7 +30,15 @@ MANIFEST = InstanceManifest(
     time="2030-12-31T23:59:59Z",
     log_head="b" * 64,
     fingerprint_id=7,
+    registry_id="c" * 32,
+    log_events=12,
 )
+# As the version before wrote it.
+OLD = {
+    name: value
+    for name, value in {**dataclasses.asdict(MANIFEST), "version": 1}.items()
+    if name not in ("registry_id", "log_events")
+}
 
 
 def signed_by_hand(values: dict[str, Any]) -> dict[str, Any]:
@@ -48,12 +57,42 @@ def test_round_trip(tmp_path: Path) -> None:
         assert read_and_verify(path, PUBLIC, tmp_path / "instance") == manifest
 
 
+def test_manifests_of_version_1_are_read(tmp_path: Path) -> None:
+    write(tmp_path / "m", signed_by_hand(OLD))
+    manifest = read_and_verify(tmp_path / "m", PUBLIC)
+    assert (manifest.version, manifest.registry_id, manifest.log_events) == (1, None, None)
+    assert manifest.licensee == "acme"
+    assert read_unverified(tmp_path / "m") == manifest
+
+
+def test_the_signature_can_be_left_out_of_account(tmp_path: Path) -> None:
+    write(tmp_path / "m", sign(MANIFEST, Ed25519PrivateKey.generate()))
+    assert read_unverified(tmp_path / "m") == MANIFEST
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ('"licensee"', '"licensee": "eve",\n    "licensee"'),
+        ('"manifest"', '"manifest": {},\n  "manifest"'),
+        ('"signature"', '"signature": "00",\n  "signature"'),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path, change: tuple[str, str]) -> None:
+    """Another reader may take the first of them, this one took the last."""
+    write(tmp_path / "m", sign(MANIFEST, KEY))
+    (tmp_path / "m").write_text((tmp_path / "m").read_text().replace(*change))
+    with pytest.raises(UserError, match="m: the key '.*' stands there twice") as error:
+        read_and_verify(tmp_path / "m", PUBLIC)
+    assert "\n" not in str(error.value)
+
+
 def test_signature_is_over_the_canonical_json() -> None:
     values = dataclasses.asdict(MANIFEST)
     assert sign(MANIFEST, KEY) == signed_by_hand(values)
     assert list(values) == [
         *("licensee", "model_hash", "instance_hash", "file_format", "time", "log_head"),
-        *("fingerprint_id", "version"),
+        *("fingerprint_id", "registry_id", "log_events", "version"),
     ]
 
 
@@ -85,7 +124,11 @@ def test_other_instance_is_noticed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"version": 2}, "has version 2, this program reads version 1"),
+        ({"version": 3}, "has version 3, this program reads versions 1 to 2"),
+        ({"version": 0}, "has version 0"),
+        ({"version": 1}, "unknown fields log_events, registry_id"),
+        ({"log_events": "7"}, "'log_events' must be an integer or null"),
+        ({"registry_id": 7}, "'registry_id' must be a text or null"),
         ({"version": True}, "has version True"),
         ({"version": None}, "has version None"),
         ({"bits": "ff", "more": 1}, "unknown fields bits, more"),
