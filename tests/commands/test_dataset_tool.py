@@ -2,6 +2,7 @@
 
 import io
 import resource
+import shutil
 import signal
 import struct
 import subprocess
@@ -619,3 +620,116 @@ def test_help_and_argument_errors_are_quick() -> None:
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == status
         assert time.monotonic() - start < 1
+
+
+# ----- What published scripts pass -----
+
+
+def test_celeba_in_the_order_of_its_names(tmp_path: Path, reference: Path) -> None:
+    source = reference / "tfrecords" / "celeba5_png"
+    for name, flags in (("a", ["--shuffle", "0"]), ("b", ["--shuffle", "1"]), ("c", [])):
+        dataset_tool.main(
+            ["create_celeba", str(tmp_path / name), str(source), "--num_images", "0", *flags]
+        )
+    plain, shuffled, default = (
+        records(tmp_path / name / f"{name}-r07.tfrecords") for name in "abc"
+    )
+    assert len(plain) == 5  # 0: all
+    assert shuffled == default != plain
+    assert [plain[i] for i in work.published_order(5)] == shuffled
+
+
+def labelled(folder: Path, labels: np.ndarray | None) -> Path:
+    rng = np.random.default_rng(0)
+    with DatasetWriter(folder) as writer:
+        for _ in range(3):
+            writer.add(rng.integers(0, 256, [4, 4, 3], np.uint8))
+        if labels is not None:
+            writer.add_labels(labels)
+    return folder
+
+
+def test_compare_looks_at_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ones = np.ones([3, 2], np.float32)
+    other = ones.copy()
+    other[1, 0] = 0
+    a, b, none = (
+        labelled(tmp_path / name, labels)
+        for name, labels in (("a", ones), ("b", other), ("none", None))
+    )
+    cases = [(a, a, 0), (a, b, 1), (a, none, 1), (none, none, 0)]
+    for one, two, status in cases:
+        command = ["compare", str(one), str(two)]
+        if status:
+            with pytest.raises(SystemExit, match="1"):
+                dataset_tool.main(command)
+        else:
+            dataset_tool.main(command)
+        dataset_tool.main([*command, "--ignore_labels", "1"])
+    out = capsys.readouterr().out
+    assert "2 identical labels, 1 different" in out
+    assert f"labels only in {a}" in out
+    (a / "a-rxx.labels").write_bytes(b"x")
+    with pytest.raises(UserError, match="cannot read the labels .*a-rxx.labels"):
+        dataset_tool.main(["compare", str(a), str(b)])
+
+
+# ----- Faults -----
+
+
+def test_two_files_of_one_resolution_are_refused(tmp_path: Path) -> None:
+    """The last by name used to be read: perhaps the validation set."""
+    folder = labelled(tmp_path / "a", None)
+    shutil.copy(folder / "a-r02.tfrecords", folder / "b-r02.tfrecords")
+    with pytest.raises(UserError, match="two files of 4x4 images, a-r02.tfrecords and b-r02.tfr"):
+        open_dataset(tmp_path, "a")
+
+
+def test_hidden_companions_are_no_part_of_a_data_set(tmp_path: Path) -> None:
+    folder = labelled(tmp_path / "a", None)
+    for name in ("._a-r02.tfrecords", ".DS_Store", "Thumbs.db", "._a-r05.tfrecords"):
+        (folder / name).write_bytes(b"x")
+    assert open_dataset(tmp_path, "a").num_images == 3
+
+
+def test_subfolders_of_images_are_mentioned(
+    tmp_path: Path, reference: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "images"
+    shutil.copytree(reference / "tfrecords" / "emoji12_png", source)
+    (source / "more").mkdir()
+    (source / "._x.png").write_bytes(b"x")
+    dataset_tool.main(["create_from_images", str(tmp_path / "a"), str(source)])
+    captured = capsys.readouterr()
+    assert "its 1 subfolders are not looked into (more)" in captured.err
+    assert "12 images" in captured.out
+
+
+def test_bad_records_are_left_out_by_all_commands(tmp_path: Path) -> None:
+    folder = labelled(tmp_path / "a", None)
+    path = folder / "a-r02.tfrecords"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    commands = [
+        ["extract", str(folder), str(tmp_path / "out")],
+        ["display", str(folder), "--out", str(tmp_path / "sheet.png")],
+        ["compare", str(folder), str(folder)],
+    ]
+    for command in commands:
+        with pytest.raises(UserError, match="record 1 .*damaged"):
+            dataset_tool.main(command)
+        dataset_tool.main([*command, "--skip-bad-records"])
+    assert len(list((tmp_path / "out").iterdir())) == 2
+
+
+@pytest.mark.parametrize("resolution", ["1099511627776", "16384", "6"])
+def test_sizes_are_checked_before_images_are_made(
+    tmp_path: Path, reference: Path, resolution: str
+) -> None:
+    source = str(reference / "tfrecords" / "emoji12_png")
+    with pytest.raises((UserError, SystemExit)):
+        dataset_tool.main(
+            ["create_from_images", str(tmp_path / "a"), source, "--resolution", resolution]
+        )
+    assert not (tmp_path / "a").exists()

@@ -6,6 +6,7 @@ import hashlib
 import http.server
 import os
 import threading
+import time
 from collections.abc import Iterator
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -38,6 +39,8 @@ class Server(http.server.ThreadingHTTPServer):
         self.range_shift = 0
         self.redirect = ""
         self.requests: list[dict[str, str]] = []
+        self.drip = 0.0  # seconds between single bytes
+        self.without_length = False
 
     @property
     def url(self) -> str:
@@ -67,7 +70,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             status = 206 if begin < len(server.content) else 416
         body = server.content[begin:]
         self.send_response(status)
-        self.send_header("Content-Length", str(len(body) + server.extra_length))
+        if not server.without_length:
+            self.send_header("Content-Length", str(len(body) + server.extra_length))
         self.send_header("Content-Type", server.content_type)
         if server.etag:
             self.send_header("ETag", server.etag)
@@ -79,7 +83,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if server.break_after:
             body = body[: server.break_after.pop(0)]
         with contextlib.suppress(ConnectionError):  # the client may have seen enough
-            self.wfile.write(body)
+            for byte in body if server.drip else b"":
+                self.wfile.write(bytes([byte]))
+                time.sleep(server.drip)
+            if not server.drip:
+                self.wfile.write(body)
 
 
 @contextlib.contextmanager
@@ -357,3 +365,49 @@ def test_a_cache_folder_that_cannot_be_made(server, tmp_path):
     assert message.startswith(f"cannot write {blocker}")
     assert "a part of this path is a file" in message
     assert server.requests == []
+
+
+# ---- Servers that give too much or too slowly, files that change.
+
+
+def test_a_server_that_drips(server, tmp_path, monkeypatch):
+    """Every byte comes in time, the file never would."""
+    monkeypatch.setattr(download, "SLOW_SECONDS", 0.2)
+    monkeypatch.setattr(download, "ATTEMPTS", 2)
+    server.drip = 0.01
+    begin = time.monotonic()
+    message = failure(server.url, tmp_path)
+    assert time.monotonic() - begin < 10
+    assert "less than 64.0 KiB a minute came; run the command again" in message
+    assert ".part" in left_in(tmp_path)  # what came is kept
+
+
+@pytest.mark.parametrize("says_so", [True, False])
+def test_a_file_that_is_too_large(server, tmp_path, monkeypatch, says_so):
+    monkeypatch.setattr(download, "MAX_BYTES", len(CONTENT) - 1)
+    server.without_length = not says_so
+    assert "it is larger than 1.4 MiB" in failure(server.url, tmp_path)
+    assert "" not in left_in(tmp_path)
+
+
+def test_a_checksum_in_the_url(server, tmp_path):
+    path = open_url_or_path(f"{server.url}#sha256={SHA256.upper()}", tmp_path)
+    assert path.read_bytes() == CONTENT
+    assert path == cached_path(server.url, tmp_path)
+    assert path == cached_path(f"{server.url}#sha256={SHA256}", tmp_path)
+    assert "is not the expected file" in failure(f"{server.url}#sha256={'0' * 64}", tmp_path)
+    assert "must be 64 hex digits, not 'abc'" in failure(f"{server.url}#sha256=abc", tmp_path)
+    path.unlink()
+    assert "the download was deleted" in failure(f"{server.url}#sha256={'0' * 64}", tmp_path)
+    assert not path.exists()
+
+
+def test_a_cached_file_that_changed_is_not_used(server, tmp_path):
+    path = open_url_or_path(server.url, tmp_path)
+    assert open_url_or_path(server.url, tmp_path) == path
+    content = bytearray(CONTENT)
+    content[1000] ^= 1
+    path.write_bytes(content)
+    assert "is not the expected file: its SHA-256 is" in failure(server.url, tmp_path)
+    path.unlink()
+    assert open_url_or_path(server.url, tmp_path).read_bytes() == CONTENT
