@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dnnlib.atomic import open_atomic
+from dnnlib.canonical_json import parse_json
 from dnnlib.errors import UserError
 from fingerprints.bits import format_hex, parse_fingerprint
 
@@ -70,7 +71,7 @@ def read_manifest(path: str | os.PathLike[str]) -> list[ManifestEntry]:
 
 def _parse_line(line: str, where: str) -> ManifestEntry:
     try:
-        values = json.loads(line)
+        values = parse_json(line)
     except ValueError as error:
         raise UserError(f"{where}: not JSON ({error})") from error
     if not isinstance(values, dict):

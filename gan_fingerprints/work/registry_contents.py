@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -82,6 +83,8 @@ def export(args: argparse.Namespace) -> None:
         sys.stdout.write(text)
         return
     with open_atomic(args.out, "w", encoding="utf-8") as file:
+        if args.include_bits:  # whoever has them can forge and search
+            os.fchmod(file.fileno(), 0o600)
         file.write(text)
     print(f"wrote {args.out}: {len(rows)} fingerprints", file=sys.stderr)
 
