@@ -1,8 +1,9 @@
 """The signed manifest beside every instance: who has it, of which model, which file, and when.
 
-A file holds `{"manifest": {...}, "signature": "<hex>"}`; the signature is Ed25519 over the
-canonical JSON of the manifest. No bits of a fingerprint are in it, nor anything computed from them
-but the hash of the instance itself, so it can be shown to anybody.
+A file holds `{"manifest": {...}, "signature": "<hex>"}`, in the one text that `write` makes of it;
+the signature is Ed25519 over the canonical JSON of the manifest. No bits of a fingerprint are in
+it, nor anything computed from them but the hash of the instance itself, so it can be shown to
+anybody.
 """
 
 import hashlib
@@ -55,10 +56,15 @@ def write(path: str | os.PathLike[str], signed: dict[str, Any]) -> str:
     Returns:
         SHA-256 of the file in hex.
     """
-    data = (json.dumps(signed, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+    data = _text(signed).encode()
     with open_atomic(path) as file:
         file.write(data)
     return hashlib.sha256(data).hexdigest()
+
+
+def _text(signed: dict[str, Any]) -> str:
+    """The one text of a manifest file."""
+    return json.dumps(signed, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def read_and_verify(
@@ -165,6 +171,11 @@ def _read(where: str) -> tuple[dict[str, Any], bytes]:
         raise UserError(f"{where} is not an instance manifest: 'manifest' must be an object")
     if not isinstance(signature, str) or not re.fullmatch("[0-9a-f]{128}", signature):
         raise UserError(f"{where}: 'signature' must be 128 hex digits; get the manifest again")
+    if data != _text(content).encode():
+        raise UserError(
+            f"{where}: its text is not the canonical one, byte by byte, so it was edited or "
+            "written by another program; get the manifest again"
+        )
     return values, bytes.fromhex(signature)
 
 

@@ -235,10 +235,10 @@ def _refuse_revoked(owned: list[Fingerprint], model: Model, active: set[str]) ->
         if f.licensee in active or not f.revoked:
             continue
         if f.model_id == model.id or f.licensee not in active_anywhere:
+            reason = f" ({f.reason})" if f.reason else ""
             raise UserError(
-                f"licensee {f.licensee} was revoked at {f.revoked}"
-                f"{f' ({f.reason})' if f.reason else ''}; leave it out, or "
-                "give it a new fingerprint with --replace-revoked"
+                f"licensee {f.licensee} was revoked at {f.revoked}{reason}; leave it out, or give "
+                "it a new fingerprint with --replace-revoked"
             )
 
 

@@ -46,7 +46,9 @@ def add(commands: "Commands[cli.ArgumentParser]") -> None:
     )
     parser.add_argument("--out", metavar="FILE", help="(default: standard output)")
     parser.add_argument(
-        "--include-bits", action="store_true", help="the fingerprints as well, in hex"
+        "--include-bits",
+        action="store_true",
+        help="the fingerprints as well, in hex; --out is then readable by its owner only",
     )
 
     parser = _add(commands, "audit", "check the registry's log", _AUDIT, AUDIT_DESCRIPTION)

@@ -319,6 +319,7 @@ GOOD = '{"file": "a.png", "seed": 1, "fingerprint": "f0", "num_bits": 8}'
     ("line", "complaint"),
     [
         ("{", "not JSON"),
+        ('{"file": "b", "file": "c"}', "not JSON .the key 'file' stands there twice"),
         ("[1]", "expected a JSON object, got list"),
         (GOOD, "a.png is listed twice"),
         ('{"file": 1, "fingerprint": "f0", "num_bits": 8}', "'file' must be a text, got 1"),

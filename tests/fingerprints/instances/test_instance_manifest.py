@@ -87,6 +87,28 @@ def test_a_key_that_stands_twice_is_refused(tmp_path: Path, change: tuple[str, s
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("\n}\n", "\n}"),
+        ("  ", " "),
+        ("\n", "\r\n"),
+        ("acme", r"\u0061cme"),
+        ('"version": 2', '"version": 2.0'),
+        ('"fingerprint_id": 7', '"fingerprint_id": 7 '),
+    ],
+)
+def test_another_text_of_the_same_content_is_refused(tmp_path: Path, old: str, new: str) -> None:
+    """The signature is over the content, and would fit most of them."""
+    write(tmp_path / "m", sign(MANIFEST, KEY))
+    text = (tmp_path / "m").read_text()
+    assert old in text
+    (tmp_path / "m").write_bytes(text.replace(old, new).encode())
+    with pytest.raises(UserError, match="m: its text is not the canonical one|does not fit") as e:
+        read_and_verify(tmp_path / "m", PUBLIC)
+    assert "\n" not in str(e.value)
+
+
 def test_signature_is_over_the_canonical_json() -> None:
     values = dataclasses.asdict(MANIFEST)
     assert sign(MANIFEST, KEY) == signed_by_hand(values)
