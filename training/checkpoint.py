@@ -83,13 +83,7 @@ class Checkpoints:
             UserError: a variable is not finite, or the folder cannot be written; the older
                 checkpoints stay.
         """
-        for name, variable in self._variables.items():
-            finite = tf.math.is_finite(variable) if variable.dtype.is_floating else True
-            if not tf.reduce_all(finite):
-                raise UserError(
-                    f"training diverged: {name} is not finite; the last checkpoint is kept; start "
-                    "anew with a larger --gamma or other weights of the losses (--resume=none)"
-                )
+        check_finite(self._variables)
         before = list_checkpoints(self._run_dir)
         number = int(before[-1].name) + 1 if before else 0
         path = self._run_dir / FOLDER / f"{number:06d}"
@@ -129,6 +123,21 @@ class Checkpoints:
                 "--resume=none, from a snapshot with --resume-pkl"
             )
         return None
+
+
+def check_finite(variables: Mapping[str, tf.Variable]) -> None:
+    """Before variables are written: what holds something else would replace what is good.
+
+    Raises:
+        UserError: a variable is not finite; names it.
+    """
+    for name, variable in variables.items():
+        finite = tf.math.is_finite(variable) if variable.dtype.is_floating else True
+        if not tf.reduce_all(finite):
+            raise UserError(
+                f"training diverged: {name} is not finite; the last checkpoint is kept; start "
+                "anew with a larger --gamma or other weights of the losses (--resume=none)"
+            )
 
 
 def remove_remains(run_dir: Path) -> None:

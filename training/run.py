@@ -18,6 +18,7 @@ from metrics.context import MetricContext
 from metrics.evaluate import check_metrics
 from metrics.feature_extractors import check_inception
 from metrics.sampling import make_context
+from training.checkpoint import check_finite
 from training.config import TrainConfig
 from training.data.dataset import Dataset
 from training.grids import Grids
@@ -135,9 +136,14 @@ class Run:
         return stats
 
     def save(self, path: Path) -> None:
-        """Writes a snapshot of all four networks with the position, once for all workers."""
+        """Writes a snapshot of all four networks with the position, once for all workers.
+
+        Raises:
+            UserError: a variable is not finite, or the file cannot be written.
+        """
         if not self.devices.is_chief:
             return
+        check_finite(self.variables())
         position = {
             "num_images": self.state.num_images,
             "kimg": self.state.kimg,
