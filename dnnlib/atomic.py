@@ -86,18 +86,23 @@ def open_atomic(path: str | os.PathLike[str], mode: str = "wb", **kwargs: Any) -
 
 
 @contextmanager
-def folder_atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
+def folder_atomic(path: str | os.PathLike[str], *, replace: bool = False) -> Iterator[Path]:
     """Yields a temporary folder beside `path` and renames it to `path` when the block succeeds.
 
     What killed processes have left of the same folder is removed first, which one line on stderr
     says; what a live process is writing stays.
 
+    Args:
+        path: final name.
+        replace: a folder that is there already stays until the new one is complete, and goes then.
+
     Raises:
-        UserError: `path` exists already, or cannot be written. The temporary folder is removed.
+        UserError: `path` exists already (unless `replace`), or cannot be written. The temporary
+            folder is removed.
     """
     path = Path(path)
     _remove_leftovers(path)
-    if path.exists():
+    if path.exists() and not replace:
         raise UserError(f"{path} exists already; remove it or choose another name")
     hidden = temporary_name(path)
     temporary = path.with_name(f"{path.name}.incomplete-{secrets.token_hex(4)}")
@@ -110,6 +115,8 @@ def folder_atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
             hidden.rename(temporary)  # only now can others see it, and see that it is locked
             yield temporary
             _sync_tree(temporary)
+            if replace:
+                remove_folder(path)
             temporary.rename(path)
             (path / FILE_NAME).unlink(missing_ok=True)
         _sync_folder(path)

@@ -62,8 +62,7 @@ def plan(num_bits: int, num_licensees: int, fpr: float, power: float = POWER) ->
 
     An image of which every bit is right with probability a, independently, is found with
     P[Binomial(B, a) >= m] = I_a(m, B - m + 1), the regularised incomplete beta function; the bit
-    accuracy is its inverse. Where the verdict tests two ways at `fpr` / 2 each (after
-    calibration), plan with `fpr` / 2.
+    accuracy is its inverse.
 
     Args:
         num_bits: number of bits B of a fingerprint.

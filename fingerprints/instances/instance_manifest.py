@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -50,16 +51,31 @@ def sign(manifest: InstanceManifest, key: Ed25519PrivateKey) -> dict[str, Any]:
     return {"manifest": values, "signature": key.sign(_signed_bytes(values)).hex()}
 
 
-def write(path: str | os.PathLike[str], signed: dict[str, Any]) -> str:
-    """Writes what `sign` returned.
+def write(
+    path: str | os.PathLike[str],
+    signed: dict[str, Any],
+    enter: Callable[[str], None] | None = None,
+) -> str:
+    """Writes what `sign` returned, completely or not at all.
+
+    Args:
+        path: the file.
+        signed: its content.
+        enter: called with the hash that is returned, when all of the file is on the disk and
+            before it appears under its name. If it fails, what was there before stays.
 
     Returns:
         SHA-256 of the file in hex.
     """
     data = _text(signed).encode()
+    digest = hashlib.sha256(data).hexdigest()
     with open_atomic(path) as file:
         file.write(data)
-    return hashlib.sha256(data).hexdigest()
+        if enter is not None:
+            file.flush()
+            os.fsync(file.fileno())
+            enter(digest)
+    return digest
 
 
 def _text(signed: dict[str, Any]) -> str:

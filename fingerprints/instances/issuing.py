@@ -143,10 +143,13 @@ class Issuer:
             log_events=None if head is None else head.log_events,
         )
         manifest_path = path.with_name(path.name + instance_manifest.ENDING)
-        manifest_hash = instance_manifest.write(
-            manifest_path, instance_manifest.sign(manifest, self._signing_key)
-        )
-        if self._registry is not None:
-            assert fingerprint is not None
-            self._registry.record_issue(fingerprint, instance_hash, file_format, manifest_hash)
+
+        def enter(manifest_hash: str) -> None:
+            if self._registry is not None:
+                assert fingerprint is not None
+                self._registry.record_issue(fingerprint, instance_hash, file_format, manifest_hash)
+
+        # So no manifest appears that the log does not tell of, whatever fails, or is full.
+        signed = instance_manifest.sign(manifest, self._signing_key)
+        instance_manifest.write(manifest_path, signed, enter)
         return Issued(licensee, file_format, path, manifest_path, instance_hash)

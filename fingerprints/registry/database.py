@@ -91,16 +91,19 @@ class Database:
         except exc.DBAPIError as error:
             lines = str(error.orig).strip().splitlines() or [type(error.orig).__name__]
             reason = lines[0]
-            if "disk is full" in reason or "No space left" in reason or "disk I/O error" in reason:
-                raise UserError(
-                    f"registry {self.name}: {reason}; nothing was registered: free some space on "
-                    "its disk, then run the command again"
-                ) from error
-            is_busy = "database is locked" in reason or "lock timeout" in reason
             cure = "check that it is a registry and that you may use it"
-            if is_busy:
+            if "database is locked" in reason or "lock timeout" in reason:
                 reason = f"others have been writing to it for {LOCK_TIMEOUT} s"
                 cure = "run the command again"
+            elif "disk is full" in reason or "No space left" in reason:
+                reason = "its disk is full, and nothing of this step was entered"
+                cure = "free some space, then run the command again"
+            elif "disk I/O error" in reason:  # what SQLite says of quotas and limits, too
+                reason = "its disk cannot be written, and nothing of this step was entered"
+                cure = (
+                    "check that it has room (also quotas and `ulimit -f`) and is sound, then run "
+                    "the command again"
+                )
             raise UserError(f"registry {self.name}: {reason}; {cure}") from error
 
 

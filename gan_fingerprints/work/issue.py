@@ -16,7 +16,6 @@ from fingerprints.entries import Fingerprint
 from fingerprints.instances.issuing import Issuer, reserve
 from fingerprints.keys import load_secret, load_signing_key
 from fingerprints.registry.facade import Registry
-from fingerprints.registry.heads import heads_beside
 from gan_fingerprints.work.licensees import check_licensee, read_licensees
 from gan_fingerprints.work.output import emit
 from gan_fingerprints.work.registry import head_text, keep_heads, open_registry
@@ -84,8 +83,7 @@ def issue(args: argparse.Namespace) -> None:
                 emit(args, values, text)
             progress.update()
     if registry is not None:
-        text = head_text(keep_heads(args, registry))
-        print(f"{text}, kept in {heads_beside(args.key)}", file=sys.stderr)
+        print(head_text(keep_heads(args, registry)), file=sys.stderr)
 
 
 def _load_model(name: str) -> tuple[Generator, str, str]:

@@ -261,6 +261,17 @@ def test_folders_that_cannot_be_synced(tmp_path: Path, monkeypatch: pytest.Monke
     assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
 
 
+def test_a_folder_is_replaced_when_the_new_one_is_complete(tmp_path: Path) -> None:
+    for text in ("first", "second"):
+        with folder_atomic(tmp_path / "a", replace=True) as folder:
+            (folder / "file").write_text(text)
+            assert (tmp_path / "a").exists() == (text == "second")
+    with pytest.raises(UserError, match="No space"), folder_atomic(tmp_path / "a", replace=True):
+        raise OSError(errno.ENOSPC, "No space")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a" / "file").read_text() == "second"
+
+
 def test_remove_folder(tmp_path: Path) -> None:
     write_folder(tmp_path / "folder")
     remove_folder(tmp_path / "folder")

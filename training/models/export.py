@@ -62,17 +62,19 @@ class SavedModelExporter:
             tf.saved_model.save(module, folder, signatures=signatures)
             self._graph = (Path(folder) / _GRAPH_FILE).read_bytes()
 
-    def write(self, data: NetworkData, path: str | os.PathLike[str]) -> None:
-        """Writes one instance as a folder, complete or not at all.
+    def write(
+        self, data: NetworkData, path: str | os.PathLike[str], *, replace: bool = False
+    ) -> None:
+        """Writes one instance as a folder, complete or not at all; see `folder_atomic`.
 
         Raises:
-            UserError: `path` exists already, or cannot be written.
+            UserError: `path` exists already (unless `replace`), or cannot be written.
             ValueError: an instance of another generator.
         """
         _check_same(data, self._network)
         for name, variable in self._network.named_variables().items():
             variable.assign(data.variables[name])
-        with convert_write_errors(path), folder_atomic(path) as folder:
+        with convert_write_errors(path), folder_atomic(path, replace=replace) as folder:
             (folder / _GRAPH_FILE).write_bytes(self._graph)
             (folder / "variables").mkdir()
             self._checkpoint.write(os.fspath(folder / "variables" / "variables"))

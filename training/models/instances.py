@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from dnnlib.atomic import remove_folder
 from training.models.baking import write_instance
 from training.models.export import OnnxExporter, SavedModelExporter, import_onnx
 from training.models.legacy import NetworkData
@@ -28,10 +27,9 @@ class SavedModelWriter:
         self._exporter: SavedModelExporter | None = None
 
     def write(self, data: NetworkData, path: Path) -> None:
-        """Writes a folder; one that is there is removed first, for it cannot be replaced."""
+        """Writes a folder; one that is there goes when the new one is complete."""
         self._exporter = self._exporter or SavedModelExporter(data)
-        remove_folder(path)
-        self._exporter.write(data, path)
+        self._exporter.write(data, path, replace=True)
 
 
 class OnnxWriter:
