@@ -1,5 +1,6 @@
 """Checksums of a snapshot's arrays: a flipped bit on a disk is found when the file is read."""
 
+import functools
 import hashlib
 import sys
 from collections.abc import Mapping
@@ -20,10 +21,16 @@ def of_arrays(variables: Mapping[str, np.ndarray]) -> dict[str, str]:
     }
 
 
+@functools.cache  # once for each file
+def say_there_are_none(where: str) -> None:
+    """Says of a file that its damage would not be noticed."""
+    print(f"{where} has no checksums: a damaged file would not show", file=sys.stderr)
+
+
 def check(recorded: Any, networks: Mapping[str, NetworkData], where: str) -> None:
     """Compares the arrays of a file with what it recorded of them.
 
-    Files of versions before 0.2, and published ones, have recorded nothing, which stderr says.
+    Files of versions before 0.2 have recorded nothing, which stderr says.
 
     Args:
         recorded: slot -> name -> `of_arrays`; None: the file has none.
@@ -34,7 +41,7 @@ def check(recorded: Any, networks: Mapping[str, NetworkData], where: str) -> Non
         UserError: an array has changed.
     """
     if recorded is None:
-        print(f"{where} has no checksums: a damaged file would not show", file=sys.stderr)
+        say_there_are_none(where)
         return
     for slot, data in networks.items():
         arrays = {k: v for k, v in data.variables.items() if isinstance(v, np.ndarray)}

@@ -238,6 +238,7 @@ def read_snapshot(
     position: Any = {}
     if legacy.is_published(content):
         networks = legacy.convert(content, where)
+        checksums.say_there_are_none(where)
     elif isinstance(content, dict) and _is_text(content.get("format"), FORMAT):
         _check_version(content.get("version"), where)
         position = content.get("position")
