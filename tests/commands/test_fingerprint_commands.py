@@ -24,6 +24,7 @@ from fingerprints.detection.tails import match_pvalue
 from fingerprints.registry import drawing
 from fingerprints.registry.facade import Registry
 from tests.support.paths import ROOT
+from training.models.snapshot import read_snapshot, save_networks
 
 pytestmark = pytest.mark.slow
 
@@ -494,3 +495,30 @@ def test_user_errors(capsys, place, tmp_path, monkeypatch, arguments, complaint)
     if (tmp_path / "fingerprints.db").exists():
         with Registry.open("fingerprints.db") as registry:
             assert registry.counts().fingerprints == 0
+
+
+def test_models_that_share_a_decoder_are_told_apart(capsys, tmp_path):
+    """By the whole snapshot that is given; the decoder alone would not tell."""
+    networks, position = read_snapshot(MODEL)
+    name, value = next(iter(networks["Gs"].variables.items()))
+    networks["Gs"].variables[name] = value + np.float32(1e-3)
+    other = tmp_path / "other.pkl"
+    save_networks(other, networks, position)
+    run_fingerprints.main(["keygen", str(tmp_path / "signing.key")])
+    for model, licensee in ((MODEL, "acme"), (other, "bell")):
+        run_fingerprints.main([
+            "issue", f"--network={model}", f"--key={tmp_path / 'signing.key'}",
+            f"--registry={tmp_path / 'r.db'}", f"--result-dir={tmp_path / licensee}",
+            f"--licensee={licensee}",
+        ])  # fmt: skip
+        run_generator.main([
+            "generate-images", f"--network={tmp_path / licensee / licensee}.pkl", "--seeds=0-1",
+            f"--result-dir={tmp_path / licensee}",
+        ])  # fmt: skip
+    for model, licensee in ((MODEL, "acme"), (other, "bell")):
+        folder = tmp_path / licensee / "00000-generate-images"
+        *results, _ = run_json(
+            capsys, "verify", f"--network={model}", f"--registry={tmp_path / 'r.db'}", folder
+        )
+        assert {result["num_keys"] for result in results} == {1}
+        assert licensee in {result["licensee"] for result in results}

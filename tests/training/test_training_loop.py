@@ -328,6 +328,39 @@ def test_dry_run(data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert not result_dir.exists()
 
 
+def test_dry_run_looks_at_the_result_folder(
+    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"--result-dir=.*file/results: .*file is a file"):
+        run_training.main(
+            arguments(data_dir, "--dry-run", f"--result-dir={tmp_path / 'file' / 'results'}")
+        )
+    run_training.main(arguments(data_dir, "--dry-run", f"--result-dir={tmp_path}"))
+    err = capsys.readouterr().err
+    assert f"it would train in a new folder below {tmp_path}" in err
+
+
+def test_a_range_that_is_floored_is_said(
+    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--dry-run", f"--result-dir={tmp_path}"]
+    run_training.main(arguments(data_dir, *flags, "--res-modulated-range=5-15"))
+    assert "--res-modulated-range=5-15 means 4-8: both are floored" in capsys.readouterr().err
+    run_training.main(arguments(data_dir, *flags, "--res-modulated-range=4-8"))
+    assert "both are floored" not in capsys.readouterr().err
+
+
+def test_sizes_are_checked_before_networks_are_made(data_dir: Path, tmp_path: Path) -> None:
+    """A million bits used to take two minutes until they were refused."""
+    flags = arguments(data_dir, "--dry-run", f"--result-dir={tmp_path}")
+    with pytest.raises(UserError, match="--watermark-size=1000000: a fingerprint has at most 4096"):
+        run_training.main([*flags, "--watermark-size=1000000"])
+    for flag in ("--minibatch", "--watermark-size"):
+        with pytest.raises(SystemExit, match="2"):
+            run_training.main([*flags, f"{flag}=99999999999"])
+
+
 # Resuming
 
 
