@@ -36,7 +36,6 @@ def train_model(args: argparse.Namespace, options: TrainOptions) -> None:
     config = setup_training_config(options, dataset.resolution, dataset.num_channels)
 
     _say_modulated(options.res_modulated_range, config)
-    check_result_dir(args.result_dir)
     # Before TensorFlow runs its first operation, for the number of threads is fixed by then.
     is_chief = task is None or task.index == 0
     found = find_run(args.result_dir, args.resume, config, dataset.num_images, is_chief=is_chief)
@@ -45,6 +44,7 @@ def train_model(args: argparse.Namespace, options: TrainOptions) -> None:
     with devices.reporting_lost_workers():
         run = Run(config, dataset, devices, threads=threads)
         if args.dry_run:
+            check_result_dir(args.result_dir)
             print(json.dumps(to_dict(config), indent=2))
             where = found.path if found else f"a new folder below {args.result_dir}"
             print(f"without --dry-run it would train in {where}", file=sys.stderr)

@@ -185,7 +185,7 @@ def test_bit_accuracy_needs_no_data(
              f"--result-dir={tmp_path}"]
         )  # fmt: skip
         figures.append(re.findall(r"0\.\d{4}", capsys.readouterr().out))
-    assert len(figures[0]) == 2
+    assert len(figures[0]) == 3
     assert figures[0] != figures[1]
     assert figures[0] == figures[2]
     names = sorted(path.name for path in tmp_path.glob("*-metrics-*"))

@@ -174,7 +174,7 @@ def make_run(run_dir: Path) -> None:
 @pytest.mark.parametrize(
     ("fault", "message", "compared"),
     [
-        ("weight", "is not what was saved", "0"),
+        ("weight", "is not what was saved", "1"),
         ("damaged", "network-snapshot-000001.pkl is damaged: ", "1"),
         ("lost", "network-snapshot-000002.pkl is lost", "1"),
         ("left", "killed-000: 00000-noise/.log.txt.01234567.tmp was left", "1"),
@@ -201,7 +201,9 @@ def test_what_a_command_must_not_do(
     assert message in problems[0]
     assert found["runs finished and compared"] == compared
     assert found["bit-identical"] == ("no" if compared == "1" else "-")
-    assert found["lost or damaged files"] == ("1" if fault in ("damaged", "lost") else "0")
+    assert found["lost or damaged files"] == (
+        "1" if fault in ("damaged", "lost", "weight") else "0"
+    )
     (folder,) = result_dir.iterdir()
     assert (folder / "killed-000.log").exists(), "what is wrong is kept"
 

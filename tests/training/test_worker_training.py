@@ -34,7 +34,9 @@ def command(data_dir: Path, result_dir: Path, *more: str) -> list[str]:
 def figures(run_dir: Path) -> np.ndarray:
     """The statistics of all ticks and the metric at the end."""
     text = (run_dir / "log.txt").read_text()
-    lines = [line for line in text.splitlines() if line.startswith(("  bit_acc", "network-final"))]
+    lines = [
+        line for line in text.splitlines() if line.startswith(("  bit_acc", "network-snapshot"))
+    ]
     assert len(lines) == 5
     return np.array([float(x) for line in lines for x in re.findall(r"-?\d\.\d{4}", line)])
 
