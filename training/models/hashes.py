@@ -9,7 +9,7 @@ from dnnlib import safe_pickle
 from dnnlib.canonical_json import canonical_bytes
 from dnnlib.errors import UserError
 from training.models.legacy import NetworkData
-from training.models.snapshot import check_kwargs
+from training.models.limits import check_kwargs
 from training.networks.table import NETWORKS
 
 

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from dnnlib import safe_pickle
 from dnnlib.errors import UserError
-from training.models import legacy, snapshot
+from training.models import legacy, limits, snapshot
 from training.models.snapshot import load_networks, save_snapshot
 from training.networks.table import NETWORKS, build
 
@@ -411,7 +411,7 @@ def test_the_claim_is_below_every_real_size(name, architecture):
         for more in ranges:
             network = build(name, kwargs | extra | more)
             size = sum(np.prod(v.shape) for v in network.named_variables().values())
-            least = snapshot._least_values(network.config)
+            least = limits._least_values(network.config)
             assert size / 3 < least <= size
 
 
