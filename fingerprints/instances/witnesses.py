@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dnnlib.canonical_json import parse_json
 from dnnlib.errors import UserError
+from dnnlib.files import read_text
 from fingerprints.instances import instance_manifest
 from fingerprints.registry import heads
 from fingerprints.registry.event_log import GENESIS
@@ -79,14 +80,14 @@ def _read_verdicts(path: Path) -> Iterator[Witness]:
     """From lines of `verify --json`; others are passed over."""
     found = False
     try:
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in read_text(path, "the verdicts").splitlines():
             values = parse_json(line)
             if isinstance(values, dict) and "log_head" in values:
                 found = True
                 head = heads.head_of(values, str(path))
                 what = "a verdict"
                 yield Witness(path, head.log_head, head.log_events, head.registry_id, what)
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise UserError(f"{path}: cannot be read as lines of JSON: {error}") from error
     if not found:
         raise UserError(

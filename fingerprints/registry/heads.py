@@ -14,11 +14,13 @@ from typing import Any
 from dnnlib.atomic import open_atomic
 from dnnlib.canonical_json import parse_json
 from dnnlib.errors import UserError
+from dnnlib.files import read_bytes
 from fingerprints.registry.event_log import LogHead
 from fingerprints.registry.facade import Registry
 
 ENDING = ".heads.json"
 _FORMAT = "log heads 1"
+_MAX_BYTES = 10_000_000
 
 
 def heads_beside(path: str | os.PathLike[str]) -> Path:
@@ -34,12 +36,10 @@ def read_heads(path: str | os.PathLike[str]) -> list[LogHead]:
         UserError: it cannot be read or is something else.
     """
     where = os.fspath(path)
-    try:
-        content = parse_json(Path(path).read_bytes())
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return []
-    except OSError as error:
-        raise UserError(f"cannot read {where}: {error.strerror}; check its permissions") from error
+    try:
+        content = parse_json(read_bytes(path, "the log heads", _MAX_BYTES))
     except ValueError as error:
         raise UserError(f"{where} is no file of log heads ({error}); move it away") from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
