@@ -16,7 +16,7 @@ from dnnlib.errors import UserError
 Draws = dict[str, tf.Tensor]
 
 
-def draw_nothing(shape: Sequence[int], seed: tf.Tensor) -> Draws:
+def draw_nothing(shape: Sequence[int], seed: tf.Tensor, strength: tf.Tensor) -> Draws:
     """Of a channel without chance."""
     return {}
 
@@ -27,8 +27,11 @@ class Channel:
 
     # (images [N,H,W,C] around [-1,1], draws) -> images of the same shape
     apply: Callable[[tf.Tensor, Draws], tf.Tensor]
-    # (N,H,W,C and a seed int64 [2] of stateless random numbers) -> draws, tensors of fixed shapes
-    draw: Callable[[Sequence[int], tf.Tensor], Draws] = draw_nothing
+    # (N,H,W,C; a seed int64 [2] of stateless random numbers; a strength from 0, nothing happens,
+    # to 1) -> draws, tensors of fixed shapes
+    draw: Callable[[Sequence[int], tf.Tensor, tf.Tensor], Draws] = draw_nothing
+    # Whether the decoder reads the latent from images as they were before this channel.
+    spares_latent: bool = False
 
 
 def identity(images: tf.Tensor, draws: Draws) -> tf.Tensor:

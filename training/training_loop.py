@@ -77,7 +77,7 @@ class _Training:
             first=self.state.iteration,
             rows=run.devices.rows(config.minibatch),
         ) as batches:
-            ticker = Ticker(config, self.log, self.state)
+            ticker = Ticker(config, self.log, self.state, run.grids.look)
             while not (stop := run.devices.agree(self.interrupted.is_set)):
                 if self.state.outputs_due:
                     self.write_outputs()

@@ -14,7 +14,7 @@ from training.networks.configs import DecoderConfig, DiscriminatorConfig, Genera
 from training.networks.decoder import Decoder
 from training.networks.discriminator import Discriminator
 from training.networks.generator import Generator
-from training.schedule import Rates
+from training.schedule import Rates, Strengths
 from training.steps import StepOptions, Steps
 
 BITS, LATENT = 5, 6
@@ -23,13 +23,14 @@ GAMMA = 7.0
 
 def make_weights(decouple: float, latent: float, bits: float) -> Any:
     """Weights of the generator's loss, as arrays."""
-    given = weights_of(LossConfig(decouple=decouple, latent=latent, bits=bits))
+    given = weights_of(LossConfig(decouple=decouple, latent=latent, bits=bits), 0)
     return type(given)(*map(np.float32, given))
 
 
 # Arrays, since tensors would start TensorFlow before `on_devices` has made its devices.
 RATES = Rates(*map(np.float32, (0.01, 0.02, 0.03)))
 WEIGHTS = make_weights(2.0, 3.0, 4.0)
+STRENGTHS = Strengths(np.float32(1.0))
 
 
 def make_steps(
@@ -110,7 +111,9 @@ def run_r1(steps: Steps, n: int, reals: Any = None) -> dict[str, tf.Tensor]:
 
 # Called with steps, number of the iteration and, if need be, the reals of all devices.
 PHASES: dict[str, Callable[..., dict[str, tf.Tensor]]] = {
-    "generator": lambda steps, n, reals=None: steps.generator_step(step_number(n), RATES, WEIGHTS),
+    "generator": lambda steps, n, reals=None: steps.generator_step(
+        step_number(n), RATES, WEIGHTS, STRENGTHS
+    ),
     "path_length": lambda steps, n, reals=None: steps.path_length_step(step_number(n), RATES),
     "discriminator": run_discriminator,
     "r1": run_r1,

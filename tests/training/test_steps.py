@@ -14,6 +14,7 @@ from tests.support.small_steps import (
     LATENT,
     PHASES,
     RATES,
+    STRENGTHS,
     WEIGHTS,
     make_reals,
     make_steps,
@@ -257,7 +258,7 @@ def test_variables_are_all_that_a_checkpoint_needs() -> None:
     trained = len(steps._g_vars) + len(steps._d_vars) + len(steps._e_vars)
     networks = (steps.generator, steps.average, steps.discriminator, steps.decoder)
     count = sum(len(network.named_variables()) for network in networks)
-    assert len(steps.variables) == count + 2 * trained + 3 + 1
+    assert len(steps.variables) == count + 2 * trained + 3 + 2
 
 
 def test_slices_must_fill_the_minibatch() -> None:
@@ -488,7 +489,7 @@ def test_bits_are_learnt(shared: Steps) -> None:
     weights = make_weights(0.0, 0.0, 10.0)
     accuracies, losses = [], []
     for iteration in range(400):
-        stats = shared.generator_step(step_number(iteration), RATES, weights)
+        stats = shared.generator_step(step_number(iteration), RATES, weights, STRENGTHS)
         accuracies.append(float(stats["bit_accuracy"]))
         losses.append(float(stats["loss_E_watermarks"]))
     assert np.mean(accuracies[:20]) < 0.65
