@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from dnnlib.errors import UserError
-
-Draws = dict[str, tf.Tensor]
-
+from training.edits.augment import AUGMENTATIONS
+from training.edits.chain import named_chain
+from training.edits.edit import Draws
 
 def draw_nothing(shape: Sequence[int], seed: tf.Tensor, strength: tf.Tensor) -> Draws:
     """Of a channel without chance."""
@@ -47,15 +46,17 @@ def clip(images: tf.Tensor, draws: Draws) -> tf.Tensor:
 CHANNELS: dict[str, Channel] = {
     "identity": Channel(identity),
     "clip": Channel(clip),
+    **{name: Channel(*augmentation) for name, augmentation in AUGMENTATIONS.items()},
 }
 
 
 def find_channel(name: str) -> Channel:
-    """The channel of this name.
+    """The channel of this name; also `light`, `full` or a list of edits (`training.edits.chain`).
 
     Raises:
         UserError: there is none.
     """
-    if name not in CHANNELS:
-        raise UserError(f"channel {name}: unknown; choose one of {', '.join(CHANNELS)}")
-    return CHANNELS[name]
+    if name in CHANNELS:
+        return CHANNELS[name]
+    edits = named_chain(name)
+    return Channel(edits.apply, edits.draw, spares_latent=True)

@@ -16,6 +16,7 @@ from training.models.functions import fill_batch, make_function
 from training.networks.generator import Generator
 
 _BATCH = 32
+_LOOKED_AT = 32  # pictures that a tick looks at
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Appearance:
 
     psnr_fingerprints: float  # dB, between two fingerprints of one latent: large is invisible
     psnr_latents: float  # dB, between two latents of one fingerprint: small is varied
-    differing: np.ndarray  # uint8 [N,H,W,C], of different latents and one fingerprint
+    images: np.ndarray  # uint8 [N,H,W,C], of latents and fingerprints of their own
     bits: np.ndarray  # [N,B], which they carry
 
     @property
@@ -90,24 +91,32 @@ class Grids:
         self._images.get_concrete_function(*specs)
 
     def look(self) -> Appearance:
-        """Compares 8-bit pictures of the same latents and noise under two fingerprints.
+        """Compares 8-bit pictures of the same latents and noise under other fingerprints.
 
-        A few pictures, always the same latents, so that a tick can afford it; the metric
+        A few pictures, always the same, so that a tick can afford it; the metric
         `fingerprint_visibility<n>k` is the exact one.
         """
-        latents, bits = (values[: self._batch] for values in self._inputs["fakes-arbitrary"])
-        noise = [maps[: self._batch] for maps in self._noise]
-        made = []
-        for fingerprint in bits[:2]:
-            carried = np.repeat(fingerprint[None], len(latents), axis=0)
-            images = self._run(latents, carried, noise)
-            made.append(np.clip(127.5 * images + 128, 0, 255).astype(np.uint8))
+        count = min(_LOOKED_AT, len(self._noise[0]))
+        latents, bits = (values[:count] for values in self._inputs["fakes-arbitrary"])
+        images = self._in_8_bits(latents, bits)
+        others = self._in_8_bits(latents, np.roll(bits, 1, axis=0))
+        alike = self._in_8_bits(latents, np.repeat(bits[:1], count, axis=0))
         return Appearance(
-            psnr(made[0], made[1]),
-            psnr(made[0], np.roll(made[0], 1, axis=0)),
-            made[0],
-            np.repeat(bits[:1], len(latents), axis=0),
+            psnr(images, others), psnr(alike, np.roll(alike, 1, axis=0)), images, bits
         )
+
+    def _in_8_bits(self, latents: np.ndarray, bits: np.ndarray) -> np.ndarray:
+        """Pictures as files hold them: uint8 [N,H,W,C]."""
+        return np.clip(127.5 * self._pictures(latents, bits) + 128, 0, 255).astype(np.uint8)
+
+    def _pictures(self, latents: np.ndarray, bits: np.ndarray) -> np.ndarray:
+        """Any number of pictures, with the first noise maps: float32 [N,H,W,C]."""
+        images = []
+        for begin in range(0, len(latents), self._batch):
+            end = min(begin + self._batch, len(latents))
+            noise = [maps[begin:end] for maps in self._noise]
+            images.append(self._run(latents[begin:end], bits[begin:end], noise))
+        return np.concatenate(images)
 
     def _run(self, latents: np.ndarray, bits: np.ndarray, noise: list[np.ndarray]) -> np.ndarray:
         """At most a batch of images: float32 [N,H,W,C]."""
@@ -121,12 +130,7 @@ class Grids:
     def save(self, run_dir: Path, suffix: str) -> None:
         """Writes the three grids as `<kind>-<suffix>.png`."""
         for kind, (latents, bits) in self._inputs.items():
-            images = []
-            for begin in range(0, len(latents), self._batch):
-                end = begin + self._batch
-                noise = [maps[begin:end] for maps in self._noise]
-                images.append(self._run(latents[begin:end], bits[begin:end], noise))
-            made = np.concatenate(images)
+            made = self._pictures(latents, bits)
             if self._devices.is_chief:
                 save_grid(made, run_dir / f"{kind}-{suffix}.png", self._size)
 

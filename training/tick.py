@@ -23,6 +23,7 @@ class Ticker:
         log: where the lines go.
         state: of the run; its tick is moved.
         look: at the pictures of the generator average; all workers call it.
+        try_edits: on these pictures: bit accuracy by edit; None: of no interest.
     """
 
     def __init__(
@@ -31,8 +32,10 @@ class Ticker:
         log: ProgressLog,
         state: RunState,
         look: Callable[[], Appearance],
+        try_edits: Callable[[Appearance], dict[str, float]] | None = None,
     ) -> None:
         self._look = look
+        self._try_edits = try_edits
         self._warned = False
         self._config = config
         self._log = log
@@ -79,12 +82,17 @@ class Ticker:
             f"  PSNR between fingerprints {seen.psnr_fingerprints:.1f} dB, "
             f"between latents {seen.psnr_latents:.1f} dB"
         )
+        edited = self._try_edits(seen) if self._try_edits is not None else {}
+        if edited:
+            texts = (f"{name} {value:.3f}" for name, value in edited.items())
+            self._log.line("  bit accuracy after " + "  ".join(texts))
         if seen.ignores_latent and means.get("bit_accuracy", 0) > _LEARNED:
             self._warn_of_collapse()
         if skipped:
             self._log.line(f"  skipped {skipped} updates, whose gradients were not finite")
         rates = learning_rates(self._config, state.num_images)
         scalars = published_scalars(self._config, means, state.kimg) | {
+            **{f"Progress/bit_accuracy/{name}": value for name, value in edited.items()},
             "Progress/tick": state.tick,
             "Progress/kimg": state.kimg,
             "Progress/lod": 0.0,

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from dnnlib.tflib.devices import Devices
-from training.channels import CHANNELS
+from training.channels import find_channel
 from training.config import LossConfig
 from training.loss import weights_of
 from training.networks.configs import DecoderConfig, DiscriminatorConfig, GeneratorConfig
@@ -44,6 +44,8 @@ def make_steps(
     fmap_base: int = 64,
     fmap_max: int = 8,
     devices: Devices | None = None,
+    ada_kimg: float = 0.0,
+    ada_target: float = 0.6,
 ) -> Steps:
     """Small networks, always the same at the start; all noise is on."""
     devices = devices or Devices()
@@ -83,7 +85,9 @@ def make_steps(
                 d_reg_interval=16,
                 seed=seed,
                 jit=jit,
-                channel=CHANNELS[channel],
+                channel=find_channel(channel),
+                ada_kimg=ada_kimg,
+                ada_target=ada_target,
             ),
             devices=devices,
         )
