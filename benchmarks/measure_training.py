@@ -13,7 +13,7 @@ from benchmarks.settings import Setting
 from dnnlib.tflib.machine import resolve_execution
 from training.config import TrainConfig
 from training.loss import weights_of
-from training.schedule import learning_rates
+from training.schedule import learning_rates, strengths
 from training.setup import make_networks, make_steps
 from training.steps import Steps
 
@@ -78,13 +78,14 @@ def measure(setting: Setting, rounds: int, options: dict[str, Any]) -> dict[str,
 def make_phases(config: TrainConfig, steps: Steps) -> dict[str, Callable[[], Any]]:
     """Name of a phase -> a call of it that waits for its end."""
     rates = tf.nest.map_structure(tf.constant, learning_rates(config, 0))
-    weights = tf.nest.map_structure(tf.constant, weights_of(config.loss))
+    weights = tf.nest.map_structure(tf.constant, weights_of(config.loss, 0))
+    strong = tf.nest.map_structure(tf.constant, strengths(config, 0))
     step = tf.constant(0, tf.int64)
     size = config.G.resolution
     reals = tf.random.normal([config.minibatch, size, size, config.G.num_channels])
     beta = tf.constant(0.999)
     phases = {
-        "generator and decoder": lambda: steps.generator_step(step, rates, weights),
+        "generator and decoder": lambda: steps.generator_step(step, rates, weights, strong),
         "discriminator": lambda: steps.discriminator_step(step, reals, rates, beta),
         "path length": lambda: steps.path_length_step(step, rates),
         "R1": lambda: steps.r1_step(step, reals, rates),

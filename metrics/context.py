@@ -73,6 +73,17 @@ class GeneratedBatch:
 
 
 @dataclass(frozen=True)
+class GeneratedPairs:
+    """The counterparts of a `GeneratedBatch`: image i here differs from image i there in one thing.
+
+    What is not named is the same, noise included.
+    """
+
+    other_fingerprint: GeneratedBatch  # drawn at random; about half of its bits differ
+    other_latent: GeneratedBatch
+
+
+@dataclass(frozen=True)
 class MetricContext:
     """Everything that a metric may use. `metrics.sampling.make_context` makes one of networks."""
 
@@ -82,6 +93,9 @@ class MetricContext:
     resolution: int  # pixels, of the generated images
     num_channels: int  # of the generated images
     fingerprint_size: int  # B
+    # generate_pairs(n, first) -> the counterparts of generate(n, first); drawn apart, so that the
+    # images of `generate` are the same whether it is called or not.
+    generate_pairs: Callable[[int, int], GeneratedPairs] | None = None
     decode: Callable[[np.ndarray], np.ndarray] | None = None  # float [N,H,W,C] -> logits [N,B]
     dataset: RealImages | None = None
     mirror_augment: bool = False  # mirror every second real image at random

@@ -23,6 +23,11 @@ def check_metrics(names: Sequence[str], context: MetricContext) -> None:
             raise UserError(f"metric {name} needs real images: give --dataset and --data-dir")
         if family.needs_decoder and context.decode is None:
             raise UserError(f"metric {name} needs a decoder, and the network file holds none")
+        if family.needs_pairs and (context.generate_pairs is None or not context.fingerprint_size):
+            raise UserError(
+                f"metric {name} compares fingerprints, and the generator takes none; name a "
+                "snapshot whose generator does"
+            )
         if context.resolution < family.min_resolution:
             raise UserError(
                 f"metric {name} needs images of at least {family.min_resolution}x"

@@ -147,7 +147,7 @@ def _cure(wanting: Sequence[str], folder: Path) -> str:
     return (
         f"{', '.join(wanting)} needs the Inception graph: get {URL} and name it with "
         f"--inception=FILE or ${VARIABLE}, or put it into {folder}; "
-        f"{' and '.join(forms_without_inception())} need none"
+        f"these need none: {', '.join(forms_without_inception())}"
     )
 
 

@@ -31,6 +31,7 @@ class Family:
     needs_inception: bool = False
     needs_dataset: bool = False
     needs_decoder: bool = False
+    needs_pairs: bool = False  # of images that differ in their fingerprint alone
     min_resolution: int = 1  # pixels
 
 

@@ -9,10 +9,20 @@ import tensorflow as tf
 from dnnlib.cache import default_cache_dir
 from dnnlib.tflib.devices import Devices
 from dnnlib.tflib.execution import PLAIN, Execution
-from metrics.context import FeatureExtractor, GeneratedBatch, MetricContext, RealImages
+from metrics.context import (
+    FeatureExtractor,
+    GeneratedBatch,
+    GeneratedPairs,
+    MetricContext,
+    RealImages,
+)
 from training.models.functions import fill_batch, make_function, to_uint8
 from training.networks.decoder import Decoder
 from training.networks.generator import Generator
+
+# Of the random numbers of what images are compared with. Not 0, which would be no other stream:
+# NumPy fills seeds up with zeros.
+_COUNTERPARTS = 1
 
 
 def make_context(
@@ -53,8 +63,10 @@ def make_context(
         for what in ("fingerprint_size", "resolution", "num_channels"):
             if getattr(generator, what) != getattr(decoder, what):
                 raise ValueError(f"generator and decoder differ in {what}")
+    generate, generate_pairs = _samplers(generator, seed, execution, devices)
     return MetricContext(
-        generate=_sampler(generator, seed, execution, devices),
+        generate=generate,
+        generate_pairs=generate_pairs,
         resolution=generator.resolution,
         num_channels=generator.num_channels,
         fingerprint_size=generator.fingerprint_size,
@@ -69,10 +81,10 @@ def make_context(
     )
 
 
-def _sampler(
+def _samplers(
     generator: Generator, seed: int, execution: Execution, devices: Devices | None
-) -> Callable[[int, int], GeneratedBatch]:
-    """`MetricContext.generate` of a generator."""
+) -> tuple[Callable[[int, int], GeneratedBatch], Callable[[int, int], GeneratedPairs]]:
+    """`MetricContext.generate` and `generate_pairs` of a generator."""
     widths = (
         generator.latent_size,
         generator.fingerprint_size,
@@ -88,18 +100,30 @@ def _sampler(
     signature = [tf.TensorSpec([None, width], tf.float32) for width in widths]
     run = make_function(images_of, generator, execution, signature, devices)
 
-    def generate(num_images: int, first: int) -> GeneratedBatch:
-        # Drawn by the number of the first image, so that no call depends on earlier ones.
-        rng = np.random.default_rng([seed, first])
-        latent_size, num_bits, noise_size = widths
-        latents = rng.standard_normal([num_images, latent_size], np.float32)
-        bits = rng.integers(0, 2, [num_images, num_bits], np.uint8)
+    # Drawn by the number of the first image, so that no call depends on earlier ones.
+    def codes(num_images: int, *stream: int) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng([seed, *stream])
+        latents = rng.standard_normal([num_images, widths[0]], np.float32)
+        return latents, rng.integers(0, 2, [num_images, widths[1]], np.uint8)
+
+    def batch_of(latents: np.ndarray, bits: np.ndarray, first: int) -> GeneratedBatch:
         # Drawn here, because XLA would draw other numbers by the same seed.
-        noise = tf.random.stateless_normal([num_images, noise_size], [seed, first])
+        noise = tf.random.stateless_normal([len(latents), widths[2]], [seed, first])
         as_uint8, as_float = run(tf.constant(latents), tf.constant(bits, tf.float32), noise)
         return GeneratedBatch(as_uint8.numpy(), as_float.numpy(), bits)
 
-    return generate
+    def generate(num_images: int, first: int) -> GeneratedBatch:
+        return batch_of(*codes(num_images, first), first)
+
+    def generate_pairs(num_images: int, first: int) -> GeneratedPairs:
+        latents, bits = codes(num_images, first)
+        other_latents, other_bits = codes(num_images, first, _COUNTERPARTS)
+        return GeneratedPairs(
+            other_fingerprint=batch_of(latents, other_bits, first),
+            other_latent=batch_of(other_latents, bits, first),
+        )
+
+    return generate, generate_pairs
 
 
 def _reader(

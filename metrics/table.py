@@ -5,7 +5,9 @@ from collections.abc import Iterable, Sequence
 
 from dnnlib.errors import UserError
 from metrics.fid_watermark_accuracy import FidWatermarkAccuracy
+from metrics.fingerprint_visibility import FingerprintVisibility, larger_is_better
 from metrics.frechet_inception_distance import FrechetInceptionDistance
+from metrics.image_difference import WINDOW
 from metrics.metric import Family, Metric
 from metrics.sliced_wasserstein import MIN_RESOLUTION, SlicedWasserstein
 from metrics.watermark_accuracy import WatermarkAccuracy
@@ -58,6 +60,14 @@ FAMILIES = make_table(
             larger_is_better=lambda suffix: False,
             needs_dataset=True,
             min_resolution=MIN_RESOLUTION,
+        ),
+        Family(
+            form="fingerprint_visibility<n>k",
+            help="what a fingerprint changes: _psnr (dB), _ssim, _max; a latent: _latents_psnr",
+            start=FingerprintVisibility,
+            larger_is_better=larger_is_better,
+            needs_pairs=True,
+            min_resolution=WINDOW,
         ),
     ]
 )

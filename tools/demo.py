@@ -1,9 +1,11 @@
 """`make demo`: the whole way from images to fingerprints that are read back from PNG files.
 
 Every step is a command that the reader could have typed; it is shown before it runs. What the
-commands say goes to stderr, the closing table to stdout and to summary.txt beside the results.
+commands say goes to stderr, the closing tables to stdout and to summary.txt beside the results.
+pair.png there shows what a fingerprint changes: two licensees' pictures and their difference.
 """
 
+import itertools
 import json
 import os
 import shlex
@@ -22,21 +24,33 @@ from dnnlib import cli
 from dnnlib.atomic import open_atomic
 from dnnlib.errors import UserError
 from dnnlib.format import columns, format_time
+from dnnlib.image_grid import save_png
+from dnnlib.images import read_picture
 from dnnlib.run_dir import create_run_dir
 from fingerprints.bits import format_hex
+from metrics.image_difference import IDENTICAL_PSNR, PairDifferences
+from tools.pair_picture import pair_picture
 
-IMAGES = Path("datasets/noto-emoji-32.zip")
-DATASET = "noto-emoji-32"
+ARCHIVES = Path("datasets")
+DATASET = "portraits-32"
 METRIC_IMAGES = "3k"
+PAIR_IMAGES = "1k"
+QUALITY = f"swd{METRIC_IMAGES}"
+ACCURACY = f"watermark_accuracy_{METRIC_IMAGES}"
+VISIBILITY = f"fingerprint_visibility{PAIR_IMAGES}"
 LICENSEES = ("alice", "bob", "carol")
 LICENSEE_SEEDS = "0-15"  # the same latents for every licensee
 RANDOM_SEEDS = "1000-1255"  # images that each have a fingerprint of their own
+PAIRS = 6  # shown in pair.png
 
 
 def build_parser() -> cli.ArgumentParser:
     """The command line."""
     parser = cli.ArgumentParser(prog="python3 -m tools.demo", description=__doc__)
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the training")
+    parser.add_argument(
+        "--dataset", default=DATASET, metavar="NAME", help=f"a .zip in {ARCHIVES}/ ({DATASET})"
+    )
     parser.add_argument("--config", default="config-tiny", help="of run_training.py")
     parser.add_argument("--total-kimg", metavar="KIMG", help="shorter or longer training")
     parser.add_argument("--result-dir", default="demo", metavar="DIR", help="where all goes")
@@ -88,14 +102,14 @@ def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
     seconds[name] = time.monotonic() - start
 
 
-def make_dataset(data_dir: Path) -> None:
-    """Makes the TFRecord files, unless an earlier demo has."""
-    folder = data_dir / DATASET
+def make_dataset(data_dir: Path, name: str) -> None:
+    """Makes the TFRecord files of an archive, unless an earlier demo has."""
+    folder = data_dir / name
     if folder.exists():
         # It appears complete or not at all, so an interrupted demo cannot have left half of it.
         print(f"{folder} is there already", file=sys.stderr)
         return
-    run_command("dataset_tool.py", "create_from_images", str(folder), str(IMAGES))
+    run_command("dataset_tool.py", "create_from_images", str(folder), f"{ARCHIVES / name}.zip")
 
 
 def generate(
@@ -143,6 +157,60 @@ def table(groups: dict[str, list[dict[str, Any]]]) -> list[str]:
     return columns(rows)
 
 
+def read_images(folder: Path) -> np.ndarray:
+    """The pictures of a folder in the order of their seeds, as the files hold them: [N,H,W,3]."""
+    return np.stack([np.asarray(read_picture(path)) for path in sorted(folder.glob("seed*.png"))])
+
+
+def visibility_table(images: dict[str, np.ndarray]) -> list[str]:
+    """Lines of the table of how much licensees' pictures of the same seeds differ.
+
+    Args:
+        images: name of a licensee -> uint8 [N,H,W,3], equally many for all.
+    """
+    rows = [("same seeds, other fingerprint", "files", "PSNR", "SSIM", "largest difference")]
+    for first, second in itertools.combinations(images, 2):
+        differences = PairDifferences()
+        differences.add(images[first], images[second])
+        rows.append((
+            f"{first} and {second}",
+            f"{differences.count} each",
+            decibels(differences.psnr),
+            f"{differences.ssim:.4f}",
+            f"{differences.largest:.1f} of 255",
+        ))  # fmt: skip
+    return columns(rows)
+
+
+def decibels(psnr: float) -> str:
+    """A PSNR as text."""
+    return "identical" if psnr == IDENTICAL_PSNR else f"{psnr:.2f} dB"
+
+
+def figures(values: dict[str, float]) -> list[str]:
+    """Lines of quality and visibility, of what the metrics gave."""
+    psnr, ssim, latents = (values[VISIBILITY + s] for s in ("_psnr", "_ssim", "_latents_psnr"))
+    return [
+        f"quality     SWD {values[f'{QUALITY}_avg']:.2f} over {METRIC_IMAGES} images"
+        " (smaller is better)",
+        f"visibility  other fingerprint {decibels(psnr)}, SSIM {ssim:.4f} (larger is better); "
+        f"other latent {decibels(latents)}; over {PAIR_IMAGES} images",
+    ]
+
+
+def decode(network: Path, folders: dict[str, Path]) -> dict[str, list[dict[str, Any]]]:
+    """What is read from the files of each folder, under the folder's heading."""
+    output = run_command(
+        "run_fingerprints.py", "decode", f"--network={network}", "--json",
+        *map(str, folders.values()), capture=True,
+    )  # fmt: skip
+    decoded = [line for line in map(json.loads, output.splitlines()) if "file" in line]
+    return {
+        name: [line for line in decoded if Path(line["file"]).parent == folder]
+        for name, folder in folders.items()
+    }
+
+
 def run_demo(args: Any) -> None:
     """All steps, in a fresh numbered folder."""
     result_dir = Path(args.result_dir)
@@ -150,10 +218,10 @@ def run_demo(args: Any) -> None:
     seconds: dict[str, float] = {}
 
     with timed(seconds, "data set"):
-        make_dataset(result_dir / "datasets")
+        make_dataset(result_dir / "datasets", args.dataset)
 
     training = run_dir / "training"
-    data = [f"--data-dir={result_dir / 'datasets'}", f"--dataset={DATASET}"]
+    data = [f"--data-dir={result_dir / 'datasets'}", f"--dataset={args.dataset}"]
     with timed(seconds, "training"):
         flags = [f"--config={args.config}", f"--seed={args.seed}", f"--result-dir={training}"]
         if args.total_kimg:
@@ -162,40 +230,36 @@ def run_demo(args: Any) -> None:
     (network,) = training.glob("*/network-final.pkl")
 
     with timed(seconds, "evaluation"):
-        metrics = f"swd{METRIC_IMAGES},watermark_accuracy_{METRIC_IMAGES}"
+        metrics = ",".join((QUALITY, ACCURACY, VISIBILITY))
         flags = [f"--metrics={metrics}", f"--network={network}", f"--result-dir={run_dir / 'eval'}"]
         run_command("run_metrics.py", *data, *flags)
 
     with timed(seconds, "pictures"):
         folders: dict[str, Path] = {}
-        images, manifest = generate(network, run_dir / "random", RANDOM_SEEDS)
-        num_bits = manifest[0]["num_bits"]
+        random, manifest = generate(network, run_dir / "random", RANDOM_SEEDS)
         rnd = np.random.RandomState(args.seed)
         for name in LICENSEES:
-            fingerprint = format_hex(rnd.randint(0, 2, num_bits))
+            fingerprint = format_hex(rnd.randint(0, 2, manifest[0]["num_bits"]))
             folders[name], _ = generate(network, run_dir / name, LICENSEE_SEEDS, fingerprint)
-        folders["random fingerprints"] = images
+        images = {name: read_images(folder) for name, folder in folders.items()}
+        alice, bob = LICENSEES[:2]
+        pairs = pair_picture(images[alice][:PAIRS], images[bob][:PAIRS], (alice, bob))
+        save_png(pairs, run_dir / "pair.png")
+        folders["random fingerprints"] = random
 
     with timed(seconds, "decoding"):
-        output = run_command(
-            "run_fingerprints.py", "decode", f"--network={network}", "--json",
-            *map(str, folders.values()), capture=True,
-        )  # fmt: skip
-    decoded = [line for line in map(json.loads, output.splitlines()) if "file" in line]
-    groups = {
-        name: [line for line in decoded if Path(line["file"]).parent == folder]
-        for name, folder in folders.items()
-    }
+        groups = decode(network, folders)
 
-    values = read_metrics(run_dir / "eval")
     summary = [
         *table(groups),
         "",
-        f"quality     SWD {values[f'swd{METRIC_IMAGES}_avg']:.2f} over {METRIC_IMAGES} images"
-        " (smaller is better)",
+        *visibility_table(images),
+        "",
+        *figures(read_metrics(run_dir / "eval")),
         f"time        {format_time(sum(seconds.values()))}, "
         f"{format_time(seconds['training'])} of it training",
         *(f"pictures    {folder / 'grid.png'}" for folder in folders.values()),
+        f"pairs       {run_dir / 'pair.png'}",
         f"model       {network}",
     ]
     with open_atomic(run_dir / "summary.txt", "w", encoding="utf-8") as file:

@@ -34,7 +34,7 @@ TRAINING = "train.zip"  # what --hold-out leaves to train on
 # The same emoji in five colours of skin: variants of one picture.
 VARIANTS = r"1f3f[b-f]"
 
-_EPILOG = f"""Of the sample images every 19th is held out, and the model is trained on the others:
+_EPILOG = f"""Of the sample emoji every 19th is held out, and the model is trained on the others:
 
   python3 -m tools.foreign_images --out=foreign --hold-out 19 datasets/noto-emoji-32.zip \\
     --leave-out='1f3f[b-f]|_mirror|shapes/stars|motorcycle_right' \\

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from dnnlib.errors import UserError
+from training.edits.augment import AUGMENTATIONS
+from training.edits.chain import named_chain
+from training.edits.edit import Draws
 
-Draws = dict[str, tf.Tensor]
-
-
-def draw_nothing(shape: Sequence[int], seed: tf.Tensor) -> Draws:
+def draw_nothing(shape: Sequence[int], seed: tf.Tensor, strength: tf.Tensor) -> Draws:
     """Of a channel without chance."""
     return {}
 
@@ -27,8 +26,11 @@ class Channel:
 
     # (images [N,H,W,C] around [-1,1], draws) -> images of the same shape
     apply: Callable[[tf.Tensor, Draws], tf.Tensor]
-    # (N,H,W,C and a seed int64 [2] of stateless random numbers) -> draws, tensors of fixed shapes
-    draw: Callable[[Sequence[int], tf.Tensor], Draws] = draw_nothing
+    # (N,H,W,C; a seed int64 [2] of stateless random numbers; a strength from 0, nothing happens,
+    # to 1) -> draws, tensors of fixed shapes
+    draw: Callable[[Sequence[int], tf.Tensor, tf.Tensor], Draws] = draw_nothing
+    # Whether the decoder reads the latent from images as they were before this channel.
+    spares_latent: bool = False
 
 
 def identity(images: tf.Tensor, draws: Draws) -> tf.Tensor:
@@ -44,15 +46,17 @@ def clip(images: tf.Tensor, draws: Draws) -> tf.Tensor:
 CHANNELS: dict[str, Channel] = {
     "identity": Channel(identity),
     "clip": Channel(clip),
+    **{name: Channel(*augmentation) for name, augmentation in AUGMENTATIONS.items()},
 }
 
 
 def find_channel(name: str) -> Channel:
-    """The channel of this name.
+    """The channel of this name; also `light`, `full` or a list of edits (`training.edits.chain`).
 
     Raises:
         UserError: there is none.
     """
-    if name not in CHANNELS:
-        raise UserError(f"channel {name}: unknown; choose one of {', '.join(CHANNELS)}")
-    return CHANNELS[name]
+    if name in CHANNELS:
+        return CHANNELS[name]
+    edits = named_chain(name)
+    return Channel(edits.apply, edits.draw, spares_latent=True)

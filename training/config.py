@@ -9,16 +9,18 @@ from dnnlib.config import with_settings
 from dnnlib.errors import UserError
 from dnnlib.flags import settings_of
 from training.networks.configs import DecoderConfig, DiscriminatorConfig, GeneratorConfig
-from training.options import PassedOn, TrainOptions
+from training.options import AUTO_GAMMA, PassedOn, TrainOptions
+from training.ramps import Ramp
+from training.recipes import recommended
 
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights of the losses. Each term of `loss.TERMS` has one of its name."""
+    """Weights of the losses. Each term of `loss.TERMS` has one of its name, which may be a ramp."""
 
-    decouple: float = 2.0  # images of one latent shall not differ by fingerprint
-    latent: float = 1.0  # the latent shall be recoverable
-    bits: float = 2.0  # the fingerprint shall be recoverable
+    decouple: Ramp = 2.0  # images of one latent shall not differ by fingerprint
+    latent: Ramp = 1.0  # the latent shall be recoverable
+    bits: Ramp = 2.0  # the fingerprint shall be recoverable
     gamma: float = 100.0  # R1
 
 
@@ -31,7 +33,11 @@ class ScheduleConfig:
     d_lr: float = 0.002
     decay_kimg: float = 0.0  # at the end of the run the rates fall linearly ...
     final_lr: float = 1.0  # ... to this share
-    ema_kimg: float = 10.0  # half-life of the generator average Gs
+    ema_kimg: float = 10.0  # half-life of the generator average Gs ...
+    ema_rampup: float = 0.0  # ... at most this share of the images shown; 0: no limit
+    channel_strength: Ramp = 1.0  # of the edits between generator and decoder, 0 to 1
+    ada_target: float = 0.6  # of E[sign D(real)], where the augmentation's strength adapts
+    ada_kimg: float = 0.0  # in which that strength can go from 0 to 1; 0: it is 1
     g_reg_interval: int = 4  # iterations between path length regularisations; 0: never
     d_reg_interval: int = 16  # iterations between R1 regularisations; 0: never
 
@@ -105,14 +111,18 @@ class Preset:
     augment: str = "identity"
     watermark_size: int = 128
     modulated_range: str = "4-128"
+    maps: str = "none"  # resolutions with maps of the fingerprint
+    generator: dict[str, Any] = field(default_factory=dict)  # further keywords of G
     total_kimg: float = 88000.0
     minibatch_gpu: int = 8
     loss: LossConfig = field(default_factory=LossConfig)
+    auto_gamma: bool = False  # gamma by resolution and minibatch, whatever `loss` says
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     ticks: TickConfig = field(default_factory=TickConfig)
     decoder: dict[str, Any] = field(default_factory=dict)  # keywords of E that differ from D's
 
 
+_AUGMENTS = {"none": "identity", "diff": "diff", "ada": "ada"}  # flag -> channel
 MAX_BITS = 4096  # what a registry can search
 ARCHITECTURES = ("skip", "resnet", "orig")
 
@@ -181,6 +191,22 @@ PRESETS: dict[str, Preset] = {
         schedule=replace(_TINY.schedule, decay_kimg=50.0),
         decoder={"fmap_max": 256},
     ),
+    # 128 bits that do not show, in pictures of 64x64.
+    "config-small": replace(
+        _TINY,
+        fmap_base=512,
+        fmap_max=128,
+        latent_size=32,
+        dlatent_size=128,
+        watermark_size=128,
+        modulated_range="8-128",
+        maps="16-32",
+        generator={"style_biases": True, "num_maps": 4},
+        total_kimg=300.0,
+        loss=LossConfig(decouple="2@60,20@160", latent=4.0, bits=40.0, gamma=1.0),
+        schedule=replace(_TINY.schedule, decay_kimg=60.0),
+        decoder={"fmap_base": 512, "fmap_max": 256},
+    ),
 }
 
 
@@ -190,12 +216,14 @@ def parse_modulated_range(text: str) -> tuple[int, int]:
     Raises:
         UserError: not two positive numbers in order.
     """
+    return _parse_range("--res-modulated-range", text)
+
+
+def _parse_range(flag: str, text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d+)-(\d+)", text.strip())
     lo, hi = (int(match[1]), int(match[2])) if match else (0, 0)
     if not 1 <= lo <= hi:
-        raise UserError(
-            f"--res-modulated-range={text}: expected lo-hi in pixels, for example 4-128"
-        )
+        raise UserError(f"{flag}={text}: expected lo-hi in pixels, for example 4-128")
     return lo.bit_length() - 1, hi.bit_length() - 1
 
 
@@ -226,6 +254,9 @@ def setup_training_config(options: TrainOptions, resolution: int, num_channels: 
         UserError: an option that does not fit; the text names it.
     """
     preset = find_preset(options.config)
+    total_kimg = preset.total_kimg if options.total_kimg is None else options.total_kimg
+    if options.recipe == "recommended":
+        preset = recommended(preset, total_kimg)
     if not 0 <= options.seed < 2**32:
         raise UserError(f"--seed={options.seed}: expected a number from 0 to {2**32 - 1}")
     range_text = options.res_modulated_range or preset.modulated_range
@@ -241,25 +272,22 @@ def setup_training_config(options: TrainOptions, resolution: int, num_channels: 
     num_bits = preset.watermark_size if options.watermark_size is None else options.watermark_size
     if num_bits > MAX_BITS:
         raise UserError(f"--watermark-size={num_bits}: a fingerprint has at most {MAX_BITS} bits")
-    channel = preset.channel
-    if options.clip_decoder_input is not None:
-        channel = "clip" if options.clip_decoder_input else "identity"
     images = {"resolution": resolution, "num_channels": num_channels}
     passed_on = {f.name: getattr(options, f.name) for f in dataclasses.fields(PassedOn)}
     config = TrainConfig(
         **passed_on,
         num_bits=num_bits,
         modulated_log2=modulated,
-        total_kimg=preset.total_kimg,
+        total_kimg=total_kimg,
         minibatch=minibatch,
         minibatch_gpu=minibatch_gpu,
         num_gpus=num_gpus,
         **_networks(options, preset, num_bits, modulated, images),
-        loss=preset.loss,
-        schedule=preset.schedule,
+        loss=replace(preset.loss, gamma=_gamma(options, preset, resolution, minibatch)),
+        schedule=_schedule(options, preset),
         ticks=preset.ticks,
-        channel=channel,
-        augment=preset.augment,
+        channel=_channel(options, preset),
+        augment=preset.augment if options.augment is None else _AUGMENTS[options.augment],
     )
     return with_settings(config, settings_of(options))
 
@@ -286,13 +314,63 @@ def _networks(
         modulated_min_log2=modulated[0],
         modulated_max_log2=modulated[1],
         **MAPPINGS[mapping],
+        **preset.generator,
+        **_maps(options, preset, images["resolution"]),
     )
+    if options.fingerprint_biases is not None:
+        generator = replace(generator, style_biases=options.fingerprint_biases)
     decoder = DecoderConfig(**images, **codes, architecture=preset.d_architecture)
     return {
         "G": generator,
         "D": DiscriminatorConfig(**images, architecture=preset.d_architecture),
         "E": replace(decoder, **preset.decoder),
     }
+
+
+def _maps(options: TrainOptions, preset: Preset, resolution: int) -> dict[str, Any]:
+    """Keywords of the generator's maps."""
+    text = preset.maps if options.fingerprint_maps is None else options.fingerprint_maps
+    if text == "none":
+        return {}
+    low, high = _parse_range("--fingerprint-maps", text)
+    if low < 2 or 2**low > resolution:
+        raise UserError(
+            f"--fingerprint-maps={text} touches no layer of a {resolution}x{resolution} "
+            f"generator; choose a range within 4-{resolution}, or none"
+        )
+    return {"map_min_log2": low, "map_max_log2": high}
+
+
+def _channel(options: TrainOptions, preset: Preset) -> str:
+    """Name of what lies between generator and decoder."""
+    if options.immunize is not None and options.immunize != "none":
+        return options.immunize
+    if options.clip_decoder_input is not None:
+        return "clip" if options.clip_decoder_input else "identity"
+    return preset.channel
+
+
+def _schedule(options: TrainOptions, preset: Preset) -> ScheduleConfig:
+    """The preset's, where the strength of an augmentation that adapts has its default."""
+    augment = preset.augment if options.augment is None else options.augment
+    if augment == "ada" and not preset.schedule.ada_kimg:
+        return replace(preset.schedule, ada_kimg=500.0)  # as published by Karras et al.
+    return preset.schedule
+
+
+def auto_gamma(resolution: int, minibatch: int) -> float:
+    """R1's weight by StyleGAN2-ADA's rule (arXiv 2006.06676, appendix): 0.0002 R^2 / minibatch.
+
+    R1 adds up over pixels, so that a weight found at one resolution is another one elsewhere.
+    """
+    return 0.0002 * resolution**2 / minibatch
+
+
+def _gamma(options: TrainOptions, preset: Preset, resolution: int, minibatch: int) -> float:
+    given = options.gamma
+    if given is None:
+        given = AUTO_GAMMA if preset.auto_gamma else preset.loss.gamma
+    return auto_gamma(resolution, minibatch) if given == AUTO_GAMMA else float(given)
 
 
 def _minibatches(options: TrainOptions, preset: Preset, num_gpus: int) -> tuple[int, int]:

@@ -1,5 +1,6 @@
 """The image grids that a run writes."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from dnnlib.image_grid import grid_size, save_grid
+from dnnlib.pixels import psnr
 from dnnlib.tflib.devices import Devices
 from dnnlib.tflib.execution import Execution
 from training.data.dataset import Dataset
@@ -14,6 +16,22 @@ from training.models.functions import fill_batch, make_function
 from training.networks.generator import Generator
 
 _BATCH = 32
+_LOOKED_AT = 32  # pictures that a tick looks at
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """What the fingerprint does to the pictures, and what the latent does: see `Grids.look`."""
+
+    psnr_fingerprints: float  # dB, between two fingerprints of one latent: large is invisible
+    psnr_latents: float  # dB, between two latents of one fingerprint: small is varied
+    images: np.ndarray  # uint8 [N,H,W,C], of latents and fingerprints of their own
+    bits: np.ndarray  # [N,B], which they carry
+
+    @property
+    def ignores_latent(self) -> bool:
+        """Whether the latent changes the pictures less than twice as much as the fingerprint."""
+        return self.psnr_latents > self.psnr_fingerprints - 6.0
 
 
 class Grids:
@@ -72,21 +90,47 @@ class Grids:
         )
         self._images.get_concrete_function(*specs)
 
+    def look(self) -> Appearance:
+        """Compares 8-bit pictures of the same latents and noise under other fingerprints.
+
+        A few pictures, always the same, so that a tick can afford it; the metric
+        `fingerprint_visibility<n>k` is the exact one.
+        """
+        count = min(_LOOKED_AT, len(self._noise[0]))
+        latents, bits = (values[:count] for values in self._inputs["fakes-arbitrary"])
+        images = self._in_8_bits(latents, bits)
+        others = self._in_8_bits(latents, np.roll(bits, 1, axis=0))
+        alike = self._in_8_bits(latents, np.repeat(bits[:1], count, axis=0))
+        return Appearance(
+            psnr(images, others), psnr(alike, np.roll(alike, 1, axis=0)), images, bits
+        )
+
+    def _in_8_bits(self, latents: np.ndarray, bits: np.ndarray) -> np.ndarray:
+        """Pictures as files hold them: uint8 [N,H,W,C]."""
+        return np.clip(127.5 * self._pictures(latents, bits) + 128, 0, 255).astype(np.uint8)
+
+    def _pictures(self, latents: np.ndarray, bits: np.ndarray) -> np.ndarray:
+        """Any number of pictures, with the first noise maps: float32 [N,H,W,C]."""
+        images = []
+        for begin in range(0, len(latents), self._batch):
+            end = min(begin + self._batch, len(latents))
+            noise = [maps[begin:end] for maps in self._noise]
+            images.append(self._run(latents[begin:end], bits[begin:end], noise))
+        return np.concatenate(images)
+
+    def _run(self, latents: np.ndarray, bits: np.ndarray, noise: list[np.ndarray]) -> np.ndarray:
+        """At most a batch of images: float32 [N,H,W,C]."""
+        count = len(latents)
+        filled = [
+            tf.constant(fill_batch(values, self._batch, self._execution))
+            for values in (latents, bits, *noise)
+        ]
+        return self._images(filled[0], filled[1], filled[2:]).numpy()[:count]
+
     def save(self, run_dir: Path, suffix: str) -> None:
         """Writes the three grids as `<kind>-<suffix>.png`."""
         for kind, (latents, bits) in self._inputs.items():
-            images = []
-            for begin in range(0, len(latents), self._batch):
-                inputs = [
-                    tf.constant(
-                        fill_batch(
-                            values[begin : begin + self._batch], self._batch, self._execution
-                        )
-                    )
-                    for values in (latents, bits, *self._noise)
-                ]
-                images.append(self._images(inputs[0], inputs[1], inputs[2:]).numpy())
-            made = np.concatenate(images)[: len(latents)]  # without what filled the last batch
+            made = self._pictures(latents, bits)
             if self._devices.is_chief:
                 save_grid(made, run_dir / f"{kind}-{suffix}.png", self._size)
 

@@ -14,6 +14,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from training.ramps import value_at
+
 
 def latent_loss(latents: tf.Tensor, decoded: tf.Tensor) -> tf.Tensor:
     """Squared error of the recovered latent (paper, equation 3): [N,Z], [N,Z] -> [N]."""
@@ -41,9 +43,9 @@ class Forward:
     images: tf.Tensor  # [N,H,W,C], not clipped
     bits_other: tf.Tensor  # [N,B]
     images_other: tf.Tensor  # [N,H,W,C], of the same latents and other fingerprints
-    received: tf.Tensor  # [N,H,W,C], `images` behind the channel: what the decoder saw
+    received: tf.Tensor  # [N,H,W,C], `images` behind the channel
     decoded: tf.Tensor  # [N,Z], the decoder's latents
-    logits: tf.Tensor  # [N,B], the decoder's
+    logits: tf.Tensor  # [N,B], the decoder's, of `received`
 
 
 @dataclass(frozen=True)
@@ -67,13 +69,14 @@ def _weights_class(names: tuple[str, ...]) -> Any:
     return namedtuple("Weights", names)
 
 
-def weights_of(losses: Any) -> Any:
+def weights_of(losses: Any, kimg: float) -> Any:
     """The weights of `TERMS` as a named tuple of numbers.
 
     Args:
         losses: a `config.LossConfig`.
+        kimg: real images shown, in thousands, which a weight may depend on.
     """
-    return _weights_class(tuple(TERMS))(*(float(getattr(losses, name)) for name in TERMS))
+    return _weights_class(tuple(TERMS))(*(value_at(getattr(losses, name), kimg) for name in TERMS))
 
 
 def generator_loss(

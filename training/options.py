@@ -1,5 +1,6 @@
 """The flags of training, each written once: name, type, default and help stand at its field."""
 
+import argparse
 from dataclasses import MISSING, dataclass
 from typing import Any
 
@@ -7,15 +8,31 @@ from dnnlib import cli
 from dnnlib.flags import flag
 from dnnlib.tflib.execution import OPS, OPS_HELP, PRECISION_HELP, PRECISIONS
 from metrics.table import parse_metrics
+from training.ramps import Ramp, parse_ramp
 
 _WEIGHT: dict[str, Any] = {"metavar": "WEIGHT", "type": cli.non_negative_float}
+AUTO_GAMMA = "auto"
+RECIPES = ("published", "recommended")
 _COUNT: dict[str, Any] = {"metavar": "N", "type": cli.positive_int}
 _KIMG: dict[str, Any] = {"metavar": "KIMG", "type": cli.positive_float}
 
 
+def _ramp(text: str) -> Ramp:
+    try:
+        return parse_ramp(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: use a number of at least 0, or points VALUE@KIMG such as 5@60,15@80"
+        ) from None
+
+
+def _gamma(text: str) -> float | str:
+    return text if text == AUTO_GAMMA else cli.non_negative_float(text)
+
+
 def _weight(published: str) -> dict[str, Any]:
     """Of a loss, whose flag has its published name."""
-    return {**_WEIGHT, "name": f"--{published}-weight", "metavar": "W"}
+    return {"type": _ramp, "name": f"--{published}-weight", "metavar": "W"}
 
 
 def _metrics(text: str) -> tuple[str, ...]:
@@ -57,7 +74,17 @@ class TrainOptions(PassedOn):
         None, "resolutions that the fingerprint modulates", metavar="LO-HI"
     )
     total_kimg: float | None = flag(None, "length, in 1000 images", sets="total_kimg", **_KIMG)
-    gamma: float | None = flag(None, "R1 regularisation", sets="loss.gamma", **_WEIGHT)
+    recipe: str = flag(
+        "published",
+        "published (default): the config as it is; recommended: with what was learned since",
+        choices=RECIPES,
+    )
+    gamma: float | str | None = flag(
+        None,
+        "R1 regularisation; auto: by resolution and minibatch",
+        metavar="WEIGHT",
+        type=_gamma,
+    )
     checkpoint_minutes: float | None = flag(
         None,
         "between checkpoints, which a run goes on from (default: 10; 0: every iteration)",
@@ -67,13 +94,13 @@ class TrainOptions(PassedOn):
     keep_checkpoints: int | None = flag(
         None, "how many are kept (default: 2)", sets="checkpoints.keep", **_COUNT
     )
-    decouple_weight: float | None = flag(
+    decouple_weight: Ramp | None = flag(
         None, "images alike across fingerprints", sets="loss.decouple", **_weight("decoupleL2")
     )
-    latent_weight: float | None = flag(
+    latent_weight: Ramp | None = flag(
         None, "recovery of the latent", sets="loss.latent", **_weight("latentsRecL2")
     )
-    bits_weight: float | None = flag(
+    bits_weight: Ramp | None = flag(
         None, "recovery of the fingerprint", sets="loss.bits", **_weight("watermarkCls")
     )
     minibatch: int | None = flag(None, "images per iteration", **_COUNT)
@@ -87,6 +114,25 @@ class TrainOptions(PassedOn):
     )
     mapping: str | None = flag(
         None, "of fingerprints: published or linear (docs/training.md)", metavar="NAME"
+    )
+    fingerprint_maps: str | None = flag(
+        None, "resolutions to whose layers the fingerprint adds maps, or none", metavar="LO-HI"
+    )
+    fingerprint_biases: bool | None = flag(
+        None, "the fingerprint moves the biases of the layers that it modulates, too"
+    )
+    immunize: str | None = flag(
+        None, "edits between generator and decoder: none, light, full or a LIST", metavar="EDITS"
+    )
+    edit_strength: Ramp | None = flag(
+        None,
+        "of those edits, 0 to 1, such as 0@20,1@60",
+        metavar="STRENGTH",
+        type=_ramp,
+        sets="schedule.channel_strength",
+    )
+    augment: str | None = flag(
+        None, "of what the discriminator sees: none, diff or ada", choices=("none", "diff", "ada")
     )
     clip_decoder_input: bool | None = flag(
         None, "train the decoder on what image files keep (default: as in the config)"

@@ -25,7 +25,7 @@ from training.grids import Grids
 from training.loss import weights_of
 from training.models.snapshot import load_networks, save_snapshot
 from training.origin import find_origin
-from training.schedule import Rates, learning_rates
+from training.schedule import Rates, Strengths, ema_beta, learning_rates, strengths
 from training.setup import make_networks, make_steps
 from training.state import RunState
 
@@ -79,6 +79,8 @@ class Run:
         """Everything that training changes, by names that do not change."""
         networks, steps = self.networks, self.steps
         found: dict[str, tf.Variable] = {"pl_mean": steps.pl_mean}
+        if self.config.schedule.ada_kimg:
+            found["augment_p"] = steps.augment_p
         for slot in ("G", "D", "E", "Gs"):
             for name, variable in getattr(networks, slot).named_variables().items():
                 found[f"{slot}/{name}"] = variable
@@ -107,9 +109,9 @@ class Run:
         size, channels = config.G.resolution, config.G.num_channels
         step, scalar = tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.float32)
         rates = Rates(scalar, scalar, scalar)
-        weights = tf.nest.map_structure(lambda _: scalar, weights_of(config.loss))
+        weights = tf.nest.map_structure(lambda _: scalar, weights_of(config.loss, 0))
         reals = tf.TensorSpec([config.minibatch, size, size, channels], tf.float32)
-        steps.generator_step.get_concrete_function(step, rates, weights)
+        steps.generator_step.get_concrete_function(step, rates, weights, Strengths(scalar))
         steps.discriminator_step.get_concrete_function(step, reals, rates, scalar)
         if config.schedule.g_reg_interval:
             steps.path_length_step.get_concrete_function(step, rates)
@@ -123,12 +125,14 @@ class Run:
         state = self.state
         step = tf.constant(state.iteration, tf.int64)
         rates = _as_tensors(learning_rates(config, state.num_images))
-        stats = dict(steps.generator_step(step, rates, _as_tensors(weights_of(config.loss))))
+        weights = _as_tensors(weights_of(config.loss, state.kimg))
+        strong = _as_tensors(strengths(config, state.num_images))
+        stats = dict(steps.generator_step(step, rates, weights, strong))
         if schedule.g_reg_interval and state.iteration % schedule.g_reg_interval == 0:
             stats |= steps.path_length_step(step, rates)
         reals = self.devices.distribute(centred(tf.cast(next(batches), tf.float32)))
-        beta = 0.5 ** (config.minibatch / (schedule.ema_kimg * 1000))
-        stats |= steps.discriminator_step(step, reals, rates, tf.constant(beta, tf.float32))
+        beta = tf.constant(ema_beta(config, state.num_images), tf.float32)
+        stats |= steps.discriminator_step(step, reals, rates, beta)
         if schedule.d_reg_interval and state.iteration % schedule.d_reg_interval == 0:
             stats |= steps.r1_step(step, reals, rates)
         state.iteration += 1
@@ -231,4 +235,6 @@ _FLAGS = {
     "mapping_lrmul": "--mapping",
     "mapping_act": "--mapping",
     "center_bits": "--mapping",
+    "map_min_log2": "--fingerprint-maps",
+    "map_max_log2": "--fingerprint-maps",
 }

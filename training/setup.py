@@ -76,6 +76,8 @@ def make_steps(
                 seed=config.seed,
                 channel=find_channel(config.channel),
                 augment=find_channel(config.augment),
+                ada_target=config.schedule.ada_target,
+                ada_kimg=config.schedule.ada_kimg,
                 jit=execution.jit,
             ),
             devices=devices,

@@ -22,7 +22,7 @@ from training.ema import WeightAverage
 from training.networks.decoder import Decoder
 from training.networks.discriminator import Discriminator
 from training.networks.generator import Generator
-from training.schedule import Rates, lazy_ratio
+from training.schedule import Rates, Strengths, lazy_ratio
 
 Stats = dict[str, tf.Tensor]
 Gradients = tuple[list[tf.Tensor], Stats]
@@ -40,6 +40,8 @@ class StepOptions:
     seed: int
     channel: Channel = CHANNELS["identity"]
     augment: Channel = CHANNELS["identity"]
+    ada_target: float = 0.6
+    ada_kimg: float = 0.0
     jit: bool = True
     beta1: float = 0.0
     beta2: float = 0.99
@@ -87,6 +89,10 @@ class Steps(tf.Module):
         self.options = options
         self.num_slices = options.minibatch // options.minibatch_gpu  # on all devices together
         self.pl_mean = tf.Variable(0.0, trainable=False, name="pl_mean")
+        # Of the augmentation; it moves where `ada_kimg` is not 0.
+        self.augment_p = tf.Variable(
+            0.0 if options.ada_kimg else 1.0, trainable=False, name="augment_p"
+        )
         self._g_vars = tuple(generator.named_trainables().values())
         self._d_vars = tuple(discriminator.named_trainables().values())
         self._e_vars = tuple(decoder.named_trainables().values())
@@ -157,14 +163,19 @@ class Steps(tf.Module):
         return latents, tf.cast(bits, tf.float32), noise
 
     def _draw_channel(
-        self, channel: Channel, step: tf.Tensor, use: str, part: int | tf.Tensor
+        self,
+        channel: Channel,
+        step: tf.Tensor,
+        use: str,
+        part: int | tf.Tensor,
+        strength: tf.Tensor,
     ) -> Draws:
         """What a channel needs of chance for one slice, in one of its uses."""
         number = (step * len(_CHANNEL_USES) + _CHANNEL_USES.index(use)) * self.num_slices + part
         seed = tf.stack([tf.constant(self.options.seed, tf.int64), -1 - number])
         d = self.discriminator
         shape = (self.options.minibatch_gpu, d.resolution, d.resolution, d.num_channels)
-        return channel.draw(shape, seed)
+        return channel.draw(shape, seed, strength)
 
     # Phases as pure functions: tensors -> gradients and statistics.
 
@@ -193,7 +204,13 @@ class Steps(tf.Module):
             images, images_other = both[:n], both[n:]
             scores = d(options.augment.apply(images, fakes_draws or {}))
             received = options.channel.apply(images, channel_draws or {})
-            decoded, logits = e(received)
+            if options.channel.spares_latent:
+                decoded, logits = e(tf.concat([tf.clip_by_value(images, -1, 1), received], 0))
+                logits_clean, logits = tf.split(logits, 2)
+                decoded = decoded[:n]
+            else:
+                decoded, logits = e(received)
+                logits_clean = logits
             forward = loss.Forward(
                 latents, bits[0], images, bits[1], images_other, received, decoded, logits
             )
@@ -202,8 +219,17 @@ class Steps(tf.Module):
         return gradients, {
             **statistics,
             "scores/fake": tf.reduce_mean(scores),
-            "bit_accuracy": loss.bit_accuracy(bits[0], logits),
+            **self._accuracies(bits[0], logits_clean, logits),
         }
+
+    def _accuracies(
+        self, bits: tf.Tensor, logits_clean: tf.Tensor, logits: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Bit accuracy, and where a channel with edits is between, of what is behind it."""
+        accuracies = {"bit_accuracy": loss.bit_accuracy(bits, logits_clean)}
+        if self.options.channel.spares_latent:
+            accuracies["bit_accuracy_edited"] = loss.bit_accuracy(bits, logits)
+        return accuracies
 
     def path_length_gradients(
         self, latents: tf.Tensor, bits: tf.Tensor, noise: tf.Tensor, pixels: tf.Tensor
@@ -246,6 +272,7 @@ class Steps(tf.Module):
             "loss_D": total,
             "scores/fake": tf.reduce_mean(scores_fakes),
             "scores/real": tf.reduce_mean(scores_reals),
+            "scores/real_sign": tf.reduce_mean(tf.sign(scores_reals)),
         }
 
     def r1_gradients(self, reals: tf.Tensor, draws: Draws | None = None) -> Gradients:
@@ -298,12 +325,15 @@ class Steps(tf.Module):
         n = self.options.minibatch_gpu
         return reals[index * n : (index + 1) * n]
 
-    def _generator_step(self, step: tf.Tensor, rates: Rates, weights: Any) -> Stats:
+    def _generator_step(
+        self, step: tf.Tensor, rates: Rates, weights: Any, strengths: Strengths
+    ) -> Stats:
         def one(index: int) -> Gradients:
             n, part, options = self.options.minibatch_gpu, self._part(index), self.options
             drawn = self._draw(step, "generator", part, n, 2)
-            channel = self._draw_channel(options.channel, step, "decoder", part)
-            augment = self._draw_channel(options.augment, step, "fakes_of_generator", part)
+            strength, p = strengths.channel, self.augment_p.read_value()
+            channel = self._draw_channel(options.channel, step, "decoder", part, strength)
+            augment = self._draw_channel(options.augment, step, "fakes_of_generator", part, p)
             return self._compiled["generator_gradients"](*drawn, weights, channel, augment)
 
         gradients, stats = self._accumulate(one)
@@ -338,19 +368,35 @@ class Steps(tf.Module):
         def one(index: int) -> Gradients:
             n, part, augment = self.options.minibatch_gpu, self._part(index), self.options.augment
             drawn = self._draw(step, "discriminator", part, n, 1)
-            draws = (self._draw_channel(augment, step, use, part) for use in ("fakes", "reals"))
+            p = self.augment_p.read_value()
+            draws = (self._draw_channel(augment, step, use, part, p) for use in ("fakes", "reals"))
             phase = self._compiled["discriminator_gradients"]
             return phase(*drawn, self._slice(reals, index), *draws)
 
         gradients, stats = self._accumulate(one)
         skipped = self.d_adam.apply(gradients, rates.D * lazy_ratio(self.options.d_reg_interval))
         self._average.update(ema_beta)
+        self._adapt_augment(stats)
         return stats | {"skipped/D": skipped}
+
+    def _adapt_augment(self, stats: Stats) -> None:
+        """Moves the strength p of the augmentation (Karras et al., arXiv 2006.06676, section 3).
+
+        r = E[sign D(real)] says how much the discriminator overfits; p moves by a constant step
+        towards where r is the target.
+        """
+        options = self.options
+        if not options.ada_kimg:
+            return
+        change = tf.sign(stats["scores/real_sign"] - options.ada_target)
+        moved = self.augment_p + change * (options.minibatch / (options.ada_kimg * 1000))
+        self.augment_p.assign(tf.clip_by_value(moved, 0.0, 1.0))
 
     def _r1_step(self, step: tf.Tensor, reals: tf.Tensor, rates: Rates) -> Stats:
         def one(index: int) -> Gradients:
             part, augment = self._part(index), self.options.augment
-            draws = self._draw_channel(augment, step, "reals_of_r1", part)
+            p = self.augment_p.read_value()
+            draws = self._draw_channel(augment, step, "reals_of_r1", part, p)
             return self._compiled["r1_gradients"](self._slice(reals, index), draws)
 
         gradients, stats = self._accumulate(one)

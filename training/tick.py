@@ -2,11 +2,13 @@
 
 import math
 import time
+from collections.abc import Callable
 
 from dnnlib.format import format_time
 from dnnlib.tflib.hardware import process_memory_gb
 from dnnlib.tflib.machine import gpu_memory_gb
 from training.config import TrainConfig
+from training.grids import Appearance
 from training.loss import PATH_LENGTH_WEIGHT, TERMS, weights_of
 from training.progress_log import SKIPPED, ProgressLog
 from training.schedule import lazy_ratio, learning_rates
@@ -20,9 +22,21 @@ class Ticker:
         config: of the run.
         log: where the lines go.
         state: of the run; its tick is moved.
+        look: at the pictures of the generator average; all workers call it.
+        try_edits: on these pictures: bit accuracy by edit; None: of no interest.
     """
 
-    def __init__(self, config: TrainConfig, log: ProgressLog, state: RunState) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        log: ProgressLog,
+        state: RunState,
+        look: Callable[[], Appearance],
+        try_edits: Callable[[Appearance], dict[str, float]] | None = None,
+    ) -> None:
+        self._look = look
+        self._try_edits = try_edits
+        self._warned = False
         self._config = config
         self._log = log
         self._state = state
@@ -51,6 +65,8 @@ class Ticker:
         seconds = now - self._last_end
         timed_kimg = max(state.num_images - self._timed_from, 1) / 1000
         means, skipped = state.statistics.take_means()
+        seen = self._look()
+        means |= {"psnr_fingerprints": seen.psnr_fingerprints, "psnr_latents": seen.psnr_latents}
         state.skipped_updates += skipped
         state.tick += 1
         self._log.line(
@@ -61,12 +77,22 @@ class Ticker:
         )
         shown = ("bit_accuracy", "loss_E_watermarks", "loss_G", "scores/fake", "scores/real")
         parts = [f"{name} {means[name]:.4f}" for name in shown if name in means]
-        if parts:
-            self._log.line("  " + "  ".join(parts))
+        self._log.line("  " + "  ".join(parts))
+        self._log.line(
+            f"  PSNR between fingerprints {seen.psnr_fingerprints:.1f} dB, "
+            f"between latents {seen.psnr_latents:.1f} dB"
+        )
+        edited = self._try_edits(seen) if self._try_edits is not None else {}
+        if edited:
+            texts = (f"{name} {value:.3f}" for name, value in edited.items())
+            self._log.line("  bit accuracy after " + "  ".join(texts))
+        if seen.ignores_latent and means.get("bit_accuracy", 0) > _LEARNED:
+            self._warn_of_collapse()
         if skipped:
             self._log.line(f"  skipped {skipped} updates, whose gradients were not finite")
         rates = learning_rates(self._config, state.num_images)
-        scalars = published_scalars(self._config, means) | {
+        scalars = published_scalars(self._config, means, state.kimg) | {
+            **{f"Progress/bit_accuracy/{name}": value for name, value in edited.items()},
             "Progress/tick": state.tick,
             "Progress/kimg": state.kimg,
             "Progress/lod": 0.0,
@@ -93,8 +119,24 @@ class Ticker:
         self._last_end = time.time()
         self._maintenance = self._last_end - now
 
+    def _warn_of_collapse(self) -> None:
+        """Once: a generator that ignores its latent is an easy one to read, and of no use."""
+        if self._warned:
+            return
+        self._warned = True
+        self._log.line(
+            "  warning: the fingerprint changes the pictures as much as the latent does; look at "
+            "fakes-watermarks-same-*.png, and if all pictures of one fingerprint are alike, start "
+            "anew with a larger --latentsRecL2-weight or a smaller --watermarkCls-weight"
+        )
 
-def published_scalars(config: TrainConfig, means: dict[str, float]) -> dict[str, float]:
+
+_LEARNED = 0.7  # bit accuracy from which on the fingerprint is there to be compared
+
+
+def published_scalars(
+    config: TrainConfig, means: dict[str, float], kimg: float
+) -> dict[str, float]:
     """Statistics under their TensorBoard names, with the values that the published code gives them.
 
     It logs the terms of the loss times their weights, but the regularisers without theirs; what
@@ -103,8 +145,9 @@ def published_scalars(config: TrainConfig, means: dict[str, float]) -> dict[str,
     Args:
         config: of the run.
         means: of the statistics, as the steps return them.
+        kimg: where the run is, which weights may depend on.
     """
-    weights = weights_of(config.loss)
+    weights = weights_of(config.loss, kimg)
     factors = {term.statistic: getattr(weights, name) for name, term in TERMS.items()}
     factors["pl_penalty"] = 1 / PATH_LENGTH_WEIGHT
     gamma = config.loss.gamma
@@ -112,8 +155,8 @@ def published_scalars(config: TrainConfig, means: dict[str, float]) -> dict[str,
     scalars = {}
     for name, value in means.items():
         value *= factors.get(name, 1.0)
-        if name == "bit_accuracy":
-            scalars["Progress/bit_accuracy"] = value
+        if name.startswith(("bit_accuracy", "psnr_")):
+            scalars[f"Progress/{name}"] = value
         elif name.startswith(SKIPPED):
             network = name.removeprefix(SKIPPED)
             if not network.endswith("_reg"):

@@ -1,6 +1,8 @@
 """The training loop: reads like a table of contents, the work is done elsewhere."""
 
 import signal
+from collections.abc import Callable
+from functools import partial
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +14,10 @@ from dnnlib.interrupts import Interrupts, interrupts
 from dnnlib.run_dir import mark_finished, unmark_finished
 from metrics.evaluate import evaluate
 from metrics.report import report
+from training.channels import find_channel
 from training.checkpoint import remove_remains
+from training.grids import Appearance
+from training.probes import accuracies_after_edits
 from training.keeper import Keeper
 from training.out_of_memory import suggesting
 from training.progress_log import ProgressLog
@@ -77,7 +82,7 @@ class _Training:
             first=self.state.iteration,
             rows=run.devices.rows(config.minibatch),
         ) as batches:
-            ticker = Ticker(config, self.log, self.state)
+            ticker = Ticker(config, self.log, self.state, run.grids.look, self.try_edits())
             while not (stop := run.devices.agree(self.interrupted.is_set)):
                 if self.state.outputs_due:
                     self.write_outputs()
@@ -95,6 +100,13 @@ class _Training:
         if stop:
             self.stop(ticker)
         self.finish()
+
+    def try_edits(self) -> Callable[[Appearance], dict[str, float]] | None:
+        """For a run whose decoder learns to read edited pictures."""
+        decode = self.run.context.decode
+        if decode is None or not find_channel(self.run.config.channel).spares_latent:
+            return None
+        return partial(accuracies_after_edits, decode=decode)
 
     def describe(self) -> None:
         run, config = self.run, self.run.config

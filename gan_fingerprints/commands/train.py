@@ -13,7 +13,7 @@ from training.options import TrainOptions
 
 EPILOG = """examples:
   # A small model on a CPU, from the sample images
-  {command} --data-dir=datasets --dataset=noto-emoji-32 --config=config-tiny
+  {command} --data-dir=datasets --dataset=portraits-32 --config=config-tiny
 
   # As published
   {command} --data-dir=datasets --config=config-e-Gskip-Dresnet --num-gpus=2 \\

@@ -15,7 +15,7 @@ from dnnlib.tflib.workers import find_task
 from training.config import TrainConfig, setup_training_config
 from training.data.dataset import open_dataset
 from training.options import TrainOptions
-from training.resume import begin_run, find_run, write_settings
+from training.resume import begin_run, differences, find_run, write_settings
 from training.run import Run
 from training.training_loop import train
 
@@ -36,6 +36,7 @@ def train_model(args: argparse.Namespace, options: TrainOptions) -> None:
     config = setup_training_config(options, dataset.resolution, dataset.num_channels)
 
     _say_modulated(options.res_modulated_range, config)
+    _say_recipe(options, config)
     # Before TensorFlow runs its first operation, for the number of threads is fixed by then.
     is_chief = task is None or task.index == 0
     found = find_run(args.result_dir, args.resume, config, dataset.num_images, is_chief=is_chief)
@@ -54,6 +55,18 @@ def train_model(args: argparse.Namespace, options: TrainOptions) -> None:
             folder = found or begin_run(args.result_dir, config)
             write_settings(folder, config)
         train(run, Path(devices.from_chief(str(folder.path) if folder else "")))
+
+
+def _say_recipe(options: TrainOptions, config: TrainConfig) -> None:
+    """Says what a recipe changes of the configuration."""
+    if options.recipe == "published":
+        return
+    plain = setup_training_config(
+        dataclasses.replace(options, recipe="published"), config.G.resolution, config.G.num_channels
+    )
+    changed = differences(to_dict(plain), to_dict(config))
+    what = ", ".join(text for text in changed if not text.startswith("recipe "))
+    print(f"--recipe={options.recipe} changes {what or 'nothing'}", file=sys.stderr)
 
 
 def _say_modulated(text: str | None, config: TrainConfig) -> None:

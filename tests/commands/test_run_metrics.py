@@ -86,6 +86,37 @@ def test_context_of_networks() -> None:
         )
 
 
+def codes(*stream: int) -> tuple[np.ndarray, np.ndarray]:
+    """Six latents and fingerprints for `small_networks`."""
+    rng = np.random.default_rng(stream)
+    return rng.standard_normal([6, 8], np.float32), rng.integers(0, 2, [6, 6], np.uint8)
+
+
+def test_what_is_drawn_by_seed_and_number() -> None:
+    """Figures can be compared over versions only if seeds go on meaning what they mean."""
+    generator, _ = small_networks(16)
+    context = make_context(generator=generator, seed=5)
+    assert context.generate_pairs is not None
+    (latents, bits), (other_latents, other_bits) = codes(5, 12), codes(5, 12, 1)
+    size = sum(h * w for h, w in generator.noise_shapes)
+    noise = generator.split_noise(tf.random.stateless_normal([6, size], [5, 12]))
+    pairs = context.generate_pairs(6, 12)
+    for batch, z, c in (
+        (context.generate(6, 12), latents, bits),
+        (pairs.other_fingerprint, latents, other_bits),
+        (pairs.other_latent, other_latents, bits),
+    ):
+        np.testing.assert_array_equal(batch.bits, c)
+        expected = generator(tf.constant(z), tf.constant(c, tf.float32), noise)
+        np.testing.assert_allclose(batch.images_float, expected, atol=1e-5)
+    # The other codes are others.
+    assert 0.2 < np.mean(bits != other_bits) < 0.8
+    assert np.abs(latents - other_latents).mean() > 0.5
+    for other in (pairs.other_fingerprint, pairs.other_latent):
+        changed = np.abs(other.images_float - context.generate(6, 12).images_float)
+        assert (changed.mean(axis=(1, 2, 3)) > 1e-4).all()
+
+
 @pytest.mark.slow
 def test_every_path_measures_the_same_images() -> None:
     """Also where the minibatch is not full: three images of four, noise included."""
@@ -99,8 +130,16 @@ def test_every_path_measures_the_same_images() -> None:
         execution=Execution("xla", "xla", True, "fp32"),
     )
     expected, batch = plain.generate(4, 8), xla.generate(4, 8)
-    np.testing.assert_array_equal(batch.bits, expected.bits)
-    np.testing.assert_allclose(batch.images_float, expected.images_float, atol=1e-4)
+    assert plain.generate_pairs is not None
+    assert xla.generate_pairs is not None
+    plain_pairs, pairs = plain.generate_pairs(4, 8), xla.generate_pairs(4, 8)
+    for a, b in (
+        (expected, batch),
+        (plain_pairs.other_fingerprint, pairs.other_fingerprint),
+        (plain_pairs.other_latent, pairs.other_latent),
+    ):
+        np.testing.assert_array_equal(a.bits, b.bits)
+        np.testing.assert_allclose(a.images_float, b.images_float, atol=1e-4)
     for n in (4, 3):
         logits = xla.decode(batch.images_float[:n])  # type: ignore[misc]
         assert logits.shape == (n, 6)
@@ -202,6 +241,7 @@ def test_bit_accuracy_needs_no_data(
         (["--metrics=none", f"--network={NETWORK}"], "nothing to do"),
         (["--metrics=swd1k", "--network=missing.pkl"], "missing.pkl"),
         (["--metrics=watermark_accuracy_1k", "--network=INSTANCE"], "is an instance: its one"),
+        (["--metrics=fingerprint_visibility1k", "--network=INSTANCE"], "its one fingerprint is"),
         (["--metrics=swd1k", f"--network={NETWORK}"], "needs real images"),
         (["--metrics=swd1k", f"--network={NETWORK}", DATA[0], "--dataset=gone"], "gone"),
         (

@@ -17,10 +17,20 @@ from metrics.metric import MetricResult
 from metrics.report import report
 from metrics.table import help_text, make_table, parse_metric, parse_metrics
 from metrics.watermark_accuracy import count_matches
-from tests.support.fake_metrics import BITS, FakeDataset, FakeExtractor, fake_decode, fake_generate
+from tests.support.fake_metrics import (
+    BITS,
+    FakeDataset,
+    FakeExtractor,
+    fake_decode,
+    fake_generate,
+    fake_generate_pairs,
+)
 from tests.support.frechet import reference_distance
 
-NAMES = ["fid_watermark_accuracy_1k", "watermark_accuracy_2k", "fid1k", "swd1k"]
+NAMES = [
+    "fid_watermark_accuracy_1k", "watermark_accuracy_2k", "fid1k", "swd1k",
+    "fingerprint_visibility1k",
+]  # fmt: skip
 
 
 def reals(num_images: int) -> np.ndarray:
@@ -30,6 +40,7 @@ def reals(num_images: int) -> np.ndarray:
 def make_fake_context(num_reals: int = 1500, **changes: Any) -> MetricContext:
     settings = {
         "generate": fake_generate,
+        "generate_pairs": fake_generate_pairs,
         "resolution": 16,
         "num_channels": 3,
         "fingerprint_size": BITS,
@@ -45,7 +56,7 @@ def make_fake_context(num_reals: int = 1500, **changes: Any) -> MetricContext:
 def test_names() -> None:
     for name, num_images in (
         ("fid_watermark_accuracy_30k", 30000), ("watermark_accuracy_1k", 1000),
-        ("fid50k", 50000), ("swd2k", 2000),
+        ("fid50k", 50000), ("swd2k", 2000), ("fingerprint_visibility3k", 3000),
     ):  # fmt: skip
         metric = parse_metric(name)
         assert (metric.name, metric.num_images) == (name, num_images)
@@ -89,14 +100,16 @@ def test_all_metrics_share_one_pass(tmp_path: Path) -> None:
     results = evaluate(NAMES, context)
     assert asked == [(300, first) for first in range(0, 2000, 300)]
     accuracy = [f"_watermark_bit_accuracy{kind}" for kind in ("", "_uint8", "_float")]
-    suffixes = [["_fid", *accuracy], accuracy, [""], ["_16", "_avg"]]
+    visibility = ["_psnr", "_ssim", "_max", "_latents_psnr"]
+    suffixes = [["_fid", *accuracy], accuracy, [""], ["_16", "_avg"], visibility]
     assert [list(result.values) for result in results] == [
         [name + suffix for suffix in row] for name, row in zip(NAMES, suffixes, strict=True)
     ]
     for result in results:
         assert list(result.larger_is_better) == list(result.values)
         for name, larger in result.larger_is_better.items():
-            assert larger == ("bit_accuracy" in name.removeprefix(result.metric))
+            suffix = name.removeprefix(result.metric)
+            assert larger == ("bit_accuracy" in suffix or suffix in ("_psnr", "_ssim"))
         assert result.seconds > 0
     # Exactly 1000 images, although batches of 300 do not end there.
     fid = results[2].values["fid1k"]
@@ -210,6 +223,9 @@ def test_mirroring_of_reals() -> None:
         (["fid1k"], {"resolution": 32}, "16x16 images of 3 channels, the network makes 32x32"),
         (["fid1k"], {"num_channels": 1}, "of 3 channels, the network makes 16x16 of 1"),
         (["swd1k"], {"resolution": 8}, "at least 16x16, the network makes 8x8"),
+        (["fingerprint_visibility1k"], {"resolution": 8}, "at least 11x11, the network makes 8x8"),
+        (["fingerprint_visibility1k"], {"generate_pairs": None}, "fingerprints, and the generator"),
+        (["fingerprint_visibility1k"], {"fingerprint_size": 0}, "the generator takes none; name"),
     ],
 )  # fmt: skip
 def test_misfits(names: Sequence[str], changes: dict[str, Any], message: str) -> None:

@@ -122,7 +122,7 @@ def test_not_to_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     line = str(error.value)
     for part in (
         "no connection", "fid2k needs", feature_extractors.URL, "--inception=", VARIABLE,
-        "watermark_accuracy_<n>k and swd<n>k need none",
+        "these need none: watermark_accuracy_<n>k, swd<n>k, fingerprint_visibility<n>k",
     ):  # fmt: skip
         assert part in line
     assert "\n" not in line

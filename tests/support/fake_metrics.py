@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from metrics.context import GeneratedBatch
+from metrics.context import GeneratedBatch, GeneratedPairs
 
 BITS = 8
 
@@ -58,9 +58,26 @@ def fake_generate(num_images: int, first: int) -> GeneratedBatch:
 
     Bit 0 is written 0.001 above or below -1/255: the floats tell it, uint8 does not.
     """
+    return fake_batch(*fake_codes(num_images, first))
+
+
+def fake_generate_pairs(num_images: int, first: int) -> GeneratedPairs:
+    """The counterparts of `fake_generate`."""
+    bits, latents = fake_codes(num_images, first)
+    other_bits, other_latents = fake_codes(num_images, first + 10**7)
+    return GeneratedPairs(fake_batch(other_bits, latents), fake_batch(bits, other_latents))
+
+
+def fake_codes(num_images: int, first: int) -> tuple[np.ndarray, np.ndarray]:
+    """Bits [N,BITS] and, as latents, what the images show elsewhere, [N,16,16,3]."""
     rng = np.random.default_rng(first)
     bits = rng.integers(0, 2, [num_images, BITS], np.uint8)
-    images = rng.normal(0, 0.3, [num_images, 16, 16, 3]).astype(np.float32)
+    return bits, rng.normal(0, 0.3, [num_images, 16, 16, 3]).astype(np.float32)
+
+
+def fake_batch(bits: np.ndarray, latents: np.ndarray) -> GeneratedBatch:
+    """Images as `fake_generate` says."""
+    images = latents.copy()
     images[:, 0, :BITS] = (1.8 * bits - 0.9)[..., None]
     images[:, 0, 0] = -1 / 255 + 0.002 * bits[:, :1] - 0.001
     as_uint8 = np.clip(127.5 * images + 128, 0, 255).astype(np.uint8)

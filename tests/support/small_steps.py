@@ -7,14 +7,14 @@ import numpy as np
 import tensorflow as tf
 
 from dnnlib.tflib.devices import Devices
-from training.channels import CHANNELS
+from training.channels import find_channel
 from training.config import LossConfig
 from training.loss import weights_of
 from training.networks.configs import DecoderConfig, DiscriminatorConfig, GeneratorConfig
 from training.networks.decoder import Decoder
 from training.networks.discriminator import Discriminator
 from training.networks.generator import Generator
-from training.schedule import Rates
+from training.schedule import Rates, Strengths
 from training.steps import StepOptions, Steps
 
 BITS, LATENT = 5, 6
@@ -23,13 +23,14 @@ GAMMA = 7.0
 
 def make_weights(decouple: float, latent: float, bits: float) -> Any:
     """Weights of the generator's loss, as arrays."""
-    given = weights_of(LossConfig(decouple=decouple, latent=latent, bits=bits))
+    given = weights_of(LossConfig(decouple=decouple, latent=latent, bits=bits), 0)
     return type(given)(*map(np.float32, given))
 
 
 # Arrays, since tensors would start TensorFlow before `on_devices` has made its devices.
 RATES = Rates(*map(np.float32, (0.01, 0.02, 0.03)))
 WEIGHTS = make_weights(2.0, 3.0, 4.0)
+STRENGTHS = Strengths(np.float32(1.0))
 
 
 def make_steps(
@@ -43,6 +44,8 @@ def make_steps(
     fmap_base: int = 64,
     fmap_max: int = 8,
     devices: Devices | None = None,
+    ada_kimg: float = 0.0,
+    ada_target: float = 0.6,
 ) -> Steps:
     """Small networks, always the same at the start; all noise is on."""
     devices = devices or Devices()
@@ -82,7 +85,9 @@ def make_steps(
                 d_reg_interval=16,
                 seed=seed,
                 jit=jit,
-                channel=CHANNELS[channel],
+                channel=find_channel(channel),
+                ada_kimg=ada_kimg,
+                ada_target=ada_target,
             ),
             devices=devices,
         )
@@ -110,7 +115,9 @@ def run_r1(steps: Steps, n: int, reals: Any = None) -> dict[str, tf.Tensor]:
 
 # Called with steps, number of the iteration and, if need be, the reals of all devices.
 PHASES: dict[str, Callable[..., dict[str, tf.Tensor]]] = {
-    "generator": lambda steps, n, reals=None: steps.generator_step(step_number(n), RATES, WEIGHTS),
+    "generator": lambda steps, n, reals=None: steps.generator_step(
+        step_number(n), RATES, WEIGHTS, STRENGTHS
+    ),
     "path_length": lambda steps, n, reals=None: steps.path_length_step(step_number(n), RATES),
     "discriminator": run_discriminator,
     "r1": run_r1,

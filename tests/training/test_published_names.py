@@ -37,7 +37,7 @@ MEANS = {
 def test_tags_have_the_published_values() -> None:
     config = setup_training_config(TrainOptions(dataset="x", config="config-e"), 128, 3)
     assert config.loss == LossConfig(decouple=2.0, latent=1.0, bits=2.0, gamma=100.0)
-    assert published_scalars(config, MEANS) == pytest.approx({
+    assert published_scalars(config, MEANS, 0) == pytest.approx({
         "Loss/loss_G": 0.7,
         "Loss/loss_decouple": 0.6,
         "Loss/loss_E_latents": 0.9,
@@ -53,7 +53,7 @@ def test_tags_have_the_published_values() -> None:
 
 def test_without_gamma_the_gradients_length_cannot_be_told() -> None:
     config = setup_training_config(TrainOptions(dataset="x", gamma=0.0), 128, 3)
-    assert "Loss/gradient_penalty" not in published_scalars(config, MEANS)
+    assert "Loss/gradient_penalty" not in published_scalars(config, MEANS, 0)
 
 
 @pytest.mark.parametrize("length", [5, 29, 30, 64])

@@ -11,7 +11,7 @@ from training.config import (
     TrainOptions,
     setup_training_config,
 )
-from training.schedule import learning_rates
+from training.schedule import ema_beta, learning_rates, strengths
 
 
 def make_config(**schedule: float) -> TrainConfig:
@@ -60,3 +60,20 @@ def test_every_preset_is_sane(name: str) -> None:
     for rates in zip(*course, strict=True):
         assert 0 < min(rates) <= max(rates) < 0.1
         assert list(rates) == sorted(rates, reverse=True)
+
+
+def test_average_forgets_its_beginning() -> None:
+    """The half-life is at most the share of the images shown, as Karras et al. have it."""
+    published = make_config()
+    assert ema_beta(published, 0) == ema_beta(published, 10**6) == 0.5 ** (8 / 10_000)
+    rampup = make_config(ema_rampup=0.05)
+    assert ema_beta(rampup, 0) < 1e-9
+    assert ema_beta(rampup, 100_000) == pytest.approx(0.5 ** (8 / 5_000))
+    assert ema_beta(rampup, 200_000) == ema_beta(rampup, 10**6) == 0.5 ** (8 / 10_000)
+
+
+def test_edits_become_stronger() -> None:
+    config = make_config(channel_strength="0@10,1@30")
+    found = [strengths(config, kimg * 1000).channel for kimg in (0, 10, 15, 30, 100)]
+    assert found == pytest.approx([0, 0, 0.25, 1, 1])
+    assert strengths(make_config(), 0).channel == 1.0

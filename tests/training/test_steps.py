@@ -14,10 +14,12 @@ from tests.support.small_steps import (
     LATENT,
     PHASES,
     RATES,
+    STRENGTHS,
     WEIGHTS,
     make_reals,
     make_steps,
     make_weights,
+    run_discriminator,
     run_r1,
     step_number,
 )
@@ -257,7 +259,36 @@ def test_variables_are_all_that_a_checkpoint_needs() -> None:
     trained = len(steps._g_vars) + len(steps._d_vars) + len(steps._e_vars)
     networks = (steps.generator, steps.average, steps.discriminator, steps.decoder)
     count = sum(len(network.named_variables()) for network in networks)
-    assert len(steps.variables) == count + 2 * trained + 3 + 1
+    assert len(steps.variables) == count + 2 * trained + 3 + 2
+
+
+def test_strength_of_the_augmentation_adapts() -> None:
+    """p moves by minibatch / (ada_kimg * 1000), up while r = E[sign D(real)] is above the target."""
+    assert float(make_steps().augment_p) == 1.0  # where nothing adapts
+    steps = make_steps(ada_kimg=0.05, ada_target=-2.0)  # r is always above
+    assert float(steps.augment_p) == 0.0
+    for number in range(3):
+        run_discriminator(steps, number)
+    assert float(steps.augment_p) == pytest.approx(3 * 4 / 50)
+    steps = make_steps(ada_kimg=0.05, ada_target=2.0)  # always below
+    steps.augment_p.assign(0.1)
+    for number in range(3):
+        run_discriminator(steps, number)
+    assert float(steps.augment_p) == 0.0
+
+
+def test_latents_are_read_from_untouched_pictures() -> None:
+    """Edits change what the bits are read from, and nothing else."""
+    steps = make_steps(channel="jpeg,noise,flip")
+    stats = PHASES["generator"](steps, 0)
+    plain = PHASES["generator"](make_steps(channel="clip"), 0)
+    for name in ("loss_G", "loss_decouple", "loss_E_latents", "bit_accuracy"):
+        assert float(stats[name]) == pytest.approx(float(plain[name]), rel=1e-4), name
+    assert float(stats["loss_E_watermarks"]) != pytest.approx(
+        float(plain["loss_E_watermarks"]), rel=1e-4
+    )
+    assert 0 <= float(stats["bit_accuracy_edited"]) <= 1
+    assert "bit_accuracy_edited" not in plain
 
 
 def test_slices_must_fill_the_minibatch() -> None:
@@ -488,7 +519,7 @@ def test_bits_are_learnt(shared: Steps) -> None:
     weights = make_weights(0.0, 0.0, 10.0)
     accuracies, losses = [], []
     for iteration in range(400):
-        stats = shared.generator_step(step_number(iteration), RATES, weights)
+        stats = shared.generator_step(step_number(iteration), RATES, weights, STRENGTHS)
         accuracies.append(float(stats["bit_accuracy"]))
         losses.append(float(stats["loss_E_watermarks"]))
     assert np.mean(accuracies[:20]) < 0.65

@@ -153,8 +153,8 @@ def test_every_field_survives_json(tmp_path: Path) -> None:
         G=GeneratorConfig(resolution=4, center_bits=True),
         D=DiscriminatorConfig(resolution=8, fmap_base=5),
         E=DecoderConfig(resolution=16, architecture="orig"),
-        loss=LossConfig(0.1, 0.2, 0.3, 0.4),
-        schedule=ScheduleConfig(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 7, 8),
+        loss=LossConfig("0.1@1,0.2@2", 0.2, 0.3, 0.4),
+        schedule=ScheduleConfig(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, "0@1,1@2", 0.9, 10.0, 11, 12),
         ticks=TickConfig(12.0, 13, 14, False),
         resume_pkl="r.pkl",
         inception="i.pb",
@@ -214,6 +214,11 @@ OPTIONS: dict[str, tuple[Any, dict[str, Any]]] = {
     "metrics": (("fid1k", "swd1k"), {"metrics": ("fid1k", "swd1k")}),
     "total_kimg": (5.0, {"total_kimg": 5.0}),
     "gamma": (0.0, {"loss.gamma": 0.0}),
+    "fingerprint_maps": ("8-16", {"G.map_min_log2": 3, "G.map_max_log2": 4}),
+    "fingerprint_biases": (True, {"G.style_biases": True}),
+    "immunize": ("light", {"channel": "light"}),
+    "edit_strength": ("0@10,1@20", {"schedule.channel_strength": "0@10,1@20"}),
+    "augment": ("ada", {"augment": "ada", "schedule.ada_kimg": 500.0}),
     "mirror_augment": (True, {"mirror_augment": True}),
     "resume_pkl": ("a.pkl", {"resume_pkl": "a.pkl"}),
     "decouple_weight": (0.0, {"loss.decouple": 0.0}),
@@ -237,13 +242,52 @@ OPTIONS: dict[str, tuple[Any, dict[str, Any]]] = {
 
 def test_table_of_options_is_complete() -> None:
     names = {field.name for field in dataclasses.fields(TrainOptions)}
-    assert names == OPTIONS.keys() | {"dataset", "mapping"}
+    assert names == OPTIONS.keys() | {"dataset", "mapping", "recipe"}
 
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_option_takes_effect(name: str) -> None:
     value, expected = OPTIONS[name]
     assert changes(setup(), setup(**{name: value})) == expected
+
+
+def test_gamma_by_resolution_and_minibatch() -> None:
+    """StyleGAN2-ADA's rule: 0.0002 R^2 / minibatch."""
+    assert setup(32, gamma="auto").loss.gamma == pytest.approx(0.0002 * 1024 / 8)
+    assert setup(256, gamma="auto", minibatch=32).loss.gamma == pytest.approx(0.4096)
+
+
+def test_recipe() -> None:
+    """Of a published configuration: what was learned, and nothing else."""
+    found = changes(setup(32, total_kimg=100.0), setup(32, total_kimg=100.0, recipe="recommended"))
+    assert found.pop("loss.gamma") == pytest.approx(0.0256)
+    assert found == {
+        "loss.decouple": "2@35,16@80",
+        "channel": "clip",
+        "schedule.ema_rampup": 0.05,
+        "G.mapping_layers": 1,
+        "G.mapping_lrmul": 1.0,
+        "G.mapping_act": "linear",
+        "G.center_bits": True,
+    }
+
+
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
+def test_flags_stand_above_the_recipe(name: str) -> None:
+    config = setup(config=name, recipe="recommended", gamma=3.0, decouple_weight=4.0)
+    assert (config.loss.gamma, config.loss.decouple) == (3.0, 4.0)
+
+
+@pytest.mark.parametrize(("maps", "log2"), [("8-16", (3, 4)), ("none", (0, 0)), ("10-999", (3, 9))])
+def test_maps(maps: str, log2: tuple[int, int]) -> None:
+    g = setup(32, fingerprint_maps=maps).G
+    assert (g.map_min_log2, g.map_max_log2) == log2
+
+
+@pytest.mark.parametrize("maps", ["64-128", "1-8", "8", "all"])
+def test_maps_that_touch_no_layer(maps: str) -> None:
+    with pytest.raises(UserError, match=f"--fingerprint-maps={maps}"):
+        setup(32, fingerprint_maps=maps)
 
 
 def test_data_set_takes_effect() -> None:

@@ -203,6 +203,8 @@ def test_log(finished: tuple[Path, list[str]]) -> None:
     ]
     assert "50 images of 8x8, 8 bits, minibatch 64 in slices of 32, seed 5" in printed[0]
     assert sum(line.startswith("  bit_accuracy 0.") for line in printed) == 5
+    assert sum(line.startswith("  PSNR between fingerprints ") for line in printed) == 5
+    assert not any("bit accuracy after" in line for line in printed)
     assert "network-final.pkl" in printed[-1]
 
 
@@ -224,6 +226,7 @@ def test_tensorboard(finished: tuple[Path, list[str]]) -> None:
     for tag in (
         *(f"Loss/{name}" for name in LOSSES),
         *(f"Progress/{name}" for name in ("tick", "kimg", "lod", "minibatch", "bit_accuracy")),
+        *(f"Progress/psnr_{name}" for name in ("fingerprints", "latents")),
         *(f"Timing/{name}" for name in ("sec_per_tick", "sec_per_kimg", "maintenance_sec")),
         "Resources/peak_gpu_mem_gb",
         "Resources/process_mem_gb",

@@ -2,7 +2,8 @@
 
 With the fingerprint fixed, every style is a constant, so that modulation and demodulation
 (StyleGAN2, arXiv 1912.04958, equations 1 to 3) are factors of the weights: what is left is a
-`PlainGenerator`, without a mapping network and without an input for fingerprints.
+`PlainGenerator`, without a mapping network and without an input for fingerprints. What a style adds
+to a layer (`training.networks.offsets`) is constant as well: a part of its bias, or one map.
 """
 
 import hashlib
@@ -17,6 +18,7 @@ from training.models.snapshot import save_networks
 from training.networks.configs import PlainGeneratorConfig
 from training.networks.generator import Generator
 from training.networks.layers import Dense, ModulatedConv
+from training.networks.offsets import StyleBias, StyleMaps
 
 _CLASS = "PlainGenerator"
 _SLOT = "Gs"  # the slot from which pictures are made
@@ -26,15 +28,13 @@ _SLOT = "Gs"  # the slot from which pictures are made
 class _Layer:
     """A modulated layer, prepared so that a style costs little."""
 
-    name: str  # of its weight
-    slot: int  # of its style
     affine: np.ndarray  # float64 [D,I], scaled
     offset: np.ndarray  # float64 [I]: bias of the affine layer, and the 1 of s = affine(style) + 1
     power: np.ndarray | None  # float64 [I,O]: sum over k,k of w^2; None: not demodulated
 
-    def factors(self, styles: np.ndarray) -> np.ndarray:
-        """Styles [L,D] -> factors of the weights [k,k,I,O], float64 [I,O] or [I,1]."""
-        s = styles[self.slot] @ self.affine + self.offset
+    def factors(self, style: np.ndarray) -> np.ndarray:
+        """Style [D] -> factors of the weights [k,k,I,O], float64 [I,O] or [I,1]."""
+        s = style @ self.affine + self.offset
         if self.power is None:
             return s[:, None]
         # Equation 3: 1/sqrt(sum over k,k,I of (w*s)^2 + eps).
@@ -54,12 +54,24 @@ class Baker:
         self._generator = generator
         variables = generator.named_variables()
         names = {id(variable): name for name, variable in variables.items()}
-        self._layers = []
+        self._modulated: list[tuple[str, int, _Layer]] = []  # name of the weight, slot
+        self._biases: list[tuple[str, int, np.ndarray]] = []  # name of the bias, slot, [D,O]
+        self._maps: list[tuple[str, int, StyleMaps]] = []  # name of the map, slot
         dropped = set()
-        for slot, conv in generator.synthesis.modulated_layers():
-            assert conv.affine is not None
-            self._layers.append(_prepare(conv, conv.affine, slot, names[id(conv.weight)]))
-            dropped |= {names[id(v)] for v in (conv.affine.weight, conv.affine.bias)}
+        for slot, conv in generator.synthesis.style_layers():
+            weight = names[id(conv.weight)]
+            if conv.affine is not None:
+                self._modulated.append((weight, slot, _prepare(conv, conv.affine)))
+                dropped |= {names[id(v)] for v in (conv.affine.weight, conv.affine.bias)}
+            for offset in conv.offsets:
+                if isinstance(offset, StyleBias):
+                    scaled = offset.weight.numpy().astype(np.float64) * offset.scale
+                    self._biases.append((names[id(conv.bias)], slot, scaled))
+                    dropped.add(names[id(offset.weight)])
+                elif isinstance(offset, StyleMaps):
+                    scope = weight.removesuffix("/weight")
+                    self._maps.append((f"{scope}/map", slot, offset))
+                    dropped |= {names[id(v)] for v in (offset.weight, offset.mix)}
         dropped |= {name for name in variables if name.startswith("G_mapping/")}
         self._values = {
             name: np.array(variable.numpy(), np.float32)
@@ -91,13 +103,18 @@ class Baker:
             mapped = self._generator.map_fingerprints(tf.constant(bits[None], tf.float32))
         styles = mapped.numpy()[0].astype(np.float64)  # [L,D]
         values = dict(self._values)
-        for layer in self._layers:
-            baked = values[layer.name] * layer.factors(styles)  # float64 [k,k,I,O]
-            values[layer.name] = baked.astype(np.float32)
+        for name, slot, layer in self._modulated:
+            baked = values[name] * layer.factors(styles[slot])  # float64 [k,k,I,O]
+            values[name] = baked.astype(np.float32)
+        for name, slot, weight in self._biases:
+            values[name] = (values[name] + styles[slot] @ weight).astype(np.float32)
+        with tf.device("/CPU:0"):
+            for name, slot, maps in self._maps:
+                values[name] = maps(mapped[:, slot]).numpy()  # [1,H,W,O]
         return NetworkData(_CLASS, dict(self._kwargs), values)
 
 
-def _prepare(conv: ModulatedConv, affine: Dense, slot: int, name: str) -> _Layer:
+def _prepare(conv: ModulatedConv, affine: Dense) -> _Layer:
     """Reads the values of a modulated layer."""
     power = None
     if conv.demodulate:
@@ -106,7 +123,7 @@ def _prepare(conv: ModulatedConv, affine: Dense, slot: int, name: str) -> _Layer
         power = np.square(scaled).sum(axis=(0, 1))
     weight = affine.weight.numpy().astype(np.float64) * affine.scale
     offset = affine.bias.numpy().astype(np.float64) * affine.lrmul + 1
-    return _Layer(name, slot, weight, offset, power)
+    return _Layer(weight, offset, power)
 
 
 def write_instance(path: str | os.PathLike[str], data: NetworkData) -> str:

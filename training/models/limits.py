@@ -63,7 +63,7 @@ def _fits(name: str, value: Any, kind: Any) -> bool:
     if name == "mapping_act":
         return isinstance(value, str) and value in ACTIVATIONS
     if kind is int:
-        least = 0 if name.startswith("modulated_") else 1
+        least = 0 if name.startswith(("modulated_", "map_")) else 1
         return type(value) is int and least <= value <= _MAX_WIDTH
     if kind is float:
         return type(value) in (int, float) and 0 <= value <= _MAX_WIDTH  # NaN is not
@@ -87,6 +87,9 @@ def _least_values(config: Any) -> float:
         low, high = config.modulated_min_log2, config.modulated_max_log2
         modulated = [stage for stage in stages if low <= stage + 1 <= high]
         least += sum(config.dlatent_size * nf(stage) for stage in modulated)
+        low, high = config.map_min_log2, config.map_max_log2
+        sizes = [4 ** (stage + 1) for stage in stages if 0 < low <= stage + 1 <= high]
+        least += sum(config.dlatent_size * config.num_maps * size for size in sizes)
     if isinstance(config, DiscriminatorConfig):
         least += 16 * nf(1) * nf(0) + nf(0)
     if isinstance(config, DecoderConfig):

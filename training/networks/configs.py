@@ -58,6 +58,10 @@ class GeneratorConfig(FeatureMaps, StyleMapping, Codes, Images):
     architecture: str = "skip"  # skip, resnet or orig
     modulated_min_log2: int = 2  # resolutions whose layers the fingerprint modulates
     modulated_max_log2: int = 7
+    style_biases: bool = False  # the fingerprint moves the biases of the modulated 3x3 layers, too
+    map_min_log2: int = 0  # resolutions whose 3x3 layers the fingerprint adds maps to; 0: none
+    map_max_log2: int = 0
+    num_maps: int = 8  # per layer, mixed into its channels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +73,8 @@ class PlainGeneratorConfig(FeatureMaps, Codes, Images):
     """
 
     architecture: str = "skip"
+    map_min_log2: int = 0  # resolutions whose 3x3 layers add a map; 0: none
+    map_max_log2: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

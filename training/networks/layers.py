@@ -8,7 +8,7 @@ al., arXiv 1710.10196, section 4.1): `weight * lrmul / sqrt(fan_in)`.
 import contextlib
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -237,7 +237,8 @@ class ModulatedConv(tf.Module):
 
     StyleGAN2, section 2.2. Activations are modulated before and demodulated after one shared
     convolution, which equals per-sample weights and is faster. With `style_width` None the layer is
-    a plain convolution of the same shape. Then noise, bias and activation.
+    a plain convolution of the same shape. Then noise, `offsets` (functions of the style, see
+    `training.networks.offsets`), bias and activation.
     """
 
     def __init__(
@@ -253,9 +254,11 @@ class ModulatedConv(tf.Module):
         demodulate: bool = True,
         noise: bool = True,
         act: str = "lrelu",
+        offsets: Sequence[Callable[[tf.Tensor | None], tf.Tensor]] = (),
     ) -> None:
         super().__init__()
         self._shared = variables
+        self.offsets = tuple(offsets)
         self.up = up
         self.demodulate = demodulate
         self.act = act
@@ -293,6 +296,8 @@ class ModulatedConv(tf.Module):
             y = y * tf.math.rsqrt(power + 1e-8)[:, None, None, :]
         if self.noise_strength is not None:
             y = y + noise * self.noise_strength
+        for offset in self.offsets:
+            y = y + offset(style)
         return fused_bias_act(y, self.bias, act=self.act, impl=self._shared.impl)
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -18,6 +18,7 @@ from training.networks.layers import (
     check_architecture,
     resolution_log2,
 )
+from training.networks.offsets import ConstantMap, StyleBias, StyleMaps
 
 
 class Block(NamedTuple):
@@ -67,13 +68,13 @@ class Synthesis(tf.Module):
         """The noise maps kept in the network, [1,h,w,1] each."""
         return [tf.transpose(noise, [0, 2, 3, 1]) for noise in self.noise]
 
-    def modulated_layers(self) -> Iterator[tuple[int, ModulatedConv]]:
-        """The layers that a style modulates, each with its slot."""
+    def style_layers(self) -> Iterator[tuple[int, ModulatedConv]]:
+        """The layers that a style modulates or adds to, each with its slot."""
         for block in self._blocks:
             slot = 2 * block.log2 - 4  # of Conv1
             layers = ((slot - 1, block.conv0_up), (slot, block.conv1), (slot + 1, block.to_rgb))
             for number, layer in layers:
-                if layer is not None and layer.affine is not None:
+                if layer is not None and (layer.affine is not None or layer.offsets):
                     yield number, layer
 
     def __call__(
@@ -128,12 +129,25 @@ def _make_block(
     before = config.nf(1) if log2 == 2 else config.nf(log2 - 2)
     style = _style_width(config, log2)
     conv0_up = skip = to_rgb = None
+
+    def offsets(scope: str) -> list[Any]:
+        return _make_offsets(variables, config, scope, log2, channels)
+
     if log2 > 2:
         conv0_up = ModulatedConv(
-            variables, f"{scope}/Conv0_up", before, channels, 3, style_width=style, up=True
+            variables,
+            f"{scope}/Conv0_up",
+            before,
+            channels,
+            3,
+            style_width=style,
+            up=True,
+            offsets=offsets(f"{scope}/Conv0_up"),
         )
     name = f"{scope}/{'Conv' if log2 == 2 else 'Conv1'}"
-    conv1 = ModulatedConv(variables, name, channels, channels, 3, style_width=style)
+    conv1 = ModulatedConv(
+        variables, name, channels, channels, 3, style_width=style, offsets=offsets(name)
+    )
     if log2 > 2 and config.architecture == "resnet":
         skip = Conv(variables, f"{scope}/Skip", before, channels, 1, up=True, plain=True)
     if config.architecture == "skip" or is_last:
@@ -149,6 +163,26 @@ def _make_block(
             act="linear",
         )
     return Block(log2, conv0_up, conv1, skip, to_rgb)
+
+
+def _make_offsets(
+    variables: VariableFactory,
+    config: GeneratorConfig | PlainGeneratorConfig,
+    scope: str,
+    log2: int,
+    channels: int,
+) -> list[Any]:
+    """What a 3x3 layer at 2**log2 x 2**log2 pixels adds before its activation."""
+    has_map = config.map_min_log2 > 0 and config.map_min_log2 <= log2 <= config.map_max_log2
+    if not isinstance(config, GeneratorConfig):
+        return [ConstantMap(variables, scope, 2**log2, channels)] if has_map else []
+    found: list[Any] = []
+    width = config.dlatent_size
+    if config.style_biases and _style_width(config, log2) is not None:
+        found.append(StyleBias(variables, scope, width, channels))
+    if has_map:
+        found.append(StyleMaps(variables, scope, width, 2**log2, config.num_maps, channels))
+    return found
 
 
 def _style_width(config: GeneratorConfig | PlainGeneratorConfig, log2: int) -> int | None:

@@ -47,6 +47,10 @@ PARENTS = {
     "modulated at 4 and 8": {"modulated_max_log2": 3, "architecture": "resnet"},
     "modulated at 8 only": {"modulated_min_log2": 3, "modulated_max_log2": 3},
     "modulated nowhere": {"modulated_min_log2": 5},
+    "biases": {"style_biases": True, "modulated_min_log2": 3},
+    "maps": {"map_min_log2": 3, "map_max_log2": 4, "num_maps": 2},
+    "maps alone": {"map_min_log2": 2, "map_max_log2": 3, "modulated_min_log2": 5},
+    "maps and biases": {"map_min_log2": 4, "map_max_log2": 4, "style_biases": True},
     "grey": {"num_channels": 1},
     "smallest": {"resolution": 4},
 }
@@ -73,7 +77,7 @@ def assert_same_images(parent: Generator, instance: PlainGenerator, bits: np.nda
         expected = parent(latents, all_bits, noise).numpy()
         np.testing.assert_allclose(instance(latents, noise), expected, rtol=0, atol=1e-4)
         other = parent(latents, 1 - all_bits, noise).numpy()
-        modulated = any(True for _ in parent.synthesis.modulated_layers())
+        modulated = any(True for _ in parent.synthesis.style_layers())
         assert (np.abs(other - expected).max() > 1e-2) == modulated
 
 

@@ -88,10 +88,17 @@ CASES = {
             "center_bits": True,
         },
     ),
+    "generator with maps": Case(
+        "Generator", {"map_min_log2": 2, "map_max_log2": 3, "num_maps": 2, "modulated_min_log2": 3}
+    ),
+    "generator with style biases": Case(
+        "Generator", {"style_biases": True, "modulated_min_log2": 3, "architecture": "resnet"}
+    ),
     "generator smallest": Case("Generator", {"resolution": 4}),
     "plain generator skip": Case("PlainGenerator", {"resolution": 16}),
     "plain generator resnet": Case("PlainGenerator", {"architecture": "resnet"}),
     "plain generator orig": Case("PlainGenerator", {"architecture": "orig"}),
+    "plain generator with a map": Case("PlainGenerator", {"map_min_log2": 3, "map_max_log2": 3}),
     "plain generator grey, smallest": Case("PlainGenerator", {"num_channels": 1, "resolution": 4}),
     "discriminator resnet": Case("Discriminator", {"resolution": 16}),
     "discriminator skip": Case("Discriminator", {"architecture": "skip"}),
@@ -189,7 +196,7 @@ def test_seed_fixes_the_initial_values(name):
     first, same, other, unseeded = values(3), values(3), values(4), values(None)
     for key in first:
         assert np.array_equal(first[key], same[key])
-        starts_at_zero = key.endswith(("bias", "noise_strength"))
+        starts_at_zero = key.endswith(("bias", "noise_strength", "map"))
         assert np.array_equal(first[key], other[key]) == starts_at_zero, key
         assert np.array_equal(first[key], unseeded[key]) == starts_at_zero, key
 
@@ -242,11 +249,24 @@ def expected_variables(case: Case) -> dict[str, list[int]]:
         biased("Output", 8, 1 if discriminates else 11)
         return expected
 
+    def offsets(side, scope, channels):
+        low, high = kwargs.get("map_min_log2", 0), kwargs.get("map_max_log2", 0)
+        if low and low <= np.log2(side) <= high:
+            if case.class_name == "PlainGenerator":
+                expected[f"{scope}/map"] = [1, side, side, channels]
+            else:
+                expected[f"{scope}/map_weight"] = [7, side * side * kwargs["num_maps"]]
+                expected[f"{scope}/map_mix"] = [kwargs["num_maps"], channels]
+        is_modulated = kwargs.get("modulated_min_log2", 2) <= np.log2(side)
+        if kwargs.get("style_biases") and is_modulated:
+            expected[f"{scope}/style_bias_weight"] = [7, channels]
+
     def modulated(side, layer, *shape):
         scope = f"G_synthesis/{side}x{side}/{layer}"
         biased(scope, *shape)
         if layer != "ToRGB":
             expected[f"{scope}/noise_strength"] = []
+            offsets(side, scope, shape[-1])
         if case.class_name == "PlainGenerator":
             return
         if kwargs["modulated_min_log2"] <= np.log2(side) <= kwargs["modulated_max_log2"]:
@@ -326,7 +346,7 @@ def test_mapping_is_the_same_in_every_slot(options):
 
 
 @pytest.mark.parametrize("name", GENERATORS)
-def test_fingerprint_reaches_the_modulated_layers_only(name):
+def test_fingerprint_reaches_its_layers_only(name):
     case = CASES[name]
     network = case.network()
     latents, bits = case.inputs(2)
@@ -348,7 +368,12 @@ def test_fingerprint_reaches_the_modulated_layers_only(name):
     layers.append([f"{last}x{last}/ToRGB"])
     variables = network.named_variables()
     modulated = [
-        any(f"G_synthesis/{layer}/mod_weight" in variables for layer in slot) for slot in layers
+        any(
+            f"G_synthesis/{layer}/{kind}_weight" in variables
+            for layer in slot
+            for kind in ("mod", "map")
+        )
+        for slot in layers
     ]
     assert used == modulated
 

@@ -1,0 +1,70 @@
+"""What a tick looks at: how far fingerprints and latents change the pictures."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from dnnlib.pixels import MAX_PSNR, psnr
+from dnnlib.tflib.execution import PLAIN
+from training.grids import Appearance, Grids
+from training.networks.configs import GeneratorConfig
+from training.networks.generator import Generator
+
+
+def make_generator(**kwargs: int) -> Generator:
+    config = GeneratorConfig(
+        resolution=8, fmap_base=32, fmap_max=8, latent_size=5, fingerprint_size=6,
+        dlatent_size=7, mapping_layers=1, mapping_lrmul=1.0, **kwargs,
+    )  # fmt: skip
+    return Generator(config, seed=1)
+
+
+@pytest.mark.parametrize("minibatch", [3, 8, 64])
+def test_look(minibatch: int) -> None:
+    """The figures follow from the pictures, however many are made at a time."""
+    generator = make_generator()
+    seen = Grids(generator, 0, minibatch, PLAIN).look()
+    assert seen.images.dtype == np.uint8
+    assert seen.images.shape == (32, 8, 8, 3)
+    assert seen.bits.shape == (32, 6)
+    assert 0 < seen.psnr_latents < seen.psnr_fingerprints + 20
+    again = Grids(generator, 0, 32, PLAIN).look()
+    assert np.array_equal(seen.bits, again.bits)
+    np.testing.assert_allclose(seen.images.astype(int), again.images, atol=1)
+    assert seen.psnr_fingerprints == pytest.approx(again.psnr_fingerprints, abs=0.05)
+
+
+def test_a_fingerprint_without_effect_is_invisible() -> None:
+    seen = Grids(make_generator(modulated_min_log2=5), 0, 8, PLAIN).look()
+    assert seen.psnr_fingerprints == MAX_PSNR
+    assert not seen.ignores_latent
+
+
+def test_a_latent_without_effect_is_noticed() -> None:
+    generator = make_generator()
+    weight = generator.named_variables()["G_synthesis/4x4/Latent/weight"]
+    weight.assign(tf.zeros_like(weight))
+    generator.named_variables()["G_synthesis/4x4/Latent/bias"].assign(
+        tf.ones_like(generator.named_variables()["G_synthesis/4x4/Latent/bias"])
+    )
+    seen = Grids(generator, 0, 8, PLAIN).look()
+    assert seen.psnr_latents == MAX_PSNR  # no noise yet: its strengths start at 0
+    assert seen.psnr_fingerprints < MAX_PSNR
+    assert seen.ignores_latent
+
+
+@pytest.mark.parametrize(("latents", "ignores"), [(20.0, False), (23.9, False), (24.1, True)])
+def test_twice_as_much_is_6_db(latents: float, ignores: bool) -> None:
+    empty = np.zeros(0)
+    assert Appearance(30.0, latents, empty, empty).ignores_latent is ignores
+
+
+def test_psnr() -> None:
+    """10 log10(255^2 / mean square); off by one level everywhere: 20 log10(255)."""
+    black = np.zeros([2, 3, 3, 1], np.uint8)
+    assert psnr(black, black) == MAX_PSNR
+    assert psnr(black, black + 1) == psnr(black + 1, black) == pytest.approx(48.1308, abs=1e-4)
+    assert psnr(black, black + 255) == pytest.approx(0)
+    one = black.copy()
+    one[0, 0, 0, 0] = 6
+    assert psnr(black, one) == pytest.approx(10 * np.log10(255**2 / (36 / 18)))
