@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
+from training.edits.bt601 import FROM_YCC, TO_YCC
 from training.edits.edit import Draws, PixelEdit, per_picture, uniform
 
 BEST, WORST = 96, 30  # range of qualities
@@ -38,12 +39,8 @@ _CHROMA = [
 ] + [[99] * 8] * 4
 TABLES = np.array([_LUMA, _CHROMA, _CHROMA], np.float32).reshape(3, 64)
 
-# T.871, section 7: from RGB, columns, to Y, Cb - 128, Cr - 128.
-_KR, _KB = 0.299, 0.114
-_Y = np.array([_KR, 1 - _KR - _KB, _KB])
-_RGB = np.eye(3)
-TO_YCC = np.stack([_Y, (_RGB[2] - _Y) / (2 - 2 * _KB), (_RGB[0] - _Y) / (2 - 2 * _KR)])
-_FROM_YCC = np.linalg.inv(TO_YCC)
+# Of pixels as rows.
+_TO_YCC, _FROM_YCC = (np.float32(matrix.T) for matrix in (TO_YCC, FROM_YCC))
 
 
 def _cosine_transform() -> np.ndarray:
@@ -83,11 +80,11 @@ def compress(images: tf.Tensor, quality: tf.Tensor, subsampled: tf.Tensor) -> tf
     else:
         halved = per_picture(subsampled)
         level = np.array([128, 0, 0], np.float32)
-        x = _rounded(tf.tensordot(x, TO_YCC.T.astype(np.float32), 1) - level)
+        x = _rounded(tf.tensordot(x, _TO_YCC, 1) - level)
         x = _on_chroma(x, lambda chroma: tf.where(halved, _halve(chroma), chroma))
         x = _quantised(x, quantisation_tables(quality))
         x = _on_chroma(x, lambda chroma: tf.where(halved, _double(chroma), chroma))
-        x = tf.tensordot(x + level, _FROM_YCC.T.astype(np.float32), 1)
+        x = tf.tensordot(x + level, _FROM_YCC, 1)
     return tf.clip_by_value(x[:, :height, :width], 0.0, 255.0)
 
 
