@@ -376,21 +376,23 @@ class Steps(tf.Module):
         gradients, stats = self._accumulate(one)
         skipped = self.d_adam.apply(gradients, rates.D * lazy_ratio(self.options.d_reg_interval))
         self._average.update(ema_beta)
-        self._adapt_augment(stats)
-        return stats | {"skipped/D": skipped}
+        stats = stats | {"skipped/D": skipped}
+        if self.options.ada_kimg:
+            stats["augment_p"] = self._adapt_augment(stats["scores/real_sign"])
+        return stats
 
-    def _adapt_augment(self, stats: Stats) -> None:
+    def _adapt_augment(self, sign: tf.Tensor) -> tf.Tensor:
         """Moves the strength p of the augmentation (Karras et al., arXiv 2006.06676, section 3).
 
         r = E[sign D(real)] says how much the discriminator overfits; p moves by a constant step
         towards where r is the target.
         """
         options = self.options
-        if not options.ada_kimg:
-            return
-        change = tf.sign(stats["scores/real_sign"] - options.ada_target)
+        change = tf.sign(sign - options.ada_target)
         moved = self.augment_p + change * (options.minibatch / (options.ada_kimg * 1000))
-        self.augment_p.assign(tf.clip_by_value(moved, 0.0, 1.0))
+        moved = tf.clip_by_value(moved, 0.0, 1.0)
+        self.augment_p.assign(moved)
+        return moved
 
     def _r1_step(self, step: tf.Tensor, reals: tf.Tensor, rates: Rates) -> Stats:
         def one(index: int) -> Gradients:

@@ -162,7 +162,7 @@ def published_scalars(
     scalars = {}
     for name, value in means.items():
         value *= factors.get(name, 1.0)
-        if name.startswith(("bit_accuracy", "psnr_")):
+        if name.startswith(("bit_accuracy", "psnr_", "augment_p")):
             scalars[f"Progress/{name}"] = value
         elif name.startswith(SKIPPED):
             network = name.removeprefix(SKIPPED)
