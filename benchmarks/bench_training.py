@@ -35,6 +35,8 @@ def build_parser() -> cli.ArgumentParser:
     count: dict[str, Any] = {"type": cli.positive_int, "metavar": "N"}
     parser.add_argument("--minibatch", default=8, help="with --config (default: 8)", **count)
     parser.add_argument("--rounds", help="steps of each phase", **count)
+    parser.add_argument("--immunize", metavar="EDITS", help="as in run_training.py")
+    parser.add_argument("--augment", choices=("none", "diff", "ada"), help="as in run_training.py")
     add_execution(parser)
     return parser
 
@@ -84,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         chosen = {name: Setting(args.config, resolution=args.resolution, minibatch=args.minibatch)}
     else:
         chosen = {args.setting: SETTINGS[args.setting]} if args.setting else SETTINGS
-    options = {"ops": args.ops, "precision": args.precision}
+    options = {name: getattr(args, name) for name in ("ops", "precision", "immunize", "augment")}
     figures = {}
     for name, setting in chosen.items():
         rounds = args.rounds or ROUNDS.get(name, 10)

@@ -40,8 +40,8 @@ def test_log_of_a_run_with_edits(
     monkeypatch.setitem(PRESETS, "config-test", SMALL)
     run_training.main([
         f"--data-dir={folder / 'data'}", "--dataset=noise", "--config=config-test",
-        f"--result-dir={folder / 'results'}", "--num-gpus=0", "--ops=reference", "--immunize=jpeg,flip",
-        "--edit-strength=0@0,1@0.2", "--augment=ada", "--total-kimg=0.2",
+        f"--result-dir={folder / 'results'}", "--num-gpus=0", "--ops=reference",
+        "--immunize=jpeg,flip", "--edit-strength=0@0,1@0.2", "--augment=ada", "--total-kimg=0.2",
     ])  # fmt: skip
     (run_dir,) = (folder / "results").iterdir()
     log = (run_dir / "log.txt").read_text()
