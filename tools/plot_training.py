@@ -15,12 +15,15 @@ from dnnlib.tflib.start import quiet_tensorflow
 
 # Panel title -> statistics drawn in it.
 PANELS = {
-    "bit accuracy of the batch": ["Progress/bit_accuracy"],
+    "bit accuracy of the batch": ["Progress/bit_accuracy", "Progress/bit_accuracy_edited"],
+    "PSNR between fingerprints (-), latents (:)": [
+        "Progress/psnr_fingerprints",
+        "Progress/psnr_latents",
+    ],
     "bit loss times its weight": ["Loss/loss_E_watermarks"],
     "latent loss times its weight": ["Loss/loss_E_latents"],
     "difference by fingerprint times its weight": ["Loss/loss_decouple"],
     "scores of reals and fakes": ["Loss/scores/real", "Loss/scores/fake"],
-    "learning rate of G": ["Progress/G_lrate"],
 }
 
 

@@ -30,7 +30,7 @@ from dnnlib.optional import require
 DRAWN_AT = 256  # pixels, before scaling
 _DATE = (2026, 1, 1, 0, 0, 0)  # of the files in the archive, so that equal pictures are equal bytes
 _MISSING = "portraits need the package {name}: pip install -r requirements/portraits.txt"
-_PACKAGES = ("dicebear-core", "dicebear-styles", "resvg-py")
+_PACKAGES = ("dicebear-core", "dicebear-styles", "resvg-py", "pillow")
 
 _EPILOG = """examples:
   # What datasets/portraits-32.zip holds
@@ -88,7 +88,12 @@ def draw(style: str, size: int, seed: int) -> bytes:
         style: a key of `STYLES`.
         size: height and width in pixels, at most `DRAWN_AT`.
         seed: whose text the drawing depends on.
+
+    Raises:
+        ValueError: a larger size.
     """
+    if size > DRAWN_AT:
+        raise ValueError(f"size {size}: portraits are drawn at {DRAWN_AT} and never enlarged")
     avatar = _import("dicebear").Avatar(_definition(style), {"seed": str(seed), "size": DRAWN_AT})
     drawn = _import("resvg_py").svg_to_bytes(svg_string=avatar.to_string())
     with Image.open(io.BytesIO(drawn)) as picture:
@@ -109,7 +114,10 @@ def write_archive(
 
     Raises:
         UserError: a package is missing, or the file cannot be written.
+        ValueError: no seeds.
     """
+    if not seeds:
+        raise ValueError("no seeds")
     for name in ("dicebear", "dicebear_styles", "resvg_py"):
         _import(name)  # whether it is there, before other processes start
     with open_atomic(path, "wb") as file, zipfile.ZipFile(file, "w") as archive:
@@ -133,11 +141,9 @@ def _draw_all(
     style: str, size: int, seeds: Sequence[int], processes: int | None
 ) -> Iterator[bytes]:
     """In order of the seeds, on all cores."""
-    bar = tqdm(total=len(seeds), unit="img", disable=None, file=sys.stderr)
-    with ProcessPoolExecutor(processes) as pool, bar:
-        for data in pool.map(partial(draw, style, size), seeds, chunksize=32):
-            bar.update()
-            yield data
+    with ProcessPoolExecutor(processes) as pool:
+        drawn = pool.map(partial(draw, style, size), seeds, chunksize=32)
+        yield from tqdm(drawn, total=len(seeds), unit="img", disable=None, file=sys.stderr)
 
 
 _import = partial(require, problem=_MISSING)
@@ -147,7 +153,11 @@ _import = partial(require, problem=_MISSING)
 def _definition(style: str) -> Any:
     """A style as DiceBear wants it, read once per process."""
     file = resources.files(_import("dicebear_styles")).joinpath(f"{style}.json")
-    return _import("dicebear").Style(json.loads(file.read_text("utf-8")))
+    try:
+        text = file.read_text("utf-8")
+    except FileNotFoundError:
+        raise UserError(f"this dicebear-styles has no {style}: install another version") from None
+    return _import("dicebear").Style(json.loads(text))
 
 
 def _entry(name: str) -> zipfile.ZipInfo:
@@ -167,7 +177,7 @@ def _readme(style: str, seeds: Sequence[int], size: int) -> str:
         f"Licence: {about.licence}\n"
         f"Changes: drawn at {DRAWN_AT}x{DRAWN_AT} on white, scaled by Lanczos.\n\n"
         f"Made by python3 -m tools.portraits --style={style} --count={len(seeds)} "
-        f"--first={seeds[0]} --size={size}\nwith {versions}\n"
+        f"--first={seeds[0]} --size={size} \\\n    --out=portraits-{size}.zip\nwith {versions}\n"
     )
 
 

@@ -15,6 +15,7 @@ from training.edits.augment import AUGMENTATIONS
 from training.edits.chain import named_chain
 from training.edits.edit import Draws
 
+
 def draw_nothing(shape: Sequence[int], seed: tf.Tensor, strength: tf.Tensor) -> Draws:
     """Of a channel without chance."""
     return {}

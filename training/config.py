@@ -191,12 +191,9 @@ PRESETS: dict[str, Preset] = {
         schedule=replace(_TINY.schedule, decay_kimg=50.0),
         decoder={"fmap_max": 256},
     ),
-    # 128 bits that do not show, in pictures of 64x64.
+    # 128 bits that do not show, in pictures of 64x64: maps give them room in the picture's plane.
     "config-small": replace(
         _TINY,
-        fmap_base=512,
-        fmap_max=128,
-        latent_size=32,
         dlatent_size=128,
         watermark_size=128,
         modulated_range="8-128",
@@ -205,7 +202,7 @@ PRESETS: dict[str, Preset] = {
         total_kimg=300.0,
         loss=LossConfig(decouple="2@60,20@160", latent=4.0, bits=40.0, gamma=1.0),
         schedule=replace(_TINY.schedule, decay_kimg=60.0),
-        decoder={"fmap_base": 512, "fmap_max": 256},
+        decoder={"fmap_max": 256},
     ),
 }
 

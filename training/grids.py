@@ -8,9 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from dnnlib.image_grid import grid_size, save_grid
-from dnnlib.pixels import psnr
 from dnnlib.tflib.devices import Devices
 from dnnlib.tflib.execution import Execution
+from metrics.image_difference import MeanSquaredError
 from training.data.dataset import Dataset
 from training.models.functions import fill_batch, make_function
 from training.networks.generator import Generator
@@ -101,9 +101,10 @@ class Grids:
         images = self._in_8_bits(latents, bits)
         others = self._in_8_bits(latents, np.roll(bits, 1, axis=0))
         alike = self._in_8_bits(latents, np.repeat(bits[:1], count, axis=0))
-        return Appearance(
-            psnr(images, others), psnr(alike, np.roll(alike, 1, axis=0)), images, bits
-        )
+        fingerprints, between = MeanSquaredError(), MeanSquaredError()
+        fingerprints.add(images, others)
+        between.add(alike, np.roll(alike, 1, axis=0))
+        return Appearance(fingerprints.psnr, between.psnr, images, bits)
 
     def _in_8_bits(self, latents: np.ndarray, bits: np.ndarray) -> np.ndarray:
         """Pictures as files hold them: uint8 [N,H,W,C]."""

@@ -75,7 +75,14 @@ class Ticker:
             f"sec/tick {seconds:<7.1f} sec/kimg {seconds / timed_kimg:<7.2f} "
             f"maintenance {self._maintenance:<6.1f} gpumem {gpu_memory_gb():.1f}"
         )
-        shown = ("bit_accuracy", "loss_E_watermarks", "loss_G", "scores/fake", "scores/real")
+        shown = (
+            "bit_accuracy",
+            "bit_accuracy_edited",
+            "loss_E_watermarks",
+            "loss_G",
+            "scores/fake",
+            "scores/real",
+        )
         parts = [f"{name} {means[name]:.4f}" for name in shown if name in means]
         self._log.line("  " + "  ".join(parts))
         self._log.line(

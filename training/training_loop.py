@@ -2,8 +2,8 @@
 
 import signal
 from collections.abc import Callable
-from functools import partial
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +17,9 @@ from metrics.report import report
 from training.channels import find_channel
 from training.checkpoint import remove_remains
 from training.grids import Appearance
-from training.probes import accuracies_after_edits
 from training.keeper import Keeper
 from training.out_of_memory import suggesting
+from training.probes import accuracies_after_edits
 from training.progress_log import ProgressLog
 from training.run import Run
 from training.state import RunState

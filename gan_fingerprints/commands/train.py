@@ -20,9 +20,14 @@ EPILOG = """examples:
     --dataset=celeba_align_png_cropped_30k --result-dir=results/celeba_align_png_cropped_30k \\
     --watermark-size=128 --res-modulated-range=4-128 --metrics=fid_watermark_accuracy_30k
 
+  # Pictures that survive edits, from a model that was trained without them
+  {command} --data-dir=datasets --dataset=portraits-32 --config=config-tiny --immunize=full \\
+    --edit-strength=0@140,1@160 --total-kimg=300 --resume-pkl=models/portraits-32.pkl
+
 configs:
   config-e, config-f, config-e-G{skip,resnet,orig}-D{skip,resnet,orig}: as published
-  config-tiny: for a CPU; docs/training.md explains it
+  config-tiny, config-tiny-128, config-small: for a CPU; docs/training.md explains them
+  --recipe=recommended applies what was learned since to any of them, and says what it changes
 """
 
 

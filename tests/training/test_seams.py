@@ -33,9 +33,7 @@ def dim(images: tf.Tensor, draws: channels.Draws) -> tf.Tensor:
     return images * draws["factor"]
 
 
-def draw_factor(
-    shape: tuple[int, ...], seed: tf.Tensor, strength: tf.Tensor
-) -> channels.Draws:
+def draw_factor(shape: tuple[int, ...], seed: tf.Tensor, strength: tf.Tensor) -> channels.Draws:
     return {"factor": tf.random.stateless_uniform([shape[0], 1, 1, 1], seed, 0.5, 1.0)}
 
 

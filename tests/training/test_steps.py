@@ -263,7 +263,7 @@ def test_variables_are_all_that_a_checkpoint_needs() -> None:
 
 
 def test_strength_of_the_augmentation_adapts() -> None:
-    """p moves by minibatch / (ada_kimg * 1000), up while r = E[sign D(real)] is above the target."""
+    """p moves by minibatch / (ada_kimg * 1000), up while r = E[sign D(real)] is too large."""
     assert float(make_steps().augment_p) == 1.0  # where nothing adapts
     steps = make_steps(ada_kimg=0.05, ada_target=-2.0)  # r is always above
     assert float(steps.augment_p) == 0.0
