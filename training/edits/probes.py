@@ -51,7 +51,7 @@ PROBES: dict[str, Chain] = {
     "crop90": _fixed(CROP, scale=0.9, y=0.0, x=0.0, white=False),  # % of the side, the middle
     "half": _fixed(HALF, share=0.5),  # of the side, and back
     "blur1": _fixed(BLUR, sigma=1.0),  # pixels of a picture of 32x32
-    "noise10": _noise(10.0),
+    "noise10": _noise(25.5),  # deviation in % of the range
     "bright08": _fixed(BRIGHTNESS, factor=0.8),
     "bright12": _fixed(BRIGHTNESS, factor=1.2),
     "contrast08": _fixed(CONTRAST, factor=0.8),
