@@ -160,8 +160,9 @@ _TINY = Preset(
     channel="clip",
     watermark_size=32,
     modulated_range="16-128",
-    total_kimg=100.0,
-    loss=LossConfig(decouple=1.0, latent=1.0, bits=10.0, gamma=10.0),
+    total_kimg=140.0,
+    # Bits first, invisibility later.
+    loss=LossConfig(decouple="5@40,150@100", latent=1.0, bits=10.0, gamma=0.3),
     schedule=ScheduleConfig(
         g_lr=0.004,
         e_lr=0.004,
@@ -187,7 +188,7 @@ PRESETS: dict[str, Preset] = {
         watermark_size=128,
         modulated_range="8-128",
         total_kimg=260.0,
-        loss=replace(_TINY.loss, latent=4.0, bits=40.0),
+        loss=LossConfig(decouple=1.0, latent=4.0, bits=40.0, gamma=10.0),
         schedule=replace(_TINY.schedule, decay_kimg=50.0),
         decoder={"fmap_max": 256},
     ),
