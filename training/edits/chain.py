@@ -45,9 +45,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "colour": ("brightness", "contrast", "tint", "saturation", "grey", "hue"),
     "full": tuple(EDITS),
 }
-
-
-LIGHT = 0.5  # share of the ranges that edits of "light" have
+LIGHT = 0.5  # share of their ranges that the edits of "light" have
 
 _TOGETHER: dict[type[Edit], Callable[..., tf.Tensor]] = {
     GeometricEdit: apply_geometry,
