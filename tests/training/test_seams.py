@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from dnnlib.config import with_settings
+from dnnlib.errors import UserError
 from tests.support.small_runs import SMALL, write_images
 from training import channels, loss
 from training.channels import Channel
@@ -111,16 +112,18 @@ def test_draws_are_those_of_seed_and_iteration(dataset: Dataset) -> None:
     steps = Run(make_config("reference", channel="dim", augment="dim"), dataset).steps
     drawn = {
         (use, step): steps._draw_channel(
-            steps.options.channel, tf.constant(step, tf.int64), use, 0
+            steps.options.channel, tf.constant(step, tf.int64), use, 0, tf.constant(1.0)
         )["factor"].numpy()
         for use in ("decoder", "fakes_of_generator", "fakes", "reals", "reals_of_r1")
         for step in range(3)
     }
     assert len({values.tobytes() for values in drawn.values()}) == len(drawn)
-    again = steps._draw_channel(steps.options.channel, tf.constant(1, tf.int64), "reals", 0)
+    again = steps._draw_channel(
+        steps.options.channel, tf.constant(1, tf.int64), "reals", 0, tf.constant(1.0)
+    )
     assert np.array_equal(drawn["reals", 1], again["factor"])
 
 
 def test_an_unknown_channel_is_named(tmp_path: Path) -> None:
-    with pytest.raises(Exception, match="channel fog: unknown; choose one of identity, clip"):
-        channels.find_channel("fog")
+    with pytest.raises(UserError, match="edit fog: unknown; choose from none, light, "):
+        channels.find_channel("light,fog")
