@@ -29,9 +29,9 @@ def build_parser() -> cli.ArgumentParser:
     add = parser.add_argument
     add(
         "--network",
-        default=str(ROOT / "models" / "emoji-32.pkl"),
+        default=str(ROOT / "models" / "portraits-32.pkl"),
         metavar="PKL",
-        help="the parent (default: models/emoji-32.pkl)",
+        help="the parent (default: models/portraits-32.pkl)",
     )
     add(
         "--instances",

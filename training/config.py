@@ -192,19 +192,6 @@ PRESETS: dict[str, Preset] = {
         schedule=replace(_TINY.schedule, decay_kimg=50.0),
         decoder={"fmap_max": 256},
     ),
-    # 128 bits that do not show, in pictures of 64x64: maps give them room in the picture's plane.
-    "config-small": replace(
-        _TINY,
-        dlatent_size=128,
-        watermark_size=128,
-        modulated_range="8-128",
-        maps="16-32",
-        generator={"style_biases": True, "num_maps": 4},
-        total_kimg=300.0,
-        loss=LossConfig(decouple="2@60,20@160", latent=4.0, bits=40.0, gamma=1.0),
-        schedule=replace(_TINY.schedule, decay_kimg=60.0),
-        decoder={"fmap_max": 256},
-    ),
 }
 
 

@@ -22,11 +22,11 @@ EPILOG = """examples:
 
   # Pictures that survive edits, from a model that was trained without them
   {command} --data-dir=datasets --dataset=portraits-32 --config=config-tiny --immunize=full \\
-    --edit-strength=0@140,1@160 --total-kimg=300 --resume-pkl=models/portraits-32.pkl
+    --edit-strength=0@140,1@170 --total-kimg=260 --resume-pkl=results/00000-portraits-32/network-final.pkl
 
 configs:
   config-e, config-f, config-e-G{skip,resnet,orig}-D{skip,resnet,orig}: as published
-  config-tiny, config-tiny-128, config-small: for a CPU; docs/training.md explains them
+  config-tiny, config-tiny-128: for a CPU; docs/training.md explains them
   --recipe=recommended applies what was learned since to any of them, and says what it changes
 """
 

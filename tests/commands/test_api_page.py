@@ -23,7 +23,7 @@ def test_the_page_runs(
     monkeypatch.setenv("GAN_FINGERPRINTS_CACHE", str(tmp_path / "cache"))
     # The same fingerprints every time.
     monkeypatch.setattr(drawing.secrets, "token_bytes", np.random.default_rng(1).bytes)
-    shutil.copy(ROOT / "models" / "emoji-32.pkl", "model.pkl")
+    shutil.copy(ROOT / "models" / "portraits-32.pkl", "model.pkl")
     names: dict[str, object] = {}
     printed = []
     for number, block in enumerate(blocks):

@@ -53,7 +53,7 @@ def test_it_writes_what_every_command_reads(
 
 
 def test_mistakes(tmp_path: Path) -> None:
-    model = ROOT / "models" / "emoji-32.pkl"
+    model = ROOT / "models" / "portraits-32.pkl"
     for flags, wanted in (
         ([f"--network={model}", "--layout=published", f"--out={tmp_path}/o"], "lacks G and D"),
         ([f"--network={SNAPSHOT}", "--layout=npz", f"--out={SNAPSHOT}"], "is --network itself"),

@@ -28,7 +28,7 @@ from training.models.snapshot import read_snapshot, save_networks
 
 pytestmark = pytest.mark.slow
 
-MODEL = ROOT / "models" / "emoji-32.pkl"  # 32 bits
+MODEL = ROOT / "models" / "portraits-32.pkl"  # 32 bits
 NUM_BITS = 32
 
 

@@ -81,7 +81,7 @@ def test_installed(wheel: Path, tmp_path: Path) -> None:
     assert where.startswith(str(target))
     run("-m", "dnnlib.tflib.custom_ops", "build")
     assert list((tmp_path / "cache").rglob("*.so"))
-    network = ROOT / "models" / "emoji-32.pkl"
+    network = ROOT / "models" / "portraits-32.pkl"
     made = run(
         program, "generate", f"--network={network}", "--seeds=0-3", "--ops=compiled",
         f"--result-dir={tmp_path / 'results'}",

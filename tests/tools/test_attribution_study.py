@@ -25,7 +25,7 @@ def test_study(tmp_path, monkeypatch, capsys):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(archive.read(name))
     attribution_study.main([
-        f"--network={ROOT / 'models' / 'emoji-32.pkl'}", "--licensees=3", "--images=2",
+        f"--network={ROOT / 'models' / 'portraits-32.pkl'}", "--licensees=3", "--images=2",
         "--latents=10", f"--foreign={tmp_path / 'foreign'}", f"--out={tmp_path / 'out'}",
     ])  # fmt: skip
     kinds = json.loads((tmp_path / "out" / "study.json").read_text())

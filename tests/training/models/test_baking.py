@@ -95,7 +95,7 @@ def test_an_instance_makes_the_images_of_its_parent(name, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["resnet_skip_16", "skip_resnet_32", "skip_resnet_32_widths", "emoji-32"]
+    "name", ["resnet_skip_16", "skip_resnet_32", "skip_resnet_32_widths", "portraits-32"]
 )
 def test_instances_of_real_snapshots(name, reference):
     path = reference / f"snapshot_{name}.pkl"

@@ -320,5 +320,5 @@ def test_archives_that_are_damaged_or_claim_too_much(
 
 
 def test_the_sample_model_says_what_it_lacks(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"emoji-32\.pkl lacks G and D"):
-        export_snapshot(ROOT / "models" / "emoji-32.pkl", "published", tmp_path / "out.pkl")
+    with pytest.raises(UserError, match=r"portraits-32\.pkl lacks G and D"):
+        export_snapshot(ROOT / "models" / "portraits-32.pkl", "published", tmp_path / "out.pkl")
