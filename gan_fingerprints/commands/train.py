@@ -22,7 +22,7 @@ EPILOG = """examples:
 
   # Pictures that survive edits, from a model that was trained without them
   {command} --data-dir=datasets --dataset=portraits-32 --config=config-tiny --immunize=full \\
-    --edit-strength=0@140,1@170 --total-kimg=260 --resume-pkl=results/00000-portraits-32/network-final.pkl
+    --edit-strength=0@140,1@170 --total-kimg=260 --resume-pkl=network-final.pkl
 
 configs:
   config-e, config-f, config-e-G{skip,resnet,orig}-D{skip,resnet,orig}: as published
