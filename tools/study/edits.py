@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image, ImageEnhance, ImageFilter
 
 SAVED_AS: dict[str, dict[str, Any]] = {
     "PNG": {"suffix": ".png"},
@@ -54,10 +54,31 @@ def _noisy(deviation: float) -> Edit:
     return edit
 
 
-def _cut(picture: Image.Image) -> Image.Image:
-    margin = picture.width // 32
-    box = (margin, margin, picture.width - margin, picture.height - margin)
-    return picture.crop(box).resize(picture.size, _LANCZOS)
+def _cut(margin: float) -> Edit:
+    """Cutting off a share of the side on every edge, and scaling to the old size."""
+
+    def edit(picture: Image.Image) -> Image.Image:
+        x, y = margin * picture.width, margin * picture.height
+        box = (x, y, picture.width - x, picture.height - y)
+        return picture.resize(picture.size, _LANCZOS, box=box)
+
+    return edit
+
+
+def _brightness(factor: float) -> Edit:
+    return lambda picture: picture.point(lambda value: min(255, round(value * factor)))
+
+
+def _contrast(factor: float) -> Edit:
+    return lambda picture: ImageEnhance.Contrast(picture).enhance(factor)
+
+
+def _mirrored(picture: Image.Image) -> Image.Image:
+    return picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+
+
+def _grey(picture: Image.Image) -> Image.Image:
+    return picture.convert("L").convert("RGB")
 
 
 EDITS: dict[str, Edit] = {
@@ -67,11 +88,27 @@ EDITS: dict[str, Edit] = {
     "WebP, quality 90": _saved("webp", 90),
     "scaled to twice the size and back": _scaled(2),
     "scaled to three quarters and back": _scaled(0.75),
-    "1/32 cut off on each side, scaled": _cut,
+    "1/32 cut off on each side, scaled": _cut(1 / 32),
     "noise, deviation 5 of 255": _noisy(5),
     "noise, deviation 15 of 255": _noisy(15),
     "Gaussian blur, radius 0.5 pixels": lambda p: p.filter(ImageFilter.GaussianBlur(0.5)),
-    "brightness times 1.1": lambda p: p.point(lambda v: min(255, round(v * 1.1))),
-    "mirrored": lambda p: p.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
-    "grey": lambda p: p.convert("L").convert("RGB"),
+    "brightness times 1.1": _brightness(1.1),
+    "mirrored": _mirrored,
+    "grey": _grey,
+}
+
+# What happens to pictures in the wild, and what an immunised model has to bear; one at a time.
+WILD: dict[str, Edit] = {
+    "JPEG, quality 75": _saved("jpeg", 75),  # Pillow halves the colour below quality 100
+    "JPEG, quality 50": _saved("jpeg", 50),
+    "WebP, quality 50": _saved("webp", 50),
+    "Gaussian blur, sigma 1": lambda p: p.filter(ImageFilter.GaussianBlur(1)),
+    "90 % of the side, scaled": _cut(0.05),
+    "scaled to half and back": _scaled(0.5),
+    "noise, deviation 0.1": _noisy(25.5),
+    "brightness times 0.8": _brightness(0.8),
+    "brightness times 1.2": _brightness(1.2),
+    "contrast times 0.8": _contrast(0.8),
+    "mirrored": _mirrored,
+    "grey": _grey,
 }
