@@ -162,7 +162,7 @@ _TINY = Preset(
     modulated_range="16-128",
     total_kimg=140.0,
     # Bits first, invisibility later.
-    loss=LossConfig(decouple="5@40,150@100", latent=1.0, bits=10.0, gamma=0.3),
+    loss=LossConfig(decouple="5@40,150@100", latent=1.0, bits=10.0, gamma=1.0),
     schedule=ScheduleConfig(
         g_lr=0.004,
         e_lr=0.004,
