@@ -344,11 +344,13 @@ def _schedule(options: TrainOptions, preset: Preset) -> ScheduleConfig:
 
 
 def auto_gamma(resolution: int, minibatch: int) -> float:
-    """R1's weight by StyleGAN2-ADA's rule (arXiv 2006.06676, appendix): 0.0002 R^2 / minibatch.
+    """R1's weight in proportion to R^2 / minibatch, as StyleGAN2-ADA has it (arXiv 2006.06676).
 
-    R1 adds up over pixels, so that a weight found at one resolution is another one elsewhere.
+    R1 adds up over pixels, so that a weight found at one resolution is another one elsewhere. The
+    constant is from docs/training.md: 1 is good at 32x32 with a minibatch of 8. Theirs, for runs
+    a hundred times as long, would be 0.026 there.
     """
-    return 0.0002 * resolution**2 / minibatch
+    return resolution**2 / (128 * minibatch)
 
 
 def _gamma(options: TrainOptions, preset: Preset, resolution: int, minibatch: int) -> float:
