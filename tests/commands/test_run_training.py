@@ -60,6 +60,14 @@ FLAGS: dict[str, tuple[str, object]] = {
     "--metrics=none": ("metrics", ()),
     "--total-kimg=1.5": ("total_kimg", 1.5),
     "--gamma=0": ("gamma", 0.0),
+    "--gamma=auto": ("gamma", "auto"),
+    "--recipe=recommended": ("recipe", "recommended"),
+    "--fingerprint-maps=8-8": ("fingerprint_maps", "8-8"),
+    "--fingerprint-biases": ("fingerprint_biases", True),
+    "--immunize=light": ("immunize", "light"),
+    "--edit-strength=0@1,1@2": ("edit_strength", "0@1,1@2"),
+    "--augment=ada": ("augment", "ada"),
+    "--decoupleL2-weight=5@60,15@80": ("decouple_weight", "5@60,15@80"),
     "--mirror-augment=True": ("mirror_augment", True),
     "--mirror-augment": ("mirror_augment", True),
     "--mirror-augment=0": ("mirror_augment", False),
@@ -110,6 +118,31 @@ def test_flag(data_dir: Path, seen: list[TrainConfig], flag: str) -> None:
     run_training.main(flags(data_dir, flag))
     options = dataclasses.replace(default_options(data_dir), **{field: value})
     assert seen == [setup_training_config(options, 8, 3)]
+
+
+@pytest.mark.parametrize(
+    "flag", ["--decoupleL2-weight=5@80,15@60", "--watermarkCls-weight=x", "--edit-strength=-1"]
+)
+def test_bad_ramps(data_dir: Path, capsys: pytest.CaptureFixture[str], flag: str) -> None:
+    with pytest.raises(SystemExit) as error:
+        run_training.main(flags(data_dir, flag))
+    assert error.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert flag.partition("=")[2] in last
+    assert "points VALUE@KIMG such as 5@60,15@80" in last
+
+
+def test_a_recipe_says_what_it_changes(
+    data_dir: Path, seen: list[TrainConfig], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_training.main(flags(data_dir, "--recipe=recommended", "--total-kimg=1000"))
+    said = capsys.readouterr().err
+    assert "--recipe=recommended changes G.mapping_layers (8, now 1), " in said
+    assert "loss.decouple (2.0, now 2@350,16@800), loss.gamma (100.0, now 0.0625)" in said
+    assert "G.center_bits (False, now True)" in said
+    assert seen[0].channel == "clip"
+    run_training.main(flags(data_dir))
+    assert "--recipe" not in capsys.readouterr().err
 
 
 def test_gpus_that_are_not_there(
