@@ -262,5 +262,5 @@ def _check_same(data: NetworkData, network: PlainGenerator) -> None:
     """ValueError unless `data` is an instance of the same generator."""
     shapes = {name: tuple(v.shape) for name, v in network.named_variables().items()}
     theirs = {name: v.shape for name, v in data.variables.items()}
-    if dict(data.kwargs) != network.kwargs or theirs != shapes:
+    if network.Config(**data.kwargs) != network.config or theirs != shapes:
         raise ValueError("an instance of another generator than the first one")
