@@ -27,6 +27,7 @@ PARENTS = {
     "skip": {"modulated_min_log2": 3},
     "resnet": {"architecture": "resnet"},
     "orig, grey": {"architecture": "orig", "num_channels": 1},
+    "maps": {"map_min_log2": 2, "map_max_log2": 3, "style_biases": True},
 }
 BITS = np.array([1, 0, 0, 1, 1, 0], np.uint8)
 
@@ -98,7 +99,7 @@ KINDS = {
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [("SavedModel", "skip"), *(("ONNX", name) for name in PARENTS)],
+    [("SavedModel", "skip"), ("SavedModel", "maps"), *(("ONNX", name) for name in PARENTS)],
 )
 def test_images_are_those_of_the_parent(kind, name, tmp_path):
     """The first instance and a second one of the same exporter, with any number of images."""
