@@ -19,6 +19,7 @@ from benchmarks import floor, report
 from benchmarks.settings import SETTINGS, Setting
 from dnnlib import cli
 from dnnlib.tflib.start import add_execution
+from training.options import AUGMENTS
 
 ROUNDS = {"128x128": 3, "32x32": 15}
 _MEASURE = cli.deferred("benchmarks.measure_training:measure")
@@ -36,7 +37,7 @@ def build_parser() -> cli.ArgumentParser:
     parser.add_argument("--minibatch", default=8, help="with --config (default: 8)", **count)
     parser.add_argument("--rounds", help="steps of each phase", **count)
     parser.add_argument("--immunize", metavar="EDITS", help="as in run_training.py")
-    parser.add_argument("--augment", choices=("none", "diff", "ada"), help="as in run_training.py")
+    parser.add_argument("--augment", choices=tuple(AUGMENTS), help="as in run_training.py")
     add_execution(parser)
     return parser
 

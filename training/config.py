@@ -9,7 +9,7 @@ from dnnlib.config import with_settings
 from dnnlib.errors import UserError
 from dnnlib.flags import settings_of
 from training.networks.configs import DecoderConfig, DiscriminatorConfig, GeneratorConfig
-from training.options import AUTO_GAMMA, PassedOn, TrainOptions
+from training.options import AUGMENTS, AUTO_GAMMA, PassedOn, TrainOptions
 from training.ramps import Ramp
 from training.recipes import recommended
 
@@ -111,8 +111,6 @@ class Preset:
     augment: str = "identity"
     watermark_size: int = 128
     modulated_range: str = "4-128"
-    maps: str = "none"  # resolutions with maps of the fingerprint
-    generator: dict[str, Any] = field(default_factory=dict)  # further keywords of G
     total_kimg: float = 88000.0
     minibatch_gpu: int = 8
     loss: LossConfig = field(default_factory=LossConfig)
@@ -122,7 +120,6 @@ class Preset:
     decoder: dict[str, Any] = field(default_factory=dict)  # keywords of E that differ from D's
 
 
-_AUGMENTS = {"none": "identity", "diff": "diff", "ada": "ada"}  # flag -> channel
 MAX_BITS = 4096  # what a registry can search
 ARCHITECTURES = ("skip", "resnet", "orig")
 
@@ -257,6 +254,7 @@ def setup_training_config(options: TrainOptions, resolution: int, num_channels: 
     num_bits = preset.watermark_size if options.watermark_size is None else options.watermark_size
     if num_bits > MAX_BITS:
         raise UserError(f"--watermark-size={num_bits}: a fingerprint has at most {MAX_BITS} bits")
+    augment = preset.augment if options.augment is None else AUGMENTS[options.augment]
     images = {"resolution": resolution, "num_channels": num_channels}
     passed_on = {f.name: getattr(options, f.name) for f in dataclasses.fields(PassedOn)}
     config = TrainConfig(
@@ -269,10 +267,10 @@ def setup_training_config(options: TrainOptions, resolution: int, num_channels: 
         num_gpus=num_gpus,
         **_networks(options, preset, num_bits, modulated, images),
         loss=replace(preset.loss, gamma=_gamma(options, preset, resolution, minibatch)),
-        schedule=_schedule(options, preset),
+        schedule=_schedule(preset, augment),
         ticks=preset.ticks,
         channel=_channel(options, preset),
-        augment=preset.augment if options.augment is None else _AUGMENTS[options.augment],
+        augment=augment,
     )
     return with_settings(config, settings_of(options))
 
@@ -299,8 +297,7 @@ def _networks(
         modulated_min_log2=modulated[0],
         modulated_max_log2=modulated[1],
         **MAPPINGS[mapping],
-        **preset.generator,
-        **_maps(options, preset, images["resolution"]),
+        **_maps(options, images["resolution"]),
     )
     if options.fingerprint_biases is not None:
         generator = replace(generator, style_biases=options.fingerprint_biases)
@@ -312,10 +309,10 @@ def _networks(
     }
 
 
-def _maps(options: TrainOptions, preset: Preset, resolution: int) -> dict[str, Any]:
+def _maps(options: TrainOptions, resolution: int) -> dict[str, Any]:
     """Keywords of the generator's maps."""
-    text = preset.maps if options.fingerprint_maps is None else options.fingerprint_maps
-    if text == "none":
+    text = options.fingerprint_maps
+    if text is None or text == "none":
         return {}
     low, high = _parse_range("--fingerprint-maps", text)
     if low < 2 or 2**low > resolution:
@@ -335,9 +332,8 @@ def _channel(options: TrainOptions, preset: Preset) -> str:
     return preset.channel
 
 
-def _schedule(options: TrainOptions, preset: Preset) -> ScheduleConfig:
+def _schedule(preset: Preset, augment: str) -> ScheduleConfig:
     """The preset's, where the strength of an augmentation that adapts has its default."""
-    augment = preset.augment if options.augment is None else options.augment
     if augment == "ada" and not preset.schedule.ada_kimg:
         return replace(preset.schedule, ada_kimg=500.0)  # as published by Karras et al.
     return preset.schedule

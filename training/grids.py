@@ -12,7 +12,7 @@ from dnnlib.tflib.devices import Devices
 from dnnlib.tflib.execution import Execution
 from metrics.image_difference import MeanSquaredError
 from training.data.dataset import Dataset
-from training.models.functions import fill_batch, make_function
+from training.models.functions import fill_batch, make_function, to_uint8
 from training.networks.generator import Generator
 
 _BATCH = 32
@@ -108,7 +108,7 @@ class Grids:
 
     def _in_8_bits(self, latents: np.ndarray, bits: np.ndarray) -> np.ndarray:
         """Pictures as files hold them: uint8 [N,H,W,C]."""
-        return np.clip(127.5 * self._pictures(latents, bits) + 128, 0, 255).astype(np.uint8)
+        return to_uint8(tf.constant(self._pictures(latents, bits))).numpy()
 
     def _pictures(self, latents: np.ndarray, bits: np.ndarray) -> np.ndarray:
         """Any number of pictures, with the first noise maps: float32 [N,H,W,C]."""

@@ -13,6 +13,7 @@ from training.ramps import Ramp, parse_ramp
 _WEIGHT: dict[str, Any] = {"metavar": "WEIGHT", "type": cli.non_negative_float}
 AUTO_GAMMA = "auto"
 RECIPES = ("published", "recommended")
+AUGMENTS = {"none": "identity", "diff": "diff", "ada": "ada"}  # flag -> key of `channels.CHANNELS`
 _COUNT: dict[str, Any] = {"metavar": "N", "type": cli.positive_int}
 _KIMG: dict[str, Any] = {"metavar": "KIMG", "type": cli.positive_float}
 
@@ -132,7 +133,7 @@ class TrainOptions(PassedOn):
         sets="schedule.channel_strength",
     )
     augment: str | None = flag(
-        None, "of what the discriminator sees: none, diff or ada", choices=("none", "diff", "ada")
+        None, "of what the discriminator sees: none, diff or ada", choices=tuple(AUGMENTS)
     )
     clip_decoder_input: bool | None = flag(
         None, "train the decoder on what image files keep (default: as in the config)"

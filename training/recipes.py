@@ -7,7 +7,7 @@ mapping of the fingerprint.
 from dataclasses import replace
 from typing import Any
 
-from training.ramps import Ramp, value_at
+from training.ramps import Ramp
 
 # When the fingerprint begins to be made invisible, and when that weight is reached, as shares of
 # the run: bits first.
@@ -22,11 +22,10 @@ def recommended(preset: Any, total_kimg: float) -> Any:
         preset: a `config.Preset`.
         total_kimg: length of the run.
     """
-    begin, end = (share * total_kimg for share in RAMP)
-    low = value_at(preset.loss.decouple, 0)
-    decouple: Ramp = f"{low:g}@{begin:g},{low * RAMP_FACTOR:g}@{end:g}"
-    if isinstance(preset.loss.decouple, str):
-        decouple = preset.loss.decouple  # a preset that has its own
+    decouple: Ramp = preset.loss.decouple
+    if not isinstance(decouple, str):  # else the preset has a ramp of its own
+        begin, end = (share * total_kimg for share in RAMP)
+        decouple = f"{decouple:g}@{begin:g},{decouple * RAMP_FACTOR:g}@{end:g}"
     return replace(
         preset,
         mapping="linear",

@@ -5,15 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dnnlib.errors import UserError
 from dnnlib.format import columns
 from dnnlib.tflib.machine import resolve_execution
 from fingerprints.bits import decide_bits
-from fingerprints.detection.tails import match_pvalue
+from tools.study.model import MINIBATCH, is_named, load_model
 from training.models.functions import images_by_seed, make_decoder
-from training.models.snapshot import load_networks
-
-_MINIBATCH = 32
 
 
 @dataclass(frozen=True)
@@ -34,10 +30,9 @@ def read(logits: np.ndarray, bits: np.ndarray, num_keys: int, fpr: float) -> Rea
         fpr: rate of wrong names.
     """
     matches = (decide_bits(logits) == bits).sum(axis=1)
-    pvalues = [match_pvalue(int(count), logits.shape[1], num_keys) for count in matches]
-    return Reading(
-        float(matches.mean() / logits.shape[1]), float(np.mean(np.array(pvalues) <= fpr))
-    )
+    num_bits = logits.shape[1]
+    named = is_named(matches, num_bits, num_keys, fpr)
+    return Reading(float(matches.mean() / num_bits), float(named.mean()))
 
 
 def add_residual(images: np.ndarray, residual: np.ndarray) -> np.ndarray:
@@ -91,20 +86,17 @@ def print_reading(
     Raises:
         UserError: no snapshot with generator and decoder.
     """
-    model = load_networks(network)
-    if model.decoder is None:
-        raise UserError(f"--network={network}: name a snapshot with generator and decoder")
-    generator, execution = model.fingerprinted, resolve_execution()
+    (generator, decoder), execution = load_model(network), resolve_execution()
     bits = np.random.default_rng(seed).integers(0, 2, generator.fingerprint_size, np.uint8)
 
     def generate(seeds: Sequence[int], fingerprint: np.ndarray | None) -> np.ndarray:
         return images_by_seed(
-            generator, seeds, fingerprint, minibatch=_MINIBATCH, execution=execution
+            generator, seeds, fingerprint, minibatch=MINIBATCH, execution=execution
         )
 
     found = measure(
         generate,
-        make_decoder(model.decoder, _MINIBATCH, execution),
+        make_decoder(decoder, MINIBATCH, execution),
         bits,
         num_images=num_images,
         num_victims=num_victims,

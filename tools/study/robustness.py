@@ -10,12 +10,10 @@ from dnnlib.errors import UserError
 from dnnlib.format import columns
 from dnnlib.tflib.machine import resolve_execution
 from fingerprints.bits import decide_bits
-from fingerprints.detection.tails import match_pvalue
 from tools.study.edits import WILD
+from tools.study.model import MINIBATCH, is_named, load_model
 from training.models.functions import inputs_by_seed, make_decoder, make_generator
-from training.models.snapshot import load_networks
 
-_MINIBATCH = 32
 IN_A_ROW = 3
 UNEDITED, SEVERAL = "none", f"{IN_A_ROW} of these in a row"
 
@@ -65,7 +63,7 @@ def judge(
     matches = np.stack([(registered == found).sum(axis=1) for found in bits])  # [N,K]
     best = matches.argmax(axis=1)
     counts = matches[np.arange(len(best)), best]
-    named = np.array([match_pvalue(int(n), num_bits, num_keys) <= fpr for n in counts])
+    named = is_named(counts, num_bits, num_keys, fpr)
     return Row(
         name,
         float((bits == registered[owners]).mean()),
@@ -110,18 +108,15 @@ def print_robustness(
     Raises:
         UserError: no snapshot with generator and decoder, or pictures that are not RGB.
     """
-    model = load_networks(network)
-    if model.decoder is None:
-        raise UserError(f"--network={network}: name a snapshot with generator and decoder")
-    generator, execution = model.fingerprinted, resolve_execution()
+    (generator, decoder), execution = load_model(network), resolve_execution()
     if generator.num_channels != 3:
         raise UserError(f"--network={network}: its pictures are not RGB, which the edits need")
-    batches = list(inputs_by_seed(generator, range(num_images), minibatch=_MINIBATCH))
-    generate = make_generator(generator, _MINIBATCH, execution)
+    batches = list(inputs_by_seed(generator, range(num_images), minibatch=MINIBATCH))
+    generate = make_generator(generator, MINIBATCH, execution)
     rows = measure(
         np.concatenate([generate(inputs) for inputs in batches]),
         np.concatenate([inputs.fingerprints for inputs in batches]),
-        make_decoder(model.decoder, _MINIBATCH, execution),
+        make_decoder(decoder, MINIBATCH, execution),
         num_keys=num_keys,
         fpr=fpr,
         seed=seed,
