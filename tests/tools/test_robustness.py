@@ -1,12 +1,30 @@
 """Robustness: what an edit takes away is counted, and names are given at the stated rate only."""
 
+import json
+
 import numpy as np
+import pytest
+from PIL import Image
 
 from tools.robustness import build_parser
-from tools.study.edits import WILD
-from tools.study.robustness import SEVERAL, UNEDITED, edited, format_rows, judge, measure
+from tools.study import robustness
+from tools.study.edits import OFF_GRID, WILD
+from tools.study.robustness import (
+    SEVERAL,
+    UNEDITED,
+    called_ours,
+    decode_views,
+    edited,
+    foreign_table,
+    make_ways,
+    measure,
+    named,
+    table,
+)
 
-BITS = np.random.default_rng(0).integers(0, 2, [6, 64]).astype(np.uint8)
+RNG = np.random.default_rng(0)
+REGISTERED = RNG.integers(0, 2, [40, 64]).astype(np.uint8)
+BITS = REGISTERED[:6]
 
 
 def paint(bits: np.ndarray) -> np.ndarray:
@@ -23,25 +41,45 @@ def decode(images: np.ndarray) -> np.ndarray:
     return grey.reshape(-1, 64) - 125
 
 
-def test_what_edits_take() -> None:
-    rows = {row.edit: row for row in measure(IMAGES, BITS, decode, num_keys=1000, fpr=1e-6)}
-    assert list(rows) == [UNEDITED, *WILD, SEVERAL]
+@pytest.fixture(scope="module")
+def ways():
+    return make_ways(REGISTERED, [None, None], "light")
+
+
+@pytest.fixture(scope="module")
+def rows(ways):
+    decoders = [decode, lambda images: -decode(images)]  # the second one reads all bits wrongly
+    return measure(IMAGES, BITS, decoders, ways, search="light", fpr=1e-6)
+
+
+def test_ways_are_decisions_searches_and_decoders(ways) -> None:
+    found = [(way.name, way.decoder, way.num_views) for way in ways]
+    assert found == [
+        ("bits", 0, 1),
+        ("soft", 0, 1),
+        ("soft, light", 0, 10),
+        ("retuned, soft", 1, 1),
+        ("retuned, soft, light", 1, 10),
+    ]
+
+
+def test_what_edits_take(rows) -> None:
+    by_edit = {row.edit: row for row in rows}
+    assert list(by_edit) == [UNEDITED, *WILD, SEVERAL, *OFF_GRID]
     for name in (UNEDITED, "JPEG, quality 75", "noise, deviation 0.1", "grey"):
-        assert (rows[name].bit_accuracy, rows[name].attributed) == (1.0, 1.0), name
-    assert rows["mirrored"].bit_accuracy < 0.7
-    assert rows["mirrored"].attributed == 0.0
-    assert all(row.wrong == 0 for row in rows.values())
+        assert by_edit[name].bit_accuracy == (1.0, 0.0), name
+        assert by_edit[name].named == (1.0, 1.0, 1.0, 0.0, 0.0), name
+    assert by_edit["mirrored"].named == (0.0, 0.0, 1.0, 0.0, 0.0)
+    assert by_edit["turned by 90 degrees"].named == (0.0, 0.0, 1.0, 0.0, 0.0)
+    assert not any(any(row.wrong) for row in rows)
 
 
-def test_names_at_the_rate_asked_for() -> None:
-    """47 of 64 bits: p = 1.2e-4, times 6 licensees 7e-4; a better match with another is wrong."""
-    logits = np.where(BITS, 1.0, -1.0)
-    logits[0, :17] *= -1
-    logits[1] = logits[2]
-    row = judge("x", logits, np.arange(6), BITS, 1e-3)
-    assert (row.attributed, row.wrong) == (5 / 6, 1)
-    assert judge("x", logits, np.arange(6), BITS, 1e-4).attributed == 4 / 6
-    assert row.bit_accuracy == ((np.where(logits > 0, 1, 0) == BITS).mean())
+def test_wrong_names_are_counted(ways) -> None:
+    """Pictures that carry each other's fingerprints."""
+    rows = measure(IMAGES[::-1], BITS, [decode, decode], ways, search="light", fpr=1e-6)
+    assert rows[0].wrong == (6,) * 5
+    assert rows[0].named == (0.0,) * 5
+    assert ", **6 wrong**" in "\n".join(table(rows, ways))
 
 
 def test_edits_change_pictures_of_the_same_shape() -> None:
@@ -53,14 +91,62 @@ def test_edits_change_pictures_of_the_same_shape() -> None:
     assert np.array_equal(found["mirrored"], IMAGES[:, :, ::-1])
 
 
-def test_table() -> None:
-    rows = measure(IMAGES[:2], BITS[:2], decode, num_keys=10, fpr=1e-6)
-    lines = format_rows(rows, 10, 1e-6)
-    assert len(lines) == len(WILD) + 3
-    assert " ".join(lines[0].split()) == "edit bit accuracy named at 1e-06 among 10 wrongly"
-    assert lines[1].split() == ["none", "1.0000", "100.0%", "0"]
+def test_views_are_decoded_in_their_order() -> None:
+    logits = decode_views(decode, IMAGES, "light")
+    assert logits.shape == (6, 10, 64)
+    assert np.array_equal(logits[:, 0], decode(IMAGES))
+    assert np.array_equal(logits[:, 1], decode(IMAGES[:, :, ::-1]))
+
+
+def test_foreign_pictures_are_counted_by_source(ways) -> None:
+    noise = RNG.normal(size=[5, 10, 64])
+    own = decode_views(decode, IMAGES, "light")
+    found = called_ours({"noise": [noise, noise], "own": [own, own]}, ways, 1e-6)
+    assert found == {"noise": (5, 0, 0, 0, 0, 0), "own": (6, 6, 6, 6, 6, 6)}
+    lines = foreign_table(found, ways)
+    assert lines[-1].split("|")[1:3] == [" all ", " 11 "]
+
+
+def test_table(rows, ways) -> None:
+    lines = table(rows, ways)
+    assert len(lines) == len(WILD) + len(OFF_GRID) + 4
+    assert lines[0].startswith("| edit | bit accuracy | retuned, bit accuracy | bits | soft |")
+    assert lines[2] == "| none | 1.000 | 0.000 | 100.0% | 100.0% | 100.0% | 0.0% | 0.0% |"
+
+
+def test_nobody_is_named_in_noise(ways) -> None:
+    assert (named(ways[2].detector.judge_many(RNG.normal(size=[50, 10, 64]), 1e-6)) == -1).all()
 
 
 def test_flags() -> None:
     args = build_parser().parse_args(["--network=x.pkl"])
-    assert (args.images, args.keys, args.fpr, args.seed) == (500, 1000, 1e-6, 0)
+    assert (args.images, args.keys, args.fpr, args.seed) == (600, 1000, 1e-6, 0)
+    assert (args.search, args.retuned, args.foreign, args.out) == ("light", None, None, None)
+
+
+def test_a_whole_run(tmp_path, capsys) -> None:
+    """With a real model, retuned or not, and foreign pictures of two sources."""
+    for source in ("noise", "colours"):
+        (tmp_path / "foreign" / source).mkdir(parents=True)
+    for number in range(44):
+        noise = RNG.integers(0, 256, [32, 32, 3], np.uint8)
+        Image.fromarray(noise).save(tmp_path / f"foreign/noise/{number:03d}.png")
+        colour = Image.new("RGB", (32, 32), tuple(RNG.integers(0, 256, 3).tolist()))
+        colour.save(tmp_path / f"foreign/colours/{number:03d}.png")
+    robustness.run(
+        "models/portraits-32.pkl",
+        retuned="models/portraits-32.pkl",
+        foreign=str(tmp_path / "foreign"),
+        search="light",
+        num_images=4,
+        num_keys=10,
+        fpr=1e-4,
+        seed=0,
+        out=str(tmp_path / "out"),
+    )
+    printed = capsys.readouterr().out
+    assert (tmp_path / "out" / "robustness.md").read_text() == printed
+    values = json.loads((tmp_path / "out" / "robustness.json").read_text())
+    assert values["foreign"]["noise"] == [22, 0, 0, 0, 0, 0]
+    assert values["rows"][0]["named"] == [1.0] * 5
+    assert "4 pictures, 10 licensees, 32 bits, fpr 0.0001 per picture, calibrated" in printed

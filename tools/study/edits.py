@@ -65,6 +65,33 @@ def _cut(margin: float) -> Edit:
     return edit
 
 
+def _cut_corner(share: float) -> Edit:
+    """Cutting off a share of the side on the right and below, and scaling to the old size."""
+
+    def edit(picture: Image.Image) -> Image.Image:
+        box = (0, 0, (1 - share) * picture.width, (1 - share) * picture.height)
+        return picture.resize(picture.size, _LANCZOS, box=box)
+
+    return edit
+
+
+def _on_white(factor: float) -> Edit:
+    """Scaling down, and white around it up to the old size."""
+
+    def edit(picture: Image.Image) -> Image.Image:
+        side = round(picture.width * factor)
+        ground = Image.new("RGB", picture.size, "white")
+        corner = (picture.width - side) // 2
+        ground.paste(picture.resize((side, side), _LANCZOS), (corner, corner))
+        return ground
+
+    return edit
+
+
+def _gamma(exponent: float) -> Edit:
+    return lambda picture: picture.point(lambda value: round(255 * (value / 255) ** exponent))
+
+
 def _brightness(factor: float) -> Edit:
     return lambda picture: picture.point(lambda value: min(255, round(value * factor)))
 
@@ -111,4 +138,22 @@ WILD: dict[str, Edit] = {
     "contrast times 0.8": _contrast(0.8),
     "mirrored": _mirrored,
     "grey": _grey,
+}
+
+# Between the steps of a search, and beyond them.
+OFF_GRID: dict[str, Edit] = {
+    "7 % cut off on each side, scaled": _cut(0.07),
+    "3/32 cut off on each side, scaled": _cut(3 / 32),
+    "12 % cut off on each side, scaled": _cut(0.12),
+    "top left 90 %, scaled": _cut_corner(0.1),
+    "90 % of the size, on white": _on_white(0.9),
+    "brightness times 0.9": _brightness(0.9),
+    "brightness times 0.7": _brightness(0.7),
+    "brightness times 1.35": _brightness(1.35),
+    "gamma 1.4": _gamma(1.4),
+    "contrast times 0.6": _contrast(0.6),
+    "turned by 90 degrees": lambda picture: picture.transpose(Image.Transpose.ROTATE_90),
+    "turned by 5 degrees": lambda p: p.rotate(5, Image.Resampling.BICUBIC, fillcolor="white"),
+    "mirrored, brightness times 0.8": lambda p: _brightness(0.8)(_mirrored(p)),
+    "mirrored, 3/32 cut off on each side": lambda p: _cut(3 / 32)(_mirrored(p)),
 }

@@ -1,42 +1,69 @@
 """How many bits, and how many names, are read from pictures after what happens in the wild."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from tqdm import tqdm
 
+from dnnlib.atomic import open_atomic
 from dnnlib.errors import UserError
-from dnnlib.format import columns
 from dnnlib.tflib.machine import resolve_execution
 from fingerprints.bits import decide_bits
-from tools.study.edits import WILD
-from tools.study.model import MINIBATCH, is_named, load_model
+from fingerprints.detection.calibration import Calibration
+from fingerprints.detection.detector import Detector, Finding
+from fingerprints.detection.views import expand, names
+from fingerprints.image_files import read_batches, source_of
+from tools.study.edits import OFF_GRID, WILD, Edit
+from tools.study.memory import MemoryStore
+from tools.study.model import MINIBATCH, load_model
+from tools.study.pictures import split_foreign
+from tools.study.tally import markdown
 from training.models.functions import inputs_by_seed, make_decoder, make_generator
+from training.networks.decoder import Decoder
 
 IN_A_ROW = 3
-UNEDITED, SEVERAL = "none", f"{IN_A_ROW} of these in a row"
+UNEDITED, SEVERAL = "none", f"{IN_A_ROW} of the above in a row"
+Decode = Callable[[np.ndarray], np.ndarray]  # uint8 [N,H,W,C] -> logits [N,B]
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to come from a picture to a verdict."""
+
+    name: str
+    detector: Detector
+    decoder: int  # which of the decoders reads
+    num_views: int  # tried edits, the first of those that were decoded
 
 
 @dataclass(frozen=True)
 class Row:
-    """What is read after one edit."""
+    """What is found after one edit."""
 
     edit: str
-    bit_accuracy: float
-    attributed: float  # share of pictures named rightly
-    wrong: int  # pictures named wrongly
+    bit_accuracy: tuple[float, ...]  # of each decoder, of the picture as it is
+    named: tuple[float, ...]  # share of pictures named rightly, of each way
+    wrong: tuple[int, ...]  # pictures named wrongly, of each way
 
 
 def edited(images: np.ndarray, seed: int = 0) -> Iterator[tuple[str, np.ndarray]]:
     """Name of an edit and the pictures behind it: uint8 [N,H,W,3] -> the same.
 
-    Where several come in a row, each picture has other ones, drawn by `seed`.
+    Where several come in a row, each picture has other ones, drawn by `seed`. The last ones lie
+    between what a search tries.
     """
     pictures = [Image.fromarray(image) for image in images]
+
+    def apply(edit: Edit) -> np.ndarray:
+        return np.stack([np.asarray(edit(picture)) for picture in pictures])
+
     yield UNEDITED, images
     for name, edit in WILD.items():
-        yield name, np.stack([np.asarray(edit(picture)) for picture in pictures])
+        yield name, apply(edit)
     rng, edits = np.random.default_rng(seed), list(WILD.values())
     made = []
     for picture in pictures:
@@ -44,66 +71,177 @@ def edited(images: np.ndarray, seed: int = 0) -> Iterator[tuple[str, np.ndarray]
             picture = edits[number](picture)
         made.append(np.asarray(picture))
     yield SEVERAL, np.stack(made)
+    for name, edit in OFF_GRID.items():
+        yield name, apply(edit)
 
 
-def judge(
-    name: str, logits: np.ndarray, owners: np.ndarray, registered: np.ndarray, fpr: float
-) -> Row:
-    """Names the licensee whose fingerprint matches best, if that is no chance.
+def decode_views(decode: Decode, images: np.ndarray, search: str) -> np.ndarray:
+    """Logits of all views: uint8 [N,H,W,C] -> float32 [N,K,B]."""
+    views = expand(images, search)
+    logits = decode(views.reshape(-1, *views.shape[2:]))
+    return logits.reshape(*views.shape[:2], -1)
 
-    Args:
-        name: of the edit.
-        logits: [N,B].
-        owners: [N], whose fingerprint each picture carries, a row of `registered`.
-        registered: [K,B] of 0 and 1.
-        fpr: rate of pictures of others that are named.
-    """
-    num_keys, num_bits = registered.shape
-    bits = decide_bits(logits)
-    matches = np.stack([(registered == found).sum(axis=1) for found in bits])  # [N,K]
-    best = matches.argmax(axis=1)
-    counts = matches[np.arange(len(best)), best]
-    named = is_named(counts, num_bits, num_keys, fpr)
-    return Row(
-        name,
-        float((bits == registered[owners]).mean()),
-        float((named & (best == owners)).mean()),
-        int((named & (best != owners)).sum()),
-    )
+
+def named(findings: Sequence[Finding]) -> np.ndarray:
+    """Numbers of the licensees that are named, -1 where none is: int64 [N]."""
+    return np.array([-1 if (f := found.fingerprint) is None else int(f.id) for found in findings])
 
 
 def measure(
     images: np.ndarray,
     bits: np.ndarray,
-    decode: Callable[[np.ndarray], np.ndarray],
+    decoders: Sequence[Decode],
+    ways: Sequence[Way],
     *,
-    num_keys: int,
+    search: str,
     fpr: float,
     seed: int = 0,
 ) -> list[Row]:
     """A row per edit, each of the same pictures.
 
     Args:
-        images: uint8 [N,H,W,3], each with a fingerprint of its own.
-        bits: [N,B], these fingerprints.
-        decode: uint8 pictures -> logits.
-        num_keys: licensees; those who made no picture here have fingerprints drawn by `seed`.
-        fpr: see `judge`.
-        seed: of other fingerprints and of the edits in a row.
+        images: uint8 [N,H,W,3]; the i-th carries the i-th registered fingerprint.
+        bits: these fingerprints, [N,B] of 0 and 1.
+        decoders: of which each way has one.
+        ways: how verdicts are come to.
+        search: the longest of the ways.
+        fpr: P[a foreign picture is called ours], per picture.
+        seed: of the edits in a row.
     """
-    rng = np.random.default_rng(seed)
-    others = rng.integers(0, 2, [max(num_keys - len(bits), 0), bits.shape[1]], np.uint8)
-    registered, owners = np.concatenate([bits, others]), np.arange(len(bits))
-    return [
-        judge(name, decode(pictures), owners, registered, fpr)
-        for name, pictures in edited(images, seed)
+    rows, owners = [], np.arange(len(images))
+    total = 2 + len(WILD) + len(OFF_GRID)
+    for name, pictures in tqdm(edited(images, seed), total=total, unit="edit", disable=None):
+        logits = [decode_views(decode, pictures, search) for decode in decoders]
+        right, wrong = [], []
+        for way in ways:
+            found = named(way.detector.judge_many(logits[way.decoder][:, : way.num_views], fpr))
+            right.append(float((found == owners).mean()))
+            wrong.append(int(((found >= 0) & (found != owners)).sum()))
+        accuracies = tuple(float((decide_bits(found[:, 0]) == bits).mean()) for found in logits)
+        rows.append(Row(name, accuracies, tuple(right), tuple(wrong)))
+    return rows
+
+
+def read_views(
+    paths: Sequence[Path], network: Decoder, decoders: Sequence[Decode], search: str
+) -> list[np.ndarray]:
+    """Logits [n,K,B] of image files, of each decoder."""
+    found: list[list[np.ndarray]] = [[] for _ in decoders]
+    size = (network.resolution, network.num_channels)
+    with tqdm(total=len(paths), unit="image", disable=None) as progress:
+        for outcomes, images in read_batches(paths, *size, resize=True, minibatch=MINIBATCH):
+            for logits, decode in zip(found, decoders, strict=True):
+                logits.append(decode_views(decode, images, search))
+            progress.update(len(outcomes))
+    return [np.concatenate(logits) for logits in found]
+
+
+def called_ours(
+    logits: Mapping[str, Sequence[np.ndarray]], ways: Sequence[Way], fpr: float
+) -> dict[str, tuple[int, ...]]:
+    """Foreign pictures by source, and how many of them each way calls ours; first their number.
+
+    Args:
+        logits: by source, [n,K,B] of each decoder.
+        ways: see `measure`.
+        fpr: see `measure`.
+    """
+    found = {}
+    for source, of_decoder in logits.items():
+        counts = [
+            sum(
+                finding.verdict.is_ours
+                for finding in way.detector.judge_many(
+                    of_decoder[way.decoder][:, : way.num_views], fpr
+                )
+            )
+            for way in ways
+        ]
+        found[source] = (len(of_decoder[0]), *counts)
+    return found
+
+
+def make_ways(
+    registered: np.ndarray, calibrations: Sequence[Calibration | None], search: str
+) -> list[Way]:
+    """The ways that are compared: decisions, tried edits, and decoders.
+
+    Args:
+        registered: all fingerprints, [K,B] of 0 and 1.
+        calibrations: of each decoder: the model's, and those that were retuned.
+        search: the longest that is tried.
+    """
+    ways = []
+    searches = ["none"] if search == "none" else ["none", search]
+    for number, calibration in enumerate(calibrations):
+        of_decoder = "" if number == 0 else "retuned, "
+        kinds = [("soft", s) for s in searches]
+        if number == 0:
+            kinds.insert(0, ("bits", "none"))
+        for decision, tried in kinds:
+            name = of_decoder + decision + ("" if tried == "none" else f", {tried}")
+            decoder_hash = f"{number:064d}" if calibration is None else calibration.decoder_hash
+            store = MemoryStore(registered, decoder_hash, calibration)
+            detector = Detector(store, store.model, decision=decision, search=tried)
+            ways.append(Way(name, detector, number, len(names(tried))))
+    return ways
+
+
+def table(rows: Sequence[Row], ways: Sequence[Way]) -> list[str]:
+    """Lines of a Markdown table; pictures named wrongly are shown where there are any."""
+
+    def cell(share: float, wrong: int) -> str:
+        return f"{share:.1%}" + (f", **{wrong} wrong**" if wrong else "")
+
+    num_decoders = len(rows[0].bit_accuracy)
+    accuracies = ["bit accuracy", *["retuned, bit accuracy"] * (num_decoders - 1)]
+    titles = ["edit", *accuracies, *(way.name for way in ways)]
+    return markdown(
+        titles,
+        [
+            [r.edit, *(f"{a:.3f}" for a in r.bit_accuracy), *map(cell, r.named, r.wrong)]
+            for r in rows
+        ],
+    )
+
+
+def foreign_table(found: Mapping[str, Sequence[int]], ways: Sequence[Way]) -> list[str]:
+    """Lines of the table of foreign pictures called ours, with a line for all of them."""
+    sums = [sum(column) for column in zip(*found.values(), strict=True)]
+    titles = ["source", "pictures", *(f"called ours: {way.name}" for way in ways)]
+    return markdown(titles, [[name, *counts] for name, counts in {**found, "all": sums}.items()])
+
+
+def _calibrate(
+    foreign: str, network: Decoder, decoders: Sequence[Decode], search: str
+) -> tuple[list[Calibration], dict[str, list[np.ndarray]]]:
+    """Calibrations of each decoder by half of the pictures, and logits of the others by source."""
+    calibrating, judged = split_foreign(Path(foreign))
+    sources = [source_of(path) for path in calibrating]
+    numbers = np.unique(sources, return_inverse=True)[1]
+    calibrations = [
+        Calibration.from_logits(f"{i:064d}", logits, numbers, views=names(search))
+        for i, logits in enumerate(read_views(calibrating, network, decoders, search))
     ]
+    rows = {
+        source: read_views(paths, network, decoders, search) for source, paths in judged.items()
+    }
+    return calibrations, rows
 
 
-def print_robustness(
-    network: str, *, num_images: int, num_keys: int, fpr: float, seed: int
+def run(
+    network: str,
+    *,
+    retuned: str | None,
+    foreign: str | None,
+    search: str,
+    num_images: int,
+    num_keys: int,
+    fpr: float,
+    seed: int,
+    out: str | None,
 ) -> None:
-    """Loads a snapshot, measures and prints a table.
+    """Loads a snapshot, measures, prints tables, and writes them with all numbers to a folder.
 
     Raises:
         UserError: no snapshot with generator and decoder, or pictures that are not RGB.
@@ -111,24 +249,38 @@ def print_robustness(
     (generator, decoder), execution = load_model(network), resolve_execution()
     if generator.num_channels != 3:
         raise UserError(f"--network={network}: its pictures are not RGB, which the edits need")
+    networks = [decoder, *([] if retuned is None else [load_model(retuned)[1]])]
+    decoders = [make_decoder(found, MINIBATCH, execution) for found in networks]
     batches = list(inputs_by_seed(generator, range(num_images), minibatch=MINIBATCH))
     generate = make_generator(generator, MINIBATCH, execution)
-    rows = measure(
-        np.concatenate([generate(inputs) for inputs in batches]),
-        np.concatenate([inputs.fingerprints for inputs in batches]),
-        make_decoder(decoder, MINIBATCH, execution),
-        num_keys=num_keys,
-        fpr=fpr,
-        seed=seed,
+    images = np.concatenate([generate(inputs) for inputs in batches])
+    bits = np.concatenate([inputs.fingerprints for inputs in batches])
+    # Licensees who made no picture here.
+    others = np.random.default_rng(seed).integers(
+        0, 2, [max(num_keys - num_images, 0), bits.shape[1]], np.uint8
     )
-    print("\n".join(format_rows(rows, max(num_keys, num_images), fpr)))
-
-
-def format_rows(rows: Sequence[Row], num_keys: int, fpr: float) -> list[str]:
-    """Lines of the table."""
-    head = ["edit", "bit accuracy", f"named at {fpr:g} among {num_keys}", "wrongly"]
-    cells = [
-        [row.edit, f"{row.bit_accuracy:.4f}", f"{row.attributed:.1%}", str(row.wrong)]
-        for row in rows
+    calibrations: Sequence[Calibration | None] = [None] * len(decoders)
+    logits: dict[str, list[np.ndarray]] = {}
+    if foreign is not None:
+        calibrations, logits = _calibrate(foreign, decoder, decoders, search)
+    registered = np.concatenate([bits, others]).astype(np.uint8)
+    ways = make_ways(registered, calibrations, search)
+    rows = measure(images, bits, decoders, ways, search=search, fpr=fpr, seed=seed)
+    text = [
+        f"{num_images} pictures, {len(registered)} licensees, {bits.shape[1]} bits, fpr {fpr:g} "
+        f"per picture, {'not calibrated' if foreign is None else 'calibrated'}; share named rightly",
+        "",
+        *table(rows, ways),
     ]
-    return columns([head, *cells], right=(1, 2, 3))
+    values = {"rows": [asdict(row) for row in rows], "ways": [way.name for way in ways]}
+    if logits:
+        counts = called_ours(logits, ways, fpr)
+        text += ["", *foreign_table(counts, ways)]
+        values["foreign"] = counts
+    print("\n".join(text))
+    if out is not None:
+        folder = Path(out)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in (("robustness.md", "\n".join(text)), ("robustness.json", values)):
+            with open_atomic(folder / name, "w", encoding="utf-8") as file:
+                file.write((content if isinstance(content, str) else json.dumps(content)) + "\n")

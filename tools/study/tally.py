@@ -39,7 +39,7 @@ def total(tallies: Iterable[Tally]) -> Tally:
     return found
 
 
-def _table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+def markdown(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
     """Lines of a Markdown table; all but the first column are numbers."""
     lines = [f"| {' | '.join(titles)} |", "|---" + "|--:" * (len(titles) - 1) + "|"]
     return [*lines, *(f"| {' | '.join(map(str, row))} |" for row in rows)]
@@ -55,7 +55,7 @@ def own_table(tallies: dict[str, Tally], title: str = "saved as") -> list[str]:
         others = (kinds["unattributed"], kinds["not-ours"], f"**{kinds['wrong']}**")
         return [way, n, f"{found.num_match / found.num_bits:.4f}", right, *others]
 
-    return _table([*titles, "**wrong licensee**"], (row(*item) for item in tallies.items()))
+    return markdown([*titles, "**wrong licensee**"], (row(*item) for item in tallies.items()))
 
 
 def collusion_table(tallies: dict[int, Tally]) -> list[str]:
@@ -71,7 +71,7 @@ def collusion_table(tallies: dict[int, Tally]) -> list[str]:
         others = (kinds["unattributed"], kinds["not-ours"], f"**{kinds['wrong']}**")
         return [number, found.num_images, bits, kinds["right"], *others]
 
-    return _table(titles, (row(*item) for item in tallies.items()))
+    return markdown(titles, (row(*item) for item in tallies.items()))
 
 
 def foreign_table(tallies: dict[str, Tally]) -> list[str]:
@@ -87,7 +87,7 @@ def foreign_table(tallies: dict[str, Tally]) -> list[str]:
 
     everything = {**tallies, "all": total(tallies.values())}
     rows = (row(*item) for item in everything.items())
-    return _table([*titles, "95 % upper limit of the rate"], rows)
+    return markdown([*titles, "95 % upper limit of the rate"], rows)
 
 
 def draw(tallies: dict[str, Tally], num_bits: int, needed: int) -> Any:
