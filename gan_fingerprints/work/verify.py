@@ -15,6 +15,7 @@ from fingerprints.detection.alike import count_once
 from fingerprints.detection.codec import PayloadCode
 from fingerprints.detection.detector import Detector, Finding
 from fingerprints.detection.verdict import expected_false, per_image_level
+from fingerprints.detection.views import AS_IT_IS
 from fingerprints.image_files import find_images
 from fingerprints.keys import load_secret
 from gan_fingerprints.work.images import Reader, image_arguments, load_decoder
@@ -95,7 +96,7 @@ def _judge_by_registry(
         model_hash if model_hash is not None and model_hash in known else decoder_hash
     )
     head = keep_heads(args, registry)
-    detector = Detector(registry, model, args.licensee, faiss=args.faiss)
+    detector = Detector(registry, model, args.licensee, decision=args.decision)
     if detector.calibration is None:
         print(
             "not calibrated: p is exact for fingerprints drawn at random, but says nothing of "
@@ -107,7 +108,7 @@ def _judge_by_registry(
         finding = detector.judge_pool(rows, level, hashes=hashes)
         values, text = {**finding.to_dict(), **head}, _text(finding)
         if top:
-            candidates = detector.candidates(rows, top, hashes=hashes)
+            candidates = detector.candidates(rows, top, hashes=hashes, view=finding.verdict.view)
             values["candidates"] = [
                 {"licensee": owner.licensee, "matches": matches, "score": round(score, 4)}
                 for owner, matches, score in candidates
@@ -124,6 +125,8 @@ def _judge_by_registry(
 def _text(finding: Finding) -> str:
     verdict = finding.verdict
     parts = [finding.text, f"match {verdict.matches}/{verdict.num_bits}"]
+    if verdict.view != AS_IT_IS:
+        parts.append(verdict.view)
     parts.append(f"p {verdict.pvalue:.1e}{' (extrapolated)' if verdict.extrapolated else ''}")
     if verdict.margin is not None:
         parts.append(f"margin {verdict.margin}")
@@ -147,7 +150,7 @@ def _judge_payload(
 
     def judge(rows: np.ndarray, hashes: np.ndarray) -> tuple[dict[str, Any], str]:
         distinct = count_once(rows, hashes)
-        found = code.decode(distinct.sum(axis=0))
+        found = code.decode(distinct.sum(axis=0), args.decision)
         is_ours = found.payload is not None and found.pvalue <= level
         values = {
             "images": len(rows),
@@ -160,6 +163,7 @@ def _judge_payload(
             "corrected": found.num_corrected if is_ours else None,
             "calibrated": False,
             "level": level,
+            "decision": args.decision,
         }
         what = f"payload {found.payload}" if is_ours else "not-ours"
         return values, f"{what}  match {found.matches}/{num_bits}  p {found.pvalue:.1e}"

@@ -15,7 +15,7 @@ from dnnlib.tflib.machine import resolve_execution
 from fingerprints.bits import decide_bits
 from fingerprints.detection.calibration import Calibration
 from fingerprints.detection.detector import Detector, Finding
-from fingerprints.detection.views import expand, names
+from fingerprints.detection.views import SEARCHES, Decision, expand
 from fingerprints.image_files import read_batches, source_of
 from tools.study.edits import OFF_GRID, WILD, Edit
 from tools.study.memory import MemoryStore
@@ -175,7 +175,7 @@ def make_ways(
     searches = ["none"] if search == "none" else ["none", search]
     for number, calibration in enumerate(calibrations):
         of_decoder = "" if number == 0 else "retuned, "
-        kinds = [("soft", s) for s in searches]
+        kinds: list[tuple[Decision, str]] = [("soft", tried) for tried in searches]
         if number == 0:
             kinds.insert(0, ("bits", "none"))
         for decision, tried in kinds:
@@ -183,7 +183,7 @@ def make_ways(
             decoder_hash = f"{number:064d}" if calibration is None else calibration.decoder_hash
             store = MemoryStore(registered, decoder_hash, calibration)
             detector = Detector(store, store.model, decision=decision, search=tried)
-            ways.append(Way(name, detector, number, len(names(tried))))
+            ways.append(Way(name, detector, number, len(SEARCHES[tried])))
     return ways
 
 
@@ -220,7 +220,7 @@ def _calibrate(
     sources = [source_of(path) for path in calibrating]
     numbers = np.unique(sources, return_inverse=True)[1]
     calibrations = [
-        Calibration.from_logits(f"{i:064d}", logits, numbers, views=names(search))
+        Calibration.from_logits(f"{i:064d}", logits, numbers, views=SEARCHES[search])
         for i, logits in enumerate(read_views(calibrating, network, decoders, search))
     ]
     rows = {
@@ -268,7 +268,7 @@ def run(
     rows = measure(images, bits, decoders, ways, search=search, fpr=fpr, seed=seed)
     text = [
         f"{num_images} pictures, {len(registered)} licensees, {bits.shape[1]} bits, fpr {fpr:g} "
-        f"per picture, {'not calibrated' if foreign is None else 'calibrated'}; share named rightly",
+        f"per picture, {'not calibrated' if foreign is None else 'calibrated'}: named rightly",
         "",
         *table(rows, ways),
     ]
