@@ -89,7 +89,9 @@ def read_picture(source: str | os.PathLike[str] | bytes) -> Image.Image:
         with _quietly, Image.open(file, formats=FORMATS) as picture:
             _check_size(picture.size)
             picture.load()
-            return _to_rgb(ImageOps.exif_transpose(picture), picture.format)
+            kind = picture.format
+            ImageOps.exif_transpose(picture, in_place=True)  # a new picture is copied once more
+            return _to_rgb(picture, kind)
     except UnidentifiedImageError as error:
         raise UnreadableImageError("not an image that Pillow can read") from error
     except UnreadableImageError:
@@ -125,7 +127,7 @@ def _to_rgb(image: Image.Image, kind: str | None) -> Image.Image:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, image)
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _one_line(error: Exception) -> str:
