@@ -81,7 +81,7 @@ def _expected_bits(
     return [None if e is None else np.array(e.bits, dtype=np.uint8) for e in entries]
 
 
-class _Describer:
+class Describer:
     """Says what was read, and how much of it is right where that is known."""
 
     def __init__(self, truth_of: Mapping[Path, np.ndarray | None]) -> None:
@@ -110,7 +110,7 @@ def decode(args: argparse.Namespace) -> None:
     expected = _expected_bits(args, entries, network.fingerprint_size)
     truth_of = dict(zip(paths, expected, strict=True))
     reader = Reader(args, network, len(paths))
-    results_of = partial(bulk.judge_all, work, reader, _Describer(truth_of))
+    results_of = partial(bulk.judge_all, work, reader, Describer(truth_of))
     about = {"the command": "decode", "the decoder": decoder_hash}
     with open_results(args, about, DECODE_COLUMNS) as results:
         tally = bulk.run(work, results, results_of)

@@ -2,6 +2,7 @@
 
 import argparse
 import time
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -35,25 +36,29 @@ def _run(args: argparse.Namespace, command: str) -> None:
     network, model_hash, decoder_hash = load_decoder(args.network)
     judge = make_judge(args, network.fingerprint_size, (model_hash, decoder_hash), level)
     about = {"the command": command, "the decoder": decoder_hash, "level": level, **judge.about}
+    head: Mapping[str, Any] = {}
     if isinstance(judge, RegistryJudge):
-        judge.head = keep_heads(args, judge.registry)
+        head = judge.head = keep_heads(args, judge.registry)
     with open_results(args, about, VERDICT_COLUMNS) as results:
         if args.ray is not None:
-            results_of = partial(_ON_A_CLUSTER, args, judge, level)
+            results_of = partial(_ON_A_CLUSTER, args, head, level, work)
         else:
             reader = Reader(args, network, work.count(work.names), hashes=args.pool)
             results_of = partial(bulk.judge_all, work, reader, judge)
         start = time.monotonic()
         tally = bulk.run(work, results, results_of)
         seconds = time.monotonic() - start
-    head = judge.head if isinstance(judge, RegistryJudge) else {}
     _print_summary(args, tally, level, head, seconds)
     where = "their lines" if args.out is None else f"their rows in {args.out}"
     check_all_read(tally.num_bad, tally.num_images + tally.num_bad, where)
 
 
 def _print_summary(
-    args: argparse.Namespace, tally: bulk.Tally, level: float, head: Any, seconds: float
+    args: argparse.Namespace,
+    tally: bulk.Tally,
+    level: float,
+    head: Mapping[str, Any],
+    seconds: float,
 ) -> None:
     """Counts, and what all verdicts have in common."""
     wrong_name_rate = tally.wrong_name_rate  # payload mode names nobody
@@ -76,7 +81,7 @@ def _print_summary(
     if wrong_name_rate is not None:
         text += f"; risk of a wrong name, per image of ours: {wrong_name_rate:.1e} at most"
     if head:
-        text += f"; {head_text(head)}"
+        text += f"; {head_text(dict(head))}"
     if tally.num_resumed:
         text += f"; {tally.num_resumed} images from earlier calls"
     emit(args, {"summary": summary}, f"{text}; {rate:.1f} images/s")
