@@ -70,19 +70,19 @@ def count_once(logits: np.ndarray, hashes: np.ndarray | None) -> np.ndarray:
     """Brings the images of one source down to those that are not alike.
 
     Args:
-        logits: of the decoder, [M,B], M >= 1.
+        logits: of the decoder, [M,B] or, in K views, [M,K,B]; M >= 1.
         hashes: uint8 [M,HASH_BYTES] of the images; None: unknown, and only those are taken for
             alike that have the same logits.
 
     Returns:
-        float64 [D,B]: the mean logits of each group of images that are alike.
+        float64 [D,B] or [D,K,B]: the mean logits of each group of images that are alike.
 
     Raises:
         ValueError: not at least one row of logits, or not a hash for each.
     """
     logits = np.asarray(logits, dtype=np.float64)
-    if logits.ndim != 2 or len(logits) == 0:
-        raise ValueError(f"expected logits [M,B], got {logits.shape}")
+    if logits.ndim not in (2, 3) or len(logits) == 0:
+        raise ValueError(f"expected logits [M,B] or [M,K,B], got {logits.shape}")
     if hashes is None:
         _, groups = np.unique(logits, axis=0, return_inverse=True)
         groups = groups.reshape(-1)
@@ -90,6 +90,6 @@ def count_once(logits: np.ndarray, hashes: np.ndarray | None) -> np.ndarray:
         groups = groups_of_alike(hashes)
     else:
         raise ValueError(f"expected hashes [{len(logits)},{HASH_BYTES}], got {hashes.shape}")
-    sums = np.zeros([groups.max() + 1, logits.shape[1]])
+    sums = np.zeros([groups.max() + 1, *logits.shape[1:]])
     np.add.at(sums, groups, logits)
-    return sums / np.bincount(groups)[:, None]
+    return sums / np.bincount(groups).reshape(-1, *[1] * (logits.ndim - 1))

@@ -1,6 +1,6 @@
 """How foreign images read with one decoder, and the p-values that follow for the registry at hand.
 
-Fingerprints are drawn uniformly, so the binomial p-value is exact on average over the draw, however
+Fingerprints are drawn uniformly, so the exact p-value holds on average over the draw, however
 biased the decoder is. For the registry at hand it can be far too small: where the decoder reads
 nearly the same bits from every foreign image, they all lean to whoever has a fingerprint near those
 bits. Foreign images of the user's own show it. Sampling them gives no rate below one in their
@@ -14,18 +14,23 @@ import zipfile
 import zlib
 
 import numpy as np
+import scipy.special
 
 from dnnlib.errors import UserError
-from fingerprints.bits import decide_bits
+from fingerprints.detection.evidence import chance, weigh
 from fingerprints.detection.nulls import (
     ForeignNull,
     Index,
     max_per_source,
+    normal_scores,
+    score_moments,
     signs,
+    standardise,
     sum_of_tails,
 )
-from fingerprints.detection.tails import binomial_tail
+from fingerprints.detection.views import SEARCHES, Decision, rows_of
 
+_FORMAT = 2  # of the blob; 1 had one view, and no number
 MIN_INDEPENDENT = 20  # independent foreign images, or pools, below which no moments are estimated
 
 
@@ -34,12 +39,15 @@ class Calibration:
     """What a decoder answers to foreign images. Made by `from_logits` or `from_bytes`."""
 
     decoder_hash: str  # of the decoder that answered
-    logits: np.ndarray  # float16 [n,B], finite
+    logits: np.ndarray  # float16 [n,K,B], finite; one row per view
     source: np.ndarray  # int32 [n]: crops or frames of one picture share a number
+    views: tuple[str, ...] = SEARCHES["none"]  # names of the K views
 
     def __post_init__(self) -> None:
-        if self.logits.ndim != 2 or 0 in self.logits.shape:
-            raise ValueError(f"expected logits [n,B], got an array of shape {self.logits.shape}")
+        if self.logits.ndim != 3 or 0 in self.logits.shape:
+            raise ValueError(f"expected logits [n,K,B], got an array of shape {self.logits.shape}")
+        if self.logits.shape[1] != len(self.views):
+            raise ValueError(f"{len(self.views)} views, but logits of shape {self.logits.shape}")
         if self.source.shape != self.logits.shape[:1]:
             raise ValueError(
                 f"{len(self.logits)} foreign images with sources of shape {self.source.shape}"
@@ -49,15 +57,20 @@ class Calibration:
 
     @classmethod
     def from_logits(
-        cls, decoder_hash: str, logits: np.ndarray, source: np.ndarray | None = None
+        cls,
+        decoder_hash: str,
+        logits: np.ndarray,
+        source: np.ndarray | None = None,
+        views: tuple[str, ...] = SEARCHES["none"],
     ) -> "Calibration":
         """Keeps the decoder's answers to foreign images.
 
         Args:
             decoder_hash: the decoder's hash.
-            logits: [n,B] of the decoder, finite.
+            logits: [n,K,B] of the decoder, finite, a row per view; or [n,B] with one view.
             source: integers [n], equal for what comes from one picture (crops, frames); None: all
                 differ.
+            views: names of the views.
 
         Raises:
             ValueError: a shape does not fit or a logit is not finite.
@@ -65,16 +78,28 @@ class Calibration:
         logits = np.asarray(logits)
         if not np.isfinite(logits).all():
             raise ValueError("logits of foreign images are not finite")
+        if logits.ndim == 2:
+            logits = logits[:, None]
         source = np.arange(len(logits)) if source is None else np.asarray(source)
         # float16 ends at 65504, far beyond where a sigmoid is 1.
-        return cls(
-            decoder_hash, np.clip(logits, -6e4, 6e4).astype(np.float16), source.astype(np.int32)
-        )
+        kept = np.clip(logits, -6e4, 6e4).astype(np.float16)
+        return cls(decoder_hash, kept, source.astype(np.int32), tuple(views))
+
+    def of_views(self, views: tuple[str, ...]) -> "Calibration":
+        """The same images in these views only.
+
+        Raises:
+            UserError: it was made without one of them.
+        """
+        if views == self.views:
+            return self
+        rows = rows_of(views, self.views)
+        return Calibration(self.decoder_hash, self.logits[:, rows], self.source, views)
 
     @property
     def num_bits(self) -> int:
         """Number of bits B."""
-        return self.logits.shape[1]
+        return self.logits.shape[2]
 
     @property
     def num_images(self) -> int:
@@ -94,17 +119,21 @@ class Calibration:
 
     @functools.cached_property
     def mean(self) -> np.ndarray:
-        """float64 [B]: mean logit per bit over foreign images."""
-        return self.weights @ self.logits.astype(np.float64)
+        """float64 [K,B]: mean logit per view and bit over foreign images."""
+        views = range(len(self.views))
+        return np.stack([self.weights @ self.logits[:, v].astype(np.float64) for v in views])
 
     @functools.cached_property
     def sd(self) -> np.ndarray:
-        """float64 [B]: standard deviation per bit; 1 for a bit that never varies."""
-        variance = self.weights @ (self.logits.astype(np.float64) - self.mean) ** 2
+        """float64 [K,B]: standard deviation per view and bit; 1 for a bit that never varies."""
+        views = range(len(self.views))
+        variance = np.stack(
+            [self.weights @ np.square(self.logits[:, v] - self.mean[v]) for v in views]
+        )
         return np.sqrt(np.where(variance > 0, variance, 1.0))
 
     def standardise(self, logits: np.ndarray) -> np.ndarray:
-        """Logits [...,B] -> float64 [...,B] with mean 0 and deviation 1 over foreign images."""
+        """Logits [...,K,B] -> float64 [...,K,B] with mean 0 and deviation 1 over foreign images."""
         return (np.asarray(logits, dtype=np.float64) - self.mean) / self.sd
 
     def pools(self, size: int, seed: int = 0) -> np.ndarray:
@@ -118,7 +147,7 @@ class Calibration:
             seed: of the order in which sources are grouped.
 
         Returns:
-            float64 [G,B], G = number of sources // size.
+            float64 [G,K,B], G = number of sources // size.
 
         Raises:
             UserError: that leaves fewer than 20 groups.
@@ -139,22 +168,24 @@ class Calibration:
         logits = self.logits[chosen].astype(np.float64)
         if size == 1:
             return logits
-        return self.standardise(logits).reshape(num_pools, size, -1).sum(axis=1)
+        pools = self.standardise(logits).reshape(num_pools, size, *logits.shape[1:])
+        return np.asarray(pools.sum(axis=1))
 
-    def null_for(self, index: Index, pool: int = 1) -> "ForeignNull":
-        """How often foreign images match some fingerprint of a registry by chance.
+    def null_for(self, index: Index, pool: int = 1, decision: Decision = "soft") -> "ForeignNull":
+        """How often foreign images fit some fingerprint of a registry, in some view, by chance.
 
-        The table's p-value for m matches is the larger of
-        - the sum over all fingerprints of the tail at m of a beta-binomial distribution (Skellam,
-          J. R. Stat. Soc. B 10, 1948) with the mean and the variance of that fingerprint's matches
-          over foreign images, never narrower than the binomial with that mean;
-        - the share of sources of which some image matches some fingerprint in m bits or more.
+        The null's p-value for a normal score z (`nulls`) is the larger of
+        - the sum over all fingerprints and views of the tail at z of a normal distribution with the
+          mean and the variance of that fingerprint's score over foreign images, never narrower than
+          the exact one;
+        - the share of sources of which some image, in some view, fits some fingerprint as well.
 
         The errors of moments from few images add up to larger p-values, not smaller ones.
 
         Args:
             index: every fingerprint ever registered.
             pool: number of images that are decided together.
+            decision: what logits weigh.
 
         Raises:
             UserError: there are too few independent images.
@@ -172,29 +203,34 @@ class Calibration:
             rows, source = pools, np.arange(len(pools))
             weights = np.full(len(pools), 1 / len(pools))
 
-        bits = decide_bits(rows)
-        sums = sum_of_tails(index, bits, weights, num_independent=len(pools))
-        best = max_per_source(index.max_matches(bits), source)
-        reached = np.bincount(best, minlength=self.num_bits + 1)[::-1].cumsum()[::-1]
-        sure = np.abs(rows.astype(np.float64)).mean(axis=1)
+        moments = []
+        best = np.full(len(rows), -np.inf)
+        for view in range(len(self.views)):
+            found = weigh(rows[:, view], decision)
+            moments.append(score_moments(index.words, standardise(found), weights, len(pools)))
+            _, lost = index.nearest(found, 1)
+            np.maximum(best, normal_scores(chance(found, lost[:, 0])), out=best)
+        sure = np.abs(rows[:, 0].astype(np.float64)).mean(axis=1)
         return ForeignNull(
             num_bits=self.num_bits,
             num_keys=len(index),
+            views=self.views,
+            decision=decision,
             pool=pool,
             num_independent=len(pools),
-            match_pvalues=np.minimum(1.0, np.maximum(sums, reached / len(pools))),
+            tails=sum_of_tails(moments),
+            best=np.sort(max_per_source(best, source)),
             confidences=np.sort(max_per_source(sure, source)),
         )
 
     def favoured(self, bits: np.ndarray) -> np.ndarray:
         """Which candidates for a fingerprint foreign images lean to, so that they are redrawn.
 
-        Favoured is a candidate whose mean number of matches with foreign images exceeds B/2 by more
-        than two standard deviations of what uniform candidates have, or with which some foreign
-        image agrees in so many bits that one of n fair images would with probability at most 1 %.
-        The first refuses about one uniform candidate in forty, the second one in a hundred at most,
-        whatever the decoder; so those that pass are all but uniform: no word becomes more frequent
-        than by the share that was refused.
+        Favoured is a candidate whose mean T over foreign images, in some view, is larger than one
+        in forty uniform candidates have, or with which some foreign image agrees so well that one
+        of all images and views would by chance with a probability of about 1 %. So those that pass
+        are all but uniform, whatever the decoder: no word becomes more frequent than by the share
+        that was refused.
 
         Args:
             bits: candidates, uint8 [C,B].
@@ -208,32 +244,39 @@ class Calibration:
         bits = np.asarray(bits)
         if bits.ndim != 2 or bits.shape[1] != self.num_bits:
             raise ValueError(f"expected candidates [C,{self.num_bits}], got {bits.shape}")
-        images = self._image_signs
-        lean = self.weights @ images  # mean of the +-1 bits
-        # Images of one source are several chances too, so this counts images, not sources.
-        chance = self.num_images * binomial_tail(np.arange(self.num_bits + 1), self.num_bits)
-        improbable = np.argmax(chance <= 0.01) if chance[-1] <= 0.01 else self.num_bits + 1
+        images = self._standardised  # [K,n,B]
+        lean = np.stack([self.weights @ view for view in images])  # [K,B]
+        # Normal scores: 2 for one view, more where there are more chances.
+        most = -scipy.special.ndtri(scipy.special.ndtr(-2) / len(lean))
+        improbable = -scipy.special.ndtri(0.01 / (self.num_images * len(images)))
 
-        found = np.empty(len(bits), dtype=bool)
+        found = np.zeros(len(bits), dtype=bool)
         block = max(1, 2**22 // self.num_images)
         for start in range(0, len(bits), block):
-            part = signs(bits[start : start + block])
-            closest = (part.astype(np.float32) @ images.T).max(axis=1)  # exact whole numbers
-            found[start : start + block] = (part @ lean / 2 > np.sqrt(np.sum(lean**2))) | (
-                (self.num_bits + closest) / 2 >= improbable
-            )
+            codes = signs(bits[start : start + block])
+            leaning = codes @ lean.T > most * np.sqrt(np.sum(lean**2, axis=1))
+            found[start : start + block] = leaning.any(axis=1)
+            for view in images:
+                closest = (codes.astype(np.float32) @ view.T).max(axis=1)
+                found[start : start + block] |= closest >= improbable
         return found
 
     @functools.cached_property
-    def _image_signs(self) -> np.ndarray:
-        """Decoded bits as float32 -1 and 1 [n,B]; `favoured` is called once per few candidates."""
-        return signs(decide_bits(self.logits)).astype(np.float32)
+    def _standardised(self) -> np.ndarray:
+        """float32 [K,n,B] of length 1; `favoured` is called once per few candidates."""
+        views = range(len(self.views))
+        return np.stack([standardise(weigh(self.logits[:, v])).astype(np.float32) for v in views])
 
     def to_bytes(self) -> bytes:
         """The calibration as one blob, for `from_bytes`."""
         file = io.BytesIO()
         np.savez_compressed(
-            file, decoder_hash=np.array(self.decoder_hash), logits=self.logits, source=self.source
+            file,
+            version=np.array(_FORMAT),
+            decoder_hash=np.array(self.decoder_hash),
+            logits=self.logits,
+            source=self.source,
+            views=np.array(self.views),
         )
         return file.getvalue()
 
@@ -242,17 +285,23 @@ class Calibration:
         """Reads what `to_bytes` wrote.
 
         Raises:
-            UserError: the blob is damaged or something else.
+            UserError: the blob is of an earlier version, damaged or something else.
         """
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-                decoder_hash, logits, source = (
-                    arrays[name] for name in ("decoder_hash", "logits", "source")
+                version = arrays["version"] if "version" in arrays else np.array(1)
+                if version.shape or version != _FORMAT:
+                    raise UserError(
+                        f"the stored calibration is of version {version}, not {_FORMAT}: it says "
+                        "nothing of soft decisions; calibrate again"
+                    )
+                decoder_hash, logits, source, views = (
+                    arrays[name] for name in ("decoder_hash", "logits", "source", "views")
                 )
-            kinds = (decoder_hash.dtype.kind, logits.dtype, source.dtype)
-            if kinds != ("U", np.float16, np.int32) or decoder_hash.ndim:
+            kinds = (decoder_hash.dtype.kind, logits.dtype, source.dtype, views.dtype.kind)
+            if kinds != ("U", np.float16, np.int32, "U") or decoder_hash.ndim or views.ndim != 1:
                 raise ValueError("arrays of other types")
-            return cls(str(decoder_hash), logits, source)
+            return cls(str(decoder_hash), logits, source, tuple(views.tolist()))
         # What NumPy and its zip reader raise for bytes that are no such archive; an array without
         # a name, which np.load returns as such, has no context manager.
         except (

@@ -17,7 +17,8 @@ import numpy as np
 from dnnlib.errors import UserError
 from dnnlib.optional import require
 from fingerprints.bits import decide_bits
-from fingerprints.detection.tails import match_pvalue
+from fingerprints.detection.evidence import chance, lost_weight, weigh
+from fingerprints.detection.views import Decision
 
 VERSION = 1
 _VERSION_BITS = 4
@@ -53,8 +54,9 @@ class PayloadResult:
     payload: int | None  # None: no code word with this version and a right checksum is near
     matches: int  # decided bits that agree with the nearest code word; 0 if there is none
     num_bits: int
-    pvalue: float  # P[foreign bits match some payload's word as well]; 1 if there is none
+    pvalue: float  # P[a foreign image fits some payload's word as well]; 1 if there is none
     num_corrected: int  # wrong bits of the code word
+    view: int = 0  # number of the view in which it was found
 
 
 class PayloadCode:
@@ -106,33 +108,47 @@ class PayloadCode:
         padded[: self._length] = word
         return padded ^ self._mask
 
-    def decode(self, logits: np.ndarray) -> PayloadResult:
-        """Reads the logits [B] of an image, or decided bits [B] of 0 and 1.
+    def decode(self, logits: np.ndarray, decision: Decision = "soft") -> PayloadResult:
+        """Reads the logits of an image: [K,B], a row per view, or [B] with one view.
 
-        The p-value counts all bits against the word of the payload that was found, and corrects for
-        the number of all possible payloads. Take it for present where that is at most the rate that
-        you state.
+        The p-value weighs all bits against the word of the payload that was found, as
+        `evidence` says, and corrects for the number of all possible payloads and of views. Take it
+        for present where that is at most the rate that you state. Which word is nearest is decided
+        by the bits alone.
 
         Raises:
             ValueError: the number of bits differs.
         """
-        if np.shape(logits) != (self.num_bits,):
-            raise ValueError(f"expected logits [{self.num_bits}], got {np.shape(logits)}")
-        bits = decide_bits(logits)
+        rows = np.atleast_2d(np.asarray(logits, np.float64))
+        if rows.ndim != 2 or rows.shape[1] != self.num_bits:
+            raise ValueError(f"expected logits [K,{self.num_bits}], got {np.shape(logits)}")
+        found = PayloadResult(None, 0, self.num_bits, 1.0, 0)
+        for view, row in enumerate(rows):
+            decided = decide_bits(row)
+            near = self._nearest(decided)
+            if near is None:
+                continue
+            payload, num_corrected = near
+            word = self.encode(payload)
+            weights = weigh(row, decision)[None]
+            single = float(chance(weights, lost_weight(weights, word))[0])
+            pvalue = min(1.0, len(rows) * 2**self.payload_bits * single)
+            if found.payload is None or pvalue < found.pvalue:
+                matches = int(np.sum(decided == word))
+                found = PayloadResult(payload, matches, self.num_bits, pvalue, num_corrected, view)
+        return found
+
+    def _nearest(self, bits: np.ndarray) -> tuple[int, int] | None:
+        """The payload whose word is near enough to be corrected, and in how many bits it differs."""
         received = (bits ^ self._mask)[: self._length]
-        field = self._code.field
-        message, num_errors = self._code.decode(field(received), errors=True)
-        nothing = PayloadResult(None, 0, self.num_bits, 1.0, 0)
-        if num_errors < 0:  # no word within the correctable distance
-            return nothing
+        message, num_errors = self._code.decode(self._code.field(received), errors=True)
+        if num_errors < 0:
+            return None
         number = int("".join(map(str, np.asarray(message))), 2)
         head, checksum = number >> self._crc_bits, number & (2**self._crc_bits - 1)
-        payload = head & (2**self.payload_bits - 1)
         if head >> self.payload_bits != VERSION or checksum != self._checksum(head):
-            return nothing
-        matches = int(np.sum(bits == self.encode(payload)))
-        pvalue = match_pvalue(matches, self.num_bits, 2**self.payload_bits)
-        return PayloadResult(payload, matches, self.num_bits, pvalue, int(num_errors))
+            return None
+        return head & (2**self.payload_bits - 1), int(num_errors)
 
     def _checksum(self, head: int) -> int:
         return zlib.crc32(head.to_bytes(16, "big")) & (2**self._crc_bits - 1)

@@ -24,6 +24,7 @@ from fingerprints.detection.nulls import ForeignNull
 from fingerprints.detection.search import PackedIndex, write_index
 from fingerprints.detection.store import FingerprintStore
 from fingerprints.detection.verdict import FPR, Verdict, decide, pool_logits
+from fingerprints.detection.views import AS_IT_IS, SEARCHES, Decision
 from fingerprints.entries import Fingerprint, Model
 
 _MAX_READS = 3  # of fingerprints to which others are added all the time
@@ -77,6 +78,9 @@ class Finding:
             "indication": verdict.indication,
             "level": verdict.level,
             "wrong_name_rate": verdict.wrong_name_rate,
+            "decision": verdict.decision,
+            "edit": None if verdict.view == AS_IT_IS else verdict.view,
+            "views": verdict.num_views,
         }
 
 
@@ -85,7 +89,8 @@ class Detector:
 
     Attributes:
         index: every fingerprint ever registered for the model, revoked ones too.
-        calibration: None if the model is not calibrated.
+        calibration: of the views that are tried; None if the model is not calibrated.
+        views: names of the views that logits have to be of, in order.
     """
 
     def __init__(
@@ -94,7 +99,8 @@ class Detector:
         model: Model,
         licensee: str | None = None,
         *,
-        faiss: bool = False,
+        decision: Decision = "soft",
+        search: str = "none",
     ) -> None:
         """Brings the packed index up to date and reads the calibration.
 
@@ -103,18 +109,21 @@ class Detector:
             model: of that store.
             licensee: compare with this licensee's fingerprints only. That answers "is it X's?" and
                 must have been asked before looking at the image.
-            faiss: search with FAISS (`PackedIndex.with_faiss`).
+            decision: `soft`: bits count by how clearly they are read; `bits`: all alike.
+            search: which views an image is read in, a key of `views.SEARCHES`.
 
         Raises:
-            UserError: there is no fingerprint to compare with, the calibration is that of another
-                decoder, or FAISS is not installed.
+            UserError: there is no fingerprint to compare with, or the calibration is of another
+                decoder, an earlier version or fewer views.
         """
         self._store = store
         self.model = model
         self._licensee = licensee
-        self._faiss = faiss
+        self._decision = decision
+        self.views = SEARCHES[search]
         self.index = self._read_index()
-        self.calibration = load_calibration(store, model)
+        calibration = load_calibration(store, model)
+        self.calibration = None if calibration is None else calibration.of_views(self.views)
         self._nulls: dict[int, ForeignNull] = {}  # by the number of images in a pool
 
     def _read_index(self, *, trust_cache: bool = True) -> PackedIndex:
@@ -128,16 +137,25 @@ class Detector:
                 f"the registry has no fingerprint of the model {self.model.model_hash[:12]}; "
                 "issue one"
             )
-        return index.with_faiss() if self._faiss else index
+        return index
 
     def judge(self, logits: np.ndarray, fpr: float = FPR) -> Finding:
         """The verdict on one image.
 
         Args:
-            logits: of the decoder, [B].
+            logits: of the decoder, [K,B], a row per view; or [B] with one view.
             fpr: highest probability with which an image of another origin is called ours.
         """
-        return self.judge_pool(np.asarray(logits, np.float64)[None], fpr)
+        return self.judge_many(np.asarray(logits)[None], fpr)[0]
+
+    def judge_many(self, logits: np.ndarray, fpr: float = FPR) -> list[Finding]:
+        """The verdict on each of many images, at a small part of the cost of one by one.
+
+        Args:
+            logits: of the decoder, [M,K,B]; or [M,B] with one view.
+            fpr: as in `judge`, per image.
+        """
+        return self._judge(self._in_views(logits), fpr, pool=1, num_images=1)
 
     def judge_pool(
         self, logits: np.ndarray, fpr: float = FPR, *, hashes: np.ndarray | None = None
@@ -147,48 +165,75 @@ class Detector:
         Those that are alike count once (`alike.count_once`).
 
         Args:
-            logits: of the decoder, [M,B].
+            logits: of the decoder, [M,K,B]; or [M,B] with one view.
             fpr: as in `judge`, for the pool.
-            hashes: `alike.picture_hashes` of the images; None: only images with the same logits
-                are taken for alike.
+            hashes: `alike.picture_hashes` of the images as they are; None: only images with the
+                same logits are taken for alike.
         """
-        distinct = count_once(logits, hashes)
-        pooled = pool_logits(distinct, self.calibration)
-        return self._judge(pooled, fpr, len(logits), len(distinct))
+        distinct = count_once(self._in_views(logits), hashes)
+        pooled = pool_logits(distinct, self.calibration)[None]
+        return self._judge(pooled, fpr, pool=len(distinct), num_images=len(logits))[0]
 
     def candidates(
-        self, logits: np.ndarray, k: int, *, hashes: np.ndarray | None = None
+        self, logits: np.ndarray, k: int, *, hashes: np.ndarray | None = None, view: str = AS_IT_IS
     ) -> list[tuple[Fingerprint, int, float]]:
         """The fingerprints that explain M images of one source best, the best first.
 
         Args:
-            logits: of the decoder, [M,B].
+            logits: of the decoder, [M,K,B]; or [M,B] with one view.
             k: how many, at most.
             hashes: as in `judge_pool`.
+            view: in which view; a verdict names the one in which it found its fingerprint.
 
         Returns:
-            Fingerprint, matching bits, and score: the sum over bits of the logit where the
-            fingerprint has 1 and its negative where it has 0, which grows with the likelihood.
+            Fingerprint, matching bits, and score: T in logits, the weights of the bits that agree
+            minus those of the others.
         """
-        row = pool_logits(count_once(logits, hashes), self.calibration)
+        pooled = pool_logits(count_once(self._in_views(logits), hashes), self.calibration)
+        row = pooled[self.views.index(view)]
 
         def search() -> list[tuple[Fingerprint, int, float]]:
-            found = self.index.search(row, k)
+            found = self.index.search(row, k, self._decision)
             return [(self._registered(c.id), c.matches, c.score) for c in found]
 
         return self._confirmed(search)
 
-    def _judge(self, logits: np.ndarray, fpr: float, num_images: int, num_distinct: int) -> Finding:
-        def find() -> Finding:
-            verdict = decide(logits, self.index, fpr=fpr, null=self._null(num_distinct))
-            found = name = None
-            if verdict.kind == "licensee":
-                found = self._registered(verdict.candidate)
-                name = self._store.licensee(found.licensee).name
-            calibrated = self.calibration is not None
-            return Finding(verdict, found, name, calibrated, num_images, num_distinct)
+    def _in_views(self, logits: np.ndarray) -> np.ndarray:
+        """Logits of images as float64 [M,K,B]."""
+        logits = np.asarray(logits, np.float64)
+        return logits[:, None] if logits.ndim == 2 and len(self.views) == 1 else logits
+
+    def _judge(
+        self, logits: np.ndarray, fpr: float, *, pool: int, num_images: int
+    ) -> list[Finding]:
+        def find() -> list[Finding]:
+            verdicts = decide(
+                logits,
+                self.index,
+                fpr=fpr,
+                null=self._null(pool),
+                decision=self._decision,
+                views=self.views,
+            )
+            named = {v.candidate for v in verdicts if v.kind == "licensee"}
+            owners = {number: self._registered(number) for number in named}
+            people = {found.licensee for found in owners.values()}
+            names = {licensee: self._store.licensee(licensee).name for licensee in people}
+            return [self._finding(verdict, owners, names, pool, num_images) for verdict in verdicts]
 
         return self._confirmed(find)
+
+    def _finding(
+        self,
+        verdict: Verdict,
+        owners: dict[int, Fingerprint],
+        names: dict[str, str],
+        pool: int,
+        num_images: int,
+    ) -> Finding:
+        found = owners[verdict.candidate] if verdict.kind == "licensee" else None
+        name = None if found is None else names[found.licensee]
+        return Finding(verdict, found, name, self.calibration is not None, num_images, pool)
 
     def _registered(self, fingerprint_id: int) -> Fingerprint:
         """What the store has under a number that the index gave, if the bits are the same."""
@@ -228,7 +273,7 @@ class Detector:
         if self.calibration is None:
             return None
         if pool not in self._nulls:
-            self._nulls[pool] = self.calibration.null_for(self.index, pool)
+            self._nulls[pool] = self.calibration.null_for(self.index, pool, self._decision)
         return self._nulls[pool]
 
 
@@ -236,7 +281,7 @@ def load_calibration(store: FingerprintStore, model: Model) -> Calibration | Non
     """The calibration of a model; None if there is none.
 
     Raises:
-        UserError: it is damaged, or that of another decoder.
+        UserError: it is damaged, of an earlier version, or that of another decoder.
     """
     data = store.load_calibration(model)
     if data is None:

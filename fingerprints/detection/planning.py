@@ -8,6 +8,7 @@ import scipy.special
 
 from dnnlib.errors import UserError
 from fingerprints.detection.tails import matches_needed
+from fingerprints.detection.views import Decision
 
 POWER = 0.99  # probability with which an image is found at the bit accuracy that a plan names
 
@@ -20,6 +21,8 @@ class Plan:
     num_licensees: int  # N, everybody ever registered
     fpr: float  # P[a foreign image is called ours], per image
     power: float  # P[an image of ours is found] that bit_accuracy is about
+    num_views: int  # K, edits that are tried on each image, the one as it is included
+    decision: Decision  # what bits weigh
     matches_needed: int | None  # of the B bits
     attained_fpr: float | None  # the rate at matches_needed; at most fpr
     match_share: float | None  # matches_needed / B
@@ -35,8 +38,10 @@ class Plan:
 
     def lines(self) -> list[str]:
         """The plan as lines for people."""
+        views = f", {self.num_views} views of each" if self.num_views > 1 else ""
         lines = [
             f"{self.num_bits} bits, {self.num_licensees} licensees, fpr {self.fpr:g} per image"
+            f"{views}"
         ]
         if self.is_possible:
             lines += [
@@ -45,6 +50,11 @@ class Plan:
                 f"bit accuracy needed to find {self.power:g} of the images: "
                 f"{self.bit_accuracy:.4f} (independent bit errors)",
             ]
+            if self.decision == "soft":
+                lines.append(
+                    "that is for bits that are all equally clear, the worst case; where the wrong "
+                    "ones are the less clear ones, fewer are enough"
+                )
         else:
             lines.append(f"impossible: even {self.num_bits} of {self.num_bits} matches are too few")
         distance = "none fits" if self.min_distance is None else f"{self.min_distance} bits"
@@ -57,29 +67,41 @@ class Plan:
         ]
 
 
-def plan(num_bits: int, num_licensees: int, fpr: float, power: float = POWER) -> Plan:
+def plan(
+    num_bits: int,
+    num_licensees: int,
+    fpr: float,
+    power: float = POWER,
+    *,
+    num_views: int = 1,
+    decision: Decision = "soft",
+) -> Plan:
     """Says what is possible; all counts in exact arithmetic.
 
     An image of which every bit is right with probability a, independently, is found with
     P[Binomial(B, a) >= m] = I_a(m, B - m + 1), the regularised incomplete beta function; the bit
-    accuracy is its inverse.
+    accuracy is its inverse. With soft decisions the number needed depends on how clear the bits are
+    (`evidence`); it is given for bits that are all equally clear.
 
     Args:
         num_bits: number of bits B of a fingerprint.
         num_licensees: number N of fingerprints that will ever be registered, revoked ones too.
         fpr: P[a foreign image is called ours], per image, in (0, 1).
         power: P[an image of ours is found], in (0, 1).
+        num_views: K, edits that are tried on each image; each has 1 / K of the rate.
+        decision: what bits weigh; the numbers are the same.
 
     Raises:
         ValueError: a number is out of range.
     """
     if not 0 < power < 1:
         raise ValueError(f"power {power} is not within (0, 1)")
-    needed = matches_needed(num_bits, num_licensees, fpr)  # checks the other numbers
+    num_tests = num_licensees * num_views
+    needed = matches_needed(num_bits, num_tests, fpr)  # checks the other numbers
     num_words = 2**num_bits
     attained = share = accuracy = None
     if needed is not None:
-        attained = num_licensees * ball_size(num_bits, num_bits - needed) / num_words
+        attained = num_tests * ball_size(num_bits, num_bits - needed) / num_words
         share = needed / num_bits
         accuracy = float(scipy.special.betaincinv(needed, num_bits - needed + 1, power))
     return Plan(
@@ -87,11 +109,13 @@ def plan(num_bits: int, num_licensees: int, fpr: float, power: float = POWER) ->
         num_licensees=num_licensees,
         fpr=fpr,
         power=power,
+        num_views=num_views,
+        decision=decision,
         matches_needed=needed,
         attained_fpr=attained,
         match_share=share,
         bit_accuracy=accuracy,
-        max_licensees=math.floor(Fraction(fpr) * num_words),
+        max_licensees=math.floor(Fraction(fpr) * num_words / num_views),
         min_distance=(
             None if num_licensees > num_words else default_min_distance(num_bits, num_licensees)
         ),

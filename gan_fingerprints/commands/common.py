@@ -7,6 +7,7 @@ from typing import Any
 from dnnlib import cli
 from dnnlib.growing import SUFFIXES
 from dnnlib.tflib.start import add_execution
+from fingerprints.detection.views import DECISIONS, SEARCHES
 from fingerprints.image_manifest import FILE_NAME
 
 Commands = argparse._SubParsersAction  # of cli.ArgumentParser
@@ -106,6 +107,26 @@ def add_fpr(parser: cli.ArgumentParser) -> None:
         metavar="F",
         help="highest probability with which one image of another origin is called ours "
         "(default: 1e-6)",
+    )
+
+
+def add_decision(parser: cli.ArgumentParser) -> None:
+    """Adds `--decision`."""
+    parser.add_argument(
+        "--decision",
+        choices=DECISIONS,
+        default="soft",
+        help="soft: bits count by how clearly they are read; bits: all count alike (default: soft)",
+    )
+
+
+def add_search(parser: cli.ArgumentParser) -> None:
+    """Adds `--search`."""
+    parser.add_argument(
+        "--search",
+        choices=tuple(SEARCHES),
+        default="none",
+        help="edits that are tried, each undone, on every picture (default: none)",
     )
 
 

@@ -1,7 +1,14 @@
 """Flags of `plan`."""
 
 from dnnlib import cli
-from gan_fingerprints.commands.common import Commands, add_command, add_fpr, add_json
+from gan_fingerprints.commands.common import (
+    Commands,
+    add_command,
+    add_decision,
+    add_fpr,
+    add_json,
+    add_search,
+)
 
 HELP = "what a number of bits can do"
 DESCRIPTION = """\
@@ -21,4 +28,6 @@ def add(commands: "Commands[cli.ArgumentParser]") -> None:
     parser.add_argument("--bits", type=cli.positive_int, required=True, metavar="B")
     parser.add_argument("--licensees", type=cli.positive_int, required=True, metavar="N")
     add_fpr(parser)
+    add_decision(parser)
+    add_search(parser)
     add_json(parser)

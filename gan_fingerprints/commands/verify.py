@@ -4,6 +4,7 @@ from dnnlib import cli
 from gan_fingerprints.commands.common import (
     Commands,
     add_command,
+    add_decision,
     add_fpr,
     add_images,
     add_json,
@@ -61,11 +62,7 @@ def add(commands: "Commands[cli.ArgumentParser]") -> None:
             help="images of one argument (a folder, a pattern) come from one source and get one "
             "verdict together; those that are alike count once",
         )
-        parser.add_argument(
-            "--faiss",
-            action="store_true",
-            help="search with FAISS, on all cores, for many millions of fingerprints",
-        )
+        add_decision(parser)
         parser.add_argument(
             "--ray",
             nargs="?",

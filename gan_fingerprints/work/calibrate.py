@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from dnnlib.errors import UserError
-from fingerprints.bits import decide_bits
 from fingerprints.detection.calibration import MIN_INDEPENDENT, Calibration
 from fingerprints.detection.detector import open_index
-from fingerprints.detection.tails import match_pvalue, matches_needed
-from fingerprints.detection.verdict import FPR
+from fingerprints.detection.tails import binomial_tail, matches_needed
+from fingerprints.detection.verdict import FPR, decide
 from fingerprints.entries import Model
 from fingerprints.image_files import source_of
 from fingerprints.registry.facade import Registry
@@ -68,24 +67,29 @@ def _report(
     lines = [f"{calibration.num_images} foreign images, {calibration.num_independent} independent"]
     if len(index):
         null = calibration.null_for(index)
-        best = index.max_matches(decide_bits(calibration.logits))
-        needed = matches_needed(model.num_bits, len(index), FPR)
-        values |= {"most_matches": int(best.max()), "matches_needed": needed}
+        num_tests = len(index) * len(calibration.views)
+        verdicts = decide(calibration.logits, index, fpr=FPR, views=calibration.views)
+        most, least = max(v.matches for v in verdicts), min(v.exact_pvalue for v in verdicts)
+        values |= {"most_matches": most, "least_pvalue": least}
         lines.append(
-            f"most matches with any of {len(index)} fingerprints: {best.max()} of {model.num_bits}"
+            f"nearest to any of {len(index)} fingerprints: {most} of {model.num_bits} matches; "
+            f"smallest p: {least:.1e}"
         )
+        if ours := [str(path) for path, v in zip(paths, verdicts, strict=True) if v.is_ours]:
+            print(
+                f"warning: {len(ours)} of these images fit a registered fingerprint as only the "
+                f"model's own should; are they foreign? ({ours[0]}"
+                f"{', ...' if len(ours) > 1 else ''}) Take them out and calibrate again",
+                file=sys.stderr,
+            )
+        needed = matches_needed(model.num_bits, num_tests, FPR)
+        values["matches_needed"] = needed
         if needed is not None:
-            if ours := [str(path) for path, m in zip(paths, best, strict=True) if m >= needed]:
-                print(
-                    f"warning: {len(ours)} of these images match a registered fingerprint as only "
-                    f"the model's own should; are they foreign? ({ours[0]}"
-                    f"{', ...' if len(ours) > 1 else ''}) Take them out and calibrate again",
-                    file=sys.stderr,
-                )
-            values["calibrated_pvalue"] = null.match_pvalue(needed)
-            values["exact_pvalue"] = match_pvalue(needed, model.num_bits, len(index))
+            single = binomial_tail(needed, model.num_bits)
+            values["calibrated_pvalue"] = float(null.pvalue(single))
+            values["exact_pvalue"] = min(1.0, num_tests * float(single))
             lines.append(
-                f"at {needed} matches, which fpr {FPR:g} needs: p exact "
+                f"at {needed} equally clear matches, which fpr {FPR:g} needs: p exact "
                 f"{values['exact_pvalue']:.1e}, calibrated {values['calibrated_pvalue']:.1e}"
             )
     return values, "\n".join(lines)

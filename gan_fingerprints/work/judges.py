@@ -13,6 +13,7 @@ from dnnlib.errors import UserError
 from fingerprints.detection.alike import count_once
 from fingerprints.detection.codec import PayloadCode
 from fingerprints.detection.detector import Detector, Finding
+from fingerprints.detection.views import AS_IT_IS
 from fingerprints.keys import load_secret
 from gan_fingerprints.work import bulk
 from gan_fingerprints.work.output import Line
@@ -77,7 +78,7 @@ class RegistryJudge:
         known = {model.model_hash for model in self.registry.models()}
         model_hash, decoder_hash = hashes
         self.model = self.registry.find_model(model_hash if model_hash in known else decoder_hash)
-        self._detector = Detector(self.registry, self.model, args.licensee, faiss=args.faiss)
+        self._detector = Detector(self.registry, self.model, args.licensee, decision=args.decision)
         if self._detector.calibration is None and not quiet:
             print(
                 "not calibrated: p is exact for fingerprints drawn at random, but says nothing of "
@@ -98,7 +99,7 @@ class RegistryJudge:
 
     def singles(self, paths: Sequence[Path], logits: np.ndarray) -> list[Line]:
         """See `bulk.Judge`."""
-        findings = _judge_many(self._detector, logits, self._level)
+        findings = self._detector.judge_many(logits, self._level)
         return [
             self._line(str(path), finding, row[None], None)
             for path, finding, row in zip(paths, findings, logits, strict=True)
@@ -115,7 +116,9 @@ class RegistryJudge:
         values = {"file": name, **finding.to_dict(), **self.head}
         text = f"{name}  {_text(finding, is_pool=hashes is not None)}"
         if self._top:
-            candidates = self._detector.candidates(logits, self._top, hashes=hashes)
+            candidates = self._detector.candidates(
+                logits, self._top, hashes=hashes, view=finding.verdict.view
+            )
             values["candidates"] = [
                 {"licensee": owner.licensee, "matches": matches, "score": round(score, 4)}
                 for owner, matches, score in candidates
@@ -127,15 +130,11 @@ class RegistryJudge:
         return Line(values, text)
 
 
-def _judge_many(detector: Detector, logits: np.ndarray, level: float) -> list[Finding]:
-    """A verdict on each of M pictures."""
-    many = getattr(detector, "judge_many", None)
-    return [detector.judge(row, level) for row in logits] if many is None else many(logits, level)
-
-
 def _text(finding: Finding, *, is_pool: bool) -> str:
     verdict = finding.verdict
     parts = [finding.text, f"match {verdict.matches}/{verdict.num_bits}"]
+    if verdict.view != AS_IT_IS:
+        parts.append(verdict.view)
     if is_pool:
         parts.insert(0, f"{finding.num_images} pictures, {finding.num_distinct} distinct")
     parts.append(f"p {verdict.pvalue:.1e}{' (extrapolated)' if verdict.extrapolated else ''}")
@@ -163,6 +162,7 @@ class PayloadJudge:
         key = load_secret(args.payload_key, "payload")
         self._code = PayloadCode(num_bits, key, model_hash)
         self._num_bits = num_bits
+        self._decision = args.decision
         self._level = level
         self._key_digest = _digest(b"payload key of results" + key)
 
@@ -186,7 +186,7 @@ class PayloadJudge:
         return Line(line.values, line.text.replace(name, f"{name}  {counted}", 1))
 
     def _line(self, name: str, logits: np.ndarray, distinct: np.ndarray) -> Line:
-        found = self._code.decode(distinct.sum(axis=0))
+        found = self._code.decode(distinct.sum(axis=0), self._decision)
         is_ours = found.payload is not None and found.pvalue <= self._level
         values = {
             "file": name,
@@ -200,6 +200,7 @@ class PayloadJudge:
             "corrected": found.num_corrected if is_ours else None,
             "calibrated": False,
             "level": self._level,
+            "decision": self._decision,
         }
         what = f"payload {found.payload}" if is_ours else "not-ours"
         matched = f"match {found.matches}/{self._num_bits}  p {found.pvalue:.1e}"

@@ -29,13 +29,13 @@ _PASSING = frozenset(
 TALLIED = ("file", "error", "images", "verdict", "wrong_name_rate", "match", "num_bits")
 
 _CANDIDATE = {"licensee": "text", "matches": "integer", "score": "number"}
-# Column -> type, see `ParquetParts`. Every key that a result can have is one of them.
+# Column -> type, see `ParquetParts`; payloads may exceed 64 bits. Every key that a result can have is one of them.
 VERDICT_COLUMNS: Mapping[str, Any] = {
     **dict.fromkeys(("file", "error", "verdict", "licensee", "name", "indication"), "text"),
-    **dict.fromkeys(("payload", "registry_id", "log_head"), "text"),  # payloads exceed 64 bits
+    **dict.fromkeys(("decision", "edit", "payload", "registry_id", "log_head"), "text"),
     **dict.fromkeys(("revoked", "calibrated", "extrapolated"), "boolean"),
     **dict.fromkeys(("images", "distinct", "matches", "num_bits", "num_keys"), "integer"),
-    **dict.fromkeys(("margin", "corrected", "log_events"), "integer"),
+    **dict.fromkeys(("margin", "corrected", "views", "log_events"), "integer"),
     **dict.fromkeys(("pvalue", "exact_pvalue", "calibrated_pvalue"), "number"),
     **dict.fromkeys(("margin_pvalue", "confidence", "level", "wrong_name_rate"), "number"),
     "candidates": [_CANDIDATE],
