@@ -4,19 +4,24 @@ import argparse
 import contextlib
 import hashlib
 import os
+import time
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from dnnlib.errors import UserError
 from fingerprints.image_files import find_images
-from gan_fingerprints.work.images import Decoded, Reader, image_arguments, image_paths
+from gan_fingerprints.work.images import Batch, Decoded, Reader, image_arguments, image_paths
 from gan_fingerprints.work.output import Line
 from gan_fingerprints.work.results import Results
+
+_JUDGED = 256  # pictures that are judged at once, if so many come
+_JUDGED_SECONDS = 0.5
 
 
 class Shard(NamedTuple):
@@ -101,13 +106,28 @@ def judge_all(
         yield from _judge_pools(work, reader, judge, names, num_done)
         return
     with contextlib.closing(reader.batches(names, num_done)) as batches:
-        for paths, errors, logits, _ in batches:
-            pairs = list(zip(paths, errors, strict=True))
-            found = iter(judge.singles([path for path, error in pairs if error is None], logits))
+        for some in _gathered(batches):
+            pairs = [pair for one in some for pair in zip(one.paths, one.errors, strict=True)]
+            good = [path for path, error in pairs if error is None]
+            found = iter(judge.singles(good, np.concatenate([one.logits for one in some])))
             yield [
                 next(found) if error is None else Line.of_error(path, error)
                 for path, error in pairs
             ]
+
+
+def _gathered(batches: Iterable[Batch]) -> Iterator[list[Batch]]:
+    """Batches that are judged together, since many at once cost less each, but soon enough."""
+    some: list[Batch] = []
+    since = time.monotonic()
+    for batch in batches:
+        some.append(batch)
+        is_late = time.monotonic() - since > _JUDGED_SECONDS
+        if is_late or sum(len(one.paths) for one in some) >= _JUDGED:
+            yield some
+            some, since = [], time.monotonic()
+    if some:
+        yield some
 
 
 def _judge_pools(
@@ -177,7 +197,12 @@ def run(work: Work, results: Results, results_of: ResultsOf) -> Tally:
         if results.lacks(name) and any(map(results.lacks, work.pictures(name)))
     ]
     if left:
-        with contextlib.closing(results_of(left, work.count(work.names) - work.count(left))) as new:
+        num_done = work.count(work.names) - work.count(left)
+        with (
+            # The network has the cores; BLAS's own threads would only wait for them.
+            threadpool_limits(limits=1, user_api="blas"),
+            contextlib.closing(results_of(left, num_done)) as new,
+        ):
             for lines in new:
                 results.add(lines)
                 for line in lines:

@@ -89,8 +89,8 @@ class Describer:
 
     def singles(self, paths: Sequence[Path], logits: np.ndarray) -> list[Line]:
         """See `bulk.Judge`."""
-        rows = zip(paths, logits, strict=True)
-        found = [describe(path, row, self._truth_of[path]) for path, row in rows]
+        read = zip(paths, decide_bits(logits), confidence(logits).round(6).tolist(), strict=True)
+        found = [describe(path, bits, sure, self._truth_of[path]) for path, bits, sure in read]
         return [Line(result, _text(result)) for result in found]
 
     def pool(self, name: str, logits: np.ndarray, hashes: np.ndarray) -> Line:
@@ -133,20 +133,22 @@ def decode(args: argparse.Namespace) -> None:
     check_all_read(tally.num_bad, num_images, where)
 
 
-def describe(path: Path, logits: np.ndarray, expected: np.ndarray | None) -> dict[str, Any]:
+def describe(
+    path: Path, bits: np.ndarray, sure: list[float], expected: np.ndarray | None
+) -> dict[str, Any]:
     """What the decoder reads from one image, as one line of `--json`.
 
     Args:
         path: the image.
-        logits: [B] of the decoder.
+        bits: what was decided, [B] of 0 and 1.
+        sure: `tails.confidence` of each.
         expected: the true fingerprint, [B] of 0 and 1, or None if it is not known.
     """
-    bits = decide_bits(logits)
     result: dict[str, Any] = {
         "file": str(path),
         "fingerprint": format_hex(bits),
         "num_bits": len(bits),
-        "confidence": confidence(logits).round(6).tolist(),
+        "confidence": sure,
     }
     if expected is not None:
         match = int(count_matches(bits, expected))

@@ -29,7 +29,8 @@ _PASSING = frozenset(
 TALLIED = ("file", "error", "images", "verdict", "wrong_name_rate", "match", "num_bits")
 
 _CANDIDATE = {"licensee": "text", "matches": "integer", "score": "number"}
-# Column -> type, see `ParquetParts`; payloads may exceed 64 bits. Every key that a result can have is one of them.
+# Column -> type, see `ParquetParts`. Every key that a result can have is one of them; payloads may
+# exceed 64 bits, so they are texts.
 VERDICT_COLUMNS: Mapping[str, Any] = {
     **dict.fromkeys(("file", "error", "verdict", "licensee", "name", "indication"), "text"),
     **dict.fromkeys(("decision", "edit", "payload", "registry_id", "log_head"), "text"),
