@@ -12,12 +12,14 @@ import io
 import os
 import threading
 import warnings
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "TGA", "JPEG2000")
 MAX_PIXELS = 100_000_000  # larger pictures are refused before they are decoded
+_WHOLE = 2**20  # bytes up to which a file is read at once, which is faster than in Pillow's pieces
 
 
 class UnreadableImageError(Exception):
@@ -83,13 +85,18 @@ def read_picture(source: str | os.PathLike[str] | bytes) -> Image.Image:
             has no such form.
     """
     try:
-        if not (source if isinstance(source, bytes) else os.stat(source).st_size):
+        size = len(source) if isinstance(source, bytes) else os.stat(source).st_size
+        if not size:
             raise UnreadableImageError("the file is empty")
+        if not isinstance(source, bytes) and size <= _WHOLE:
+            source = Path(source).read_bytes()
         file = io.BytesIO(source) if isinstance(source, bytes) else source
         with _quietly, Image.open(file, formats=FORMATS) as picture:
             _check_size(picture.size)
             picture.load()
-            return _to_rgb(ImageOps.exif_transpose(picture), picture.format)
+            kind = picture.format
+            ImageOps.exif_transpose(picture, in_place=True)  # a new picture is copied once more
+            return _to_rgb(picture, kind)
     except UnidentifiedImageError as error:
         raise UnreadableImageError("not an image that Pillow can read") from error
     except UnreadableImageError:
@@ -125,7 +132,7 @@ def _to_rgb(image: Image.Image, kind: str | None) -> Image.Image:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, image)
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _one_line(error: Exception) -> str:

@@ -4,12 +4,15 @@ import glob
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from dnnlib.ahead import map_ahead, num_cores
 from dnnlib.errors import UserError
 from dnnlib.files import is_file, is_folder, read_names
 from dnnlib.format import printable
@@ -19,12 +22,14 @@ from fingerprints.image_manifest import FILE_NAME, locate
 _GRID = "grid.png"  # what generate-images --grid writes beside the images of an instance
 
 
-def find_images(arguments: Sequence[str]) -> list[Path]:
+def find_images(arguments: Sequence[str], *, recursive: bool = False) -> list[Path]:
     """The files that files, patterns and folders stand for; none of them is opened.
 
     Args:
         arguments: image files, patterns such as `out/*.png`, or folders: the images that the
             folder's fingerprints.jsonl lists, or every image of a folder that has none.
+        recursive: look into the folders below folders too, each by the same rule; not into links
+            to folders. Each file then comes once.
 
     A file that is not there does not end the work on the others: reading it gives its error.
 
@@ -33,7 +38,7 @@ def find_images(arguments: Sequence[str]) -> list[Path]:
     """
     paths: list[Path] = []
     for argument in arguments:
-        found = _images_of(argument)
+        found = _images_of(argument, recursive)
         if not found:
             raise UserError(f"{argument}: there are no images; name image files or their folder")
         paths += found
@@ -42,15 +47,24 @@ def find_images(arguments: Sequence[str]) -> list[Path]:
     return paths
 
 
-def _images_of(argument: str) -> list[Path]:
+def _images_of(argument: str, recursive: bool) -> list[Path]:
     path = Path(argument)
     if is_folder(path):
-        return _images_in(path)
+        # What a manifest lists may lie in a folder below its own.
+        return list(dict.fromkeys(_images_below(path))) if recursive else _images_in(path)[0]
     if is_file(path) or not glob.has_magic(argument):
         return [path]
     if is_folder(path.parent):  # whose name may have brackets of its own
         argument = os.path.join(glob.escape(str(path.parent)), path.name)
     return [Path(name) for name in sorted(glob.glob(argument, recursive=True))]
+
+
+def _images_below(folder: Path) -> Iterator[Path]:
+    images, subfolders = _images_in(folder, mention=False)
+    yield from images
+    for subfolder in subfolders:
+        if not subfolder.is_symlink():
+            yield from _images_below(subfolder)
 
 
 def read_list(path: str) -> list[str]:
@@ -62,13 +76,17 @@ def read_list(path: str) -> list[str]:
     return read_names(path, "the list")
 
 
-def _images_in(folder: Path) -> list[Path]:
-    entries = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
-    images = [p for p in entries if is_image_name(p.name) and is_file(p)]
-    if subfolders := [p for p in entries if is_folder(p)]:
+def _images_in(folder: Path, *, mention: bool = True) -> tuple[list[Path], list[Path]]:
+    """The images of a folder, and the folders in it, which stderr mentions; both sorted."""
+    with os.scandir(folder) as entries:
+        visible = sorted((e for e in entries if e.name[0] != "."), key=lambda e: e.name)
+    images = [folder / e.name for e in visible if is_image_name(e.name) and _is_file(e)]
+    subfolders = [folder / e.name for e in visible if not _is_file(e) and is_folder(e.path)]
+    if mention and subfolders:
         print(
             f"{printable(folder)}: its {len(subfolders)} subfolders are not looked into "
-            f"({printable(subfolders[0].name)}{', ...' if len(subfolders) > 1 else ''})",
+            f"({printable(subfolders[0].name)}{', ...' if len(subfolders) > 1 else ''}); "
+            "--recursive does",
             file=sys.stderr,
         )
     if not (folder / FILE_NAME).is_file():
@@ -78,7 +96,7 @@ def _images_in(folder: Path) -> list[Path]:
                 file=sys.stderr,
             )
             images.remove(folder / _GRID)
-        return images
+        return images, subfolders
     listed = [entry.path for entry in locate(folder / FILE_NAME)]
     known = frozenset(listed)
     others = [path.name for path in images if path not in known]
@@ -89,7 +107,14 @@ def _images_in(folder: Path) -> list[Path]:
             f"{', ...' if len(others) > 1 else ''})",
             file=sys.stderr,
         )
-    return listed
+    return listed, subfolders
+
+
+def _is_file(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_file()  # most file systems say so without a look at the file
+    except OSError:
+        return False
 
 
 def read_image(path: Path, resolution: int, num_channels: int, *, resize: bool) -> np.ndarray:
@@ -115,26 +140,52 @@ def read_image(path: Path, resolution: int, num_channels: int, *, resize: bool) 
     return np.asarray(picture).reshape(resolution, resolution, num_channels)
 
 
+class ImageBatch(NamedTuple):
+    """Some files that were read, or not."""
+
+    outcomes: list[Path | UserError]  # of each file, in order
+    images: np.ndarray  # uint8 [M,R,R,C], of those that could be read
+
+
 def read_batches(
-    paths: Sequence[Path], resolution: int, num_channels: int, *, resize: bool, minibatch: int
-) -> Iterator[tuple[list[Path | UserError], np.ndarray]]:
-    """Reads many files, some of which may be damaged, a batch at a time.
+    paths: Sequence[str | os.PathLike[str]],
+    resolution: int,
+    num_channels: int,
+    *,
+    resize: bool,
+    minibatch: int,
+    threads: int | None = None,
+) -> Generator[ImageBatch, None, None]:
+    """Reads many files, some of which may be damaged, a batch at a time, ahead and in threads.
+
+    Args:
+        paths: the files.
+        resolution: R of `read_image`.
+        num_channels: C.
+        resize: as in `read_image`.
+        minibatch: files of a batch, at most.
+        threads: that read, each a batch of its own (default: one per core); one batch more than
+            there are threads waits until it is asked for.
 
     Yields:
-        For up to `minibatch` files, in order: the path of each, or the error if it cannot be read;
-        and the images of those that can, uint8 [M,R,R,C].
+        The batches, in order. The error of a file that cannot be read stands for it.
     """
-    for start in range(0, len(paths), minibatch):
+    threads = threads or num_cores()
+
+    def read(start: int) -> ImageBatch:
         outcomes: list[Path | UserError] = []
         images = []
-        for path in paths[start : start + minibatch]:
+        for path in map(Path, paths[start : start + minibatch]):
             try:
                 images.append(read_image(path, resolution, num_channels, resize=resize))
                 outcomes.append(path)
             except UserError as error:
                 outcomes.append(error)
         shape = (len(images), resolution, resolution, num_channels)
-        yield outcomes, np.array(images, dtype=np.uint8).reshape(shape)
+        return ImageBatch(outcomes, np.array(images, dtype=np.uint8).reshape(shape))
+
+    with ThreadPoolExecutor(threads, "read") as pool:
+        yield from map_ahead(read, range(0, len(paths), minibatch), pool, threads)
 
 
 def source_of(path: Path) -> str:

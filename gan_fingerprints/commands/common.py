@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dnnlib import cli
+from dnnlib.growing import SUFFIXES
 from dnnlib.tflib.start import add_execution
 from fingerprints.detection.views import DECISIONS, SEARCHES
 from fingerprints.image_manifest import FILE_NAME
@@ -142,7 +143,41 @@ def add_images(parser: cli.ArgumentParser) -> None:
         "--list", metavar="FILE", help="more of them, one a line; - reads standard input"
     )
     parser.add_argument(
+        "--recursive", action="store_true", help="look into the folders below folders, too"
+    )
+    parser.add_argument(
         "--resize", action="store_true", help="bring images to the network's size (Lanczos)"
     )
     add_minibatch(parser, 16, "images per step")
     add_execution(parser)
+
+
+def add_results(parser: cli.ArgumentParser) -> None:
+    """Adds `--out`, where results go, and `--shard`."""
+    parser.add_argument(
+        "--out",
+        type=_results_name,
+        metavar="FILE",
+        help="write results to NAME.jsonl, or to a folder of Parquet files NAME.parquet, and print "
+        "the summary only; the same command given again goes on where it was stopped",
+    )
+    parser.add_argument(
+        "--shard",
+        type=_shard,
+        metavar="I/N",
+        help="only the I-th of N parts of the images, 0/N to N-1/N, each by its name; with --pool, "
+        "of the sources",
+    )
+
+
+def _results_name(text: str) -> str:
+    if not text.endswith(SUFFIXES):
+        raise argparse.ArgumentTypeError(f"{text!r} ends with neither {' nor '.join(SUFFIXES)}")
+    return text
+
+
+def _shard(text: str) -> tuple[int, int]:
+    number, slash, count = text.partition("/")
+    if not (slash and number.isdecimal() and count.isdecimal() and int(number) < int(count)):
+        raise argparse.ArgumentTypeError(f"{text!r}: use I/N, such as 0/4 to 3/4")
+    return int(number), int(count)

@@ -8,6 +8,7 @@ from gan_fingerprints.commands.common import (
     add_images,
     add_json,
     add_network,
+    add_results,
 )
 
 HELP = "print the fingerprints that images carry"
@@ -32,6 +33,7 @@ def add(commands: "Commands[cli.ArgumentParser]") -> None:
     parser = add_command(commands, "decode", HELP, WORK, DESCRIPTION, EXAMPLES)
     add_network(parser)
     add_images(parser)
+    add_results(parser)
     truth = parser.add_mutually_exclusive_group()
     truth.add_argument(
         "--expect", metavar="HEX|BITS", help="the fingerprint that every image should carry"

@@ -10,6 +10,7 @@ from gan_fingerprints.commands.common import (
     add_json,
     add_network,
     add_registry,
+    add_results,
 )
 
 VERIFY_HELP = "whether the model made an image, and whose"
@@ -26,6 +27,7 @@ decoder's logits, and the verdict; for many images, with the throughput and a co
 VERIFY_EXAMPLES = """examples:
   {command} --network=network-final.pkl picture.png
   {command} --network=network-final.pkl --pool account-1/ account-2/
+  {command} --network=network-final.pkl --recursive --shard=0/4 --out=results-0.parquet uploads/
 """
 ATTRIBUTE_EXAMPLES = """example:
   {command} --network=network-final.pkl --json --list=files.txt
@@ -45,13 +47,14 @@ def add(commands: "Commands[cli.ArgumentParser]") -> None:
         add_network(parser)
         add_registry(parser)
         add_images(parser)
+        add_results(parser)
         add_fpr(parser)
         parser.add_argument(
             "--fwer",
             type=cli.probability,
             metavar="F",
-            help="highest probability that any image of this call is called ours by mistake; "
-            "takes the place of --fpr",
+            help="highest probability that any image of this call, or of all its shards, is called "
+            "ours by mistake; takes the place of --fpr",
         )
         parser.add_argument(
             "--pool",
@@ -60,6 +63,20 @@ def add(commands: "Commands[cli.ArgumentParser]") -> None:
             "verdict together; those that are alike count once",
         )
         add_decision(parser)
+        parser.add_argument(
+            "--ray",
+            nargs="?",
+            const="local",
+            metavar="ADDRESS",
+            help="judge on a Ray cluster, which needs requirements/ray.txt on every machine: that "
+            "at this address; without one, processes of this machine",
+        )
+        parser.add_argument(
+            "--ray-actors",
+            type=cli.positive_int,
+            metavar="N",
+            help="decoders on the cluster (default: one per GPU; without GPUs one per machine)",
+        )
         if name == "verify":
             parser.add_argument(
                 "--licensee",

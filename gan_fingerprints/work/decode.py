@@ -3,7 +3,8 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from dnnlib.format import printable
 from fingerprints.bits import decide_bits, format_hex, parse_fingerprint
 from fingerprints.detection.tails import confidence, count_matches, match_pvalue
 from fingerprints.image_manifest import FILE_NAME, ManifestEntry, locate
-from gan_fingerprints.work.images import Reader, image_paths
-from gan_fingerprints.work.output import emit
-from training.models.snapshot import load_networks
+from gan_fingerprints.work import bulk
+from gan_fingerprints.work.images import Reader, check_all_read, load_decoder
+from gan_fingerprints.work.output import Line, emit
+from gan_fingerprints.work.results import DECODE_COLUMNS, open_results
 
 
 def find_entries(paths: Sequence[Path], manifest: str | None) -> list[ManifestEntry | None]:
@@ -32,13 +34,14 @@ def find_entries(paths: Sequence[Path], manifest: str | None) -> list[ManifestEn
             if entry is None:
                 raise UserError(f"--manifest={manifest} does not list {path.name} ({path})")
         return entries
-    folders = sorted({path.parent for path in paths})
-    if not all(is_file(folder / FILE_NAME) for folder in folders):
+    by_folder: dict[Path, list[Path]] = {}
+    for path in paths:
+        by_folder.setdefault(path.parent, []).append(path)
+    if not all(is_file(folder / FILE_NAME) for folder in by_folder):
         return [None] * len(paths)
     found: dict[Path, ManifestEntry | None] = {}
-    for folder in folders:
+    for folder, inside in sorted(by_folder.items()):
         print(f"comparing with {printable(folder / FILE_NAME)}", file=sys.stderr)
-        inside = [path for path in paths if path.parent == folder]
         found.update(zip(inside, _lookup(inside, folder / FILE_NAME), strict=True))
     return [found[path] for path in paths]
 
@@ -78,57 +81,74 @@ def _expected_bits(
     return [None if e is None else np.array(e.bits, dtype=np.uint8) for e in entries]
 
 
+class Describer:
+    """Says what was read, and how much of it is right where that is known."""
+
+    def __init__(self, truth_of: Mapping[Path, np.ndarray | None]) -> None:
+        self._truth_of = truth_of
+
+    def singles(self, paths: Sequence[Path], logits: np.ndarray) -> list[Line]:
+        """See `bulk.Judge`."""
+        read = zip(paths, decide_bits(logits), confidence(logits).round(6).tolist(), strict=True)
+        found = [describe(path, bits, sure, self._truth_of[path]) for path, bits, sure in read]
+        return [Line(result, _text(result)) for result in found]
+
+    def pool(self, name: str, logits: np.ndarray, hashes: np.ndarray) -> Line:
+        """Nothing of `decode`, which has no pools."""
+        raise NotImplementedError
+
+
 def decode(args: argparse.Namespace) -> None:
     """The command `decode`."""
-    paths = image_paths(args)
+    work = bulk.find_work(args)
+    paths = list(map(Path, work.names))
     entries: Sequence[ManifestEntry | None] = [None] * len(paths)
     if args.expect is None:
         entries = find_entries(paths, args.manifest)
 
-    network = load_networks(args.network, only="decoder").decoder
+    network, _, decoder_hash = load_decoder(args.network)
     expected = _expected_bits(args, entries, network.fingerprint_size)
     truth_of = dict(zip(paths, expected, strict=True))
     reader = Reader(args, network, len(paths))
-
-    num_match = num_compared = 0
-    for path, logits, _ in reader.read(paths):
-        truth = truth_of[path]
-        result = describe(path, logits, truth)
-        if truth is not None:
-            num_match += result["match"]
-            num_compared += 1
-        emit(args, result, _text(result))
-    if num_compared:
-        num_bits = num_compared * network.fingerprint_size
+    results_of = partial(bulk.judge_all, work, reader, Describer(truth_of))
+    about = {"the command": "decode", "the decoder": decoder_hash}
+    with open_results(args, about, DECODE_COLUMNS) as results:
+        tally = bulk.run(work, results, results_of)
+    num_images = tally.num_images + tally.num_bad
+    if tally.num_compared:
+        accuracy = tally.num_match / tally.num_bits
         summary = {
-            "images": num_compared,
-            "match": num_match,
-            "num_bits": num_bits,
-            "bit_accuracy": num_match / num_bits,
+            "images": tally.num_compared,
+            "match": tally.num_match,
+            "num_bits": tally.num_bits,
+            "bit_accuracy": accuracy,
+            "resumed": tally.num_resumed,
         }
-        emit(
-            args,
-            {"summary": summary},
-            f"bit accuracy {num_match / num_bits:.4f} "
-            f"({num_match} of {num_bits} bits, {num_compared} images)",
-        )
-    reader.finish(len(paths))
+        text = f"bit accuracy {accuracy:.4f} ({tally.num_match} of {tally.num_bits} bits, "
+        emit(args, {"summary": summary}, f"{text}{tally.num_compared} images)")
+    elif args.out is not None:
+        summary = {"images": tally.num_images, "resumed": tally.num_resumed}
+        emit(args, {"summary": summary}, f"{num_images} images, {tally.num_resumed} of them before")
+    where = "their lines" if args.out is None else f"their rows in {args.out}"
+    check_all_read(tally.num_bad, num_images, where)
 
 
-def describe(path: Path, logits: np.ndarray, expected: np.ndarray | None) -> dict[str, Any]:
+def describe(
+    path: Path, bits: np.ndarray, sure: list[float], expected: np.ndarray | None
+) -> dict[str, Any]:
     """What the decoder reads from one image, as one line of `--json`.
 
     Args:
         path: the image.
-        logits: [B] of the decoder.
+        bits: what was decided, [B] of 0 and 1.
+        sure: `tails.confidence` of each.
         expected: the true fingerprint, [B] of 0 and 1, or None if it is not known.
     """
-    bits = decide_bits(logits)
     result: dict[str, Any] = {
         "file": str(path),
         "fingerprint": format_hex(bits),
         "num_bits": len(bits),
-        "confidence": confidence(logits).round(6).tolist(),
+        "confidence": sure,
     }
     if expected is not None:
         match = int(count_matches(bits, expected))

@@ -87,6 +87,7 @@ def test_a_generated_folder_is_compared_with_its_manifest(capsys, generated, log
         "match": sum(matches),
         "num_bits": 64,
         "bit_accuracy": sum(matches) / 64,
+        "resumed": 0,
     }
 
 
