@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import tensorflow as tf
 
@@ -61,22 +61,29 @@ def read_position(run_dir: Path) -> Position | None:
     return None
 
 
-class Checkpoints:
+P = TypeVar("P")
+
+
+class Checkpoints(Generic[P]):
     """Writes and reads the checkpoints of one run, whose folder this process has locked.
 
     Args:
         run_dir: the run folder.
         variables: all variables, by a name that does not change.
         keep: how many checkpoints are kept; older ones go when a newer one is complete.
+        kind: dataclass of the positions.
     """
 
-    def __init__(self, run_dir: Path, variables: Mapping[str, tf.Variable], keep: int) -> None:
+    def __init__(
+        self, run_dir: Path, variables: Mapping[str, tf.Variable], keep: int, kind: type[P]
+    ) -> None:
         self._run_dir = run_dir
+        self._kind = kind
         self._variables = variables
         self._keep = keep
         self._checkpoint = tf.train.Checkpoint(variables=dict(variables))
 
-    def save(self, position: Position) -> Path:
+    def save(self, position: P) -> Path:
         """Writes a checkpoint.
 
         Raises:
@@ -95,7 +102,7 @@ class Checkpoints:
             remove_folder(old)
         return path
 
-    def restore(self) -> Position | None:
+    def restore(self) -> P | None:
         """Gives the variables the values of the newest checkpoint that is whole.
 
         Says on stderr which ones are damaged.
@@ -109,7 +116,7 @@ class Checkpoints:
         found = list_checkpoints(self._run_dir)
         for path in reversed(found):
             try:
-                position = load_json(Position, path / _POSITION)
+                position = load_json(self._kind, path / _POSITION)
                 self._checkpoint.read(str(path / _VARIABLES)).assert_consumed()
             # IndexError: TensorFlow, where a file ends too early.
             except (UserError, tf.errors.OpError, AssertionError, ValueError, IndexError) as error:

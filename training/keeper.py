@@ -20,7 +20,8 @@ class Keeper:
     def __init__(self, run: Run, run_dir: Path) -> None:
         self._run = run
         self._run_dir = run_dir
-        self._checkpoints = Checkpoints(run_dir, run.variables(), run.config.checkpoints.keep)
+        keep = run.config.checkpoints.keep
+        self._checkpoints = Checkpoints(run_dir, run.variables(), keep, Position)
         self._settings = settings_of(run.config, run.dataset.num_images)
         self._environment = environment_of(
             ops=run.execution.ops, threads=run.threads, devices=run.devices.num_replicas

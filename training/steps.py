@@ -18,6 +18,7 @@ from dnnlib.tflib.devices import Devices
 from training import loss
 from training.adam import Adam
 from training.channels import CHANNELS, Channel, Draws
+from training.draws import draw_inputs
 from training.ema import WeightAverage
 from training.networks.decoder import Decoder
 from training.networks.discriminator import Discriminator
@@ -151,16 +152,7 @@ class Steps(tf.Module):
         self, step: tf.Tensor, phase: str, part: int | tf.Tensor, num: int, generator_calls: int
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Latents [num,Z], bits [calls,num,B] and flat noise [calls,num,sum h*w] of one slice."""
-        g = self.generator
-        seed = self._stream(step, phase, part)
-        flat = sum(h * w for h, w in g.noise_shapes)
-        normal = tf.random.stateless_normal([num * (g.latent_size + generator_calls * flat)], seed)
-        bits = tf.random.stateless_uniform(
-            [generator_calls, num, g.fingerprint_size], seed, 0, 2, tf.int32
-        )
-        latents = tf.reshape(normal[: num * g.latent_size], [num, g.latent_size])
-        noise = tf.reshape(normal[num * g.latent_size :], [generator_calls, num, flat])
-        return latents, tf.cast(bits, tf.float32), noise
+        return draw_inputs(self.generator, self._stream(step, phase, part), num, generator_calls)
 
     def _draw_channel(
         self,

@@ -11,12 +11,16 @@ from gan_fingerprints.commands import (
     keygen,
     plan,
     registry_contents,
+    retune,
     verify,
     verify_manifest,
 )
 
 # In the order of a fingerprint's life, which is that of `--help`.
-GROUPS = (keygen, plan, issue, verify_manifest, registry_contents, decode, calibrate, verify)
+GROUPS = (
+    *(keygen, plan, issue, verify_manifest, registry_contents),
+    *(decode, retune, calibrate, verify),
+)
 
 
 def build_parser(prog: str | None = None) -> cli.ArgumentParser:

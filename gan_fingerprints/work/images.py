@@ -34,8 +34,8 @@ def load_decoder(name: str) -> tuple[Decoder, str | None, str]:
     Raises:
         UserError: there is no such file, or no decoder in it.
     """
-    networks, _ = read_snapshot(name)
-    model_hash, decoder_hash = hashes_of(networks, name)
+    networks, position = read_snapshot(name)
+    model_hash, decoder_hash = hashes_of(networks, name, position)
     if decoder_hash is None:
         raise UserError(f"{name} holds no decoder; name a snapshot that does")
     decoder = build_network(networks["E"], f"{name}: E")

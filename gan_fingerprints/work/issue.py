@@ -89,7 +89,7 @@ def issue(args: argparse.Namespace) -> None:
 def _load_model(name: str) -> tuple[Generator, str, str]:
     """The generator of a snapshot, and the hashes of the model and of its decoder."""
     networks, position = read_snapshot(name)
-    model_hash, decoder_hash = hashes_of(networks, name)
+    model_hash, decoder_hash = hashes_of(networks, name, position)
     if model_hash is None or decoder_hash is None:
         raise UserError(
             f"--network={name} must hold a generator and its decoder, which reads the "

@@ -18,7 +18,7 @@ from dnnlib.image_grid import save_png
 from tests.support.checkpoints import POSITION
 from tools import soak
 from tools.run_files import damaged_files, end_differences
-from training.checkpoint import Checkpoints
+from training.checkpoint import Checkpoints, Position
 from training.models.snapshot import read_snapshot, save_networks, save_snapshot
 from training.networks.configs import DecoderConfig
 from training.networks.decoder import Decoder
@@ -162,7 +162,7 @@ def make_run(run_dir: Path) -> None:
     for name in NAMES:
         save_snapshot(run_dir / name, E=decoder, position={"kimg": 1})
     weights = {"G/weight": tf.Variable(rnd.randn(50).astype(np.float32))}
-    Checkpoints(run_dir, weights, 2).save(POSITION)
+    Checkpoints(run_dir, weights, 2, Position).save(POSITION)
     save_png(rnd.randint(0, 256, [16, 16, 3]).astype(np.uint8), run_dir / "reals.png")
     (run_dir / "training_options.json").write_text('{"seed": 1}\n')
     (run_dir / "log.txt").write_text("tick 0\n")
@@ -350,7 +350,7 @@ def test_one_bit_of_a_checkpoint(two_runs: tuple[Path, Path]) -> None:
     shutil.rmtree(other / "checkpoints")
     values = np.random.RandomState(0).randn(50).astype(np.float32)
     values.view(np.uint8)[17] ^= 1
-    Checkpoints(other, {"G/weight": tf.Variable(values)}, 2).save(POSITION)
+    Checkpoints(other, {"G/weight": tf.Variable(values)}, 2, Position).save(POSITION)
     (text,) = end_differences(one, other)
     assert text.startswith("last checkpoint: variables/G")
     assert text.endswith(" differs")

@@ -15,6 +15,7 @@ from tests.support.checkpoints import POSITION, cut_variables, damage_position, 
 from training.checkpoint import (
     FOLDER,
     Checkpoints,
+    Position,
     list_checkpoints,
     read_position,
     remove_remains,
@@ -31,7 +32,7 @@ def make_variables(offset: float = 0.0) -> dict[str, tf.Variable]:
 
 def save(run_dir: Path, offset: float = 0.0, keep: int = 2, **changes: object) -> Path:
     position = dataclasses.replace(POSITION, **changes)
-    return Checkpoints(run_dir, make_variables(offset), keep).save(position)
+    return Checkpoints(run_dir, make_variables(offset), keep, Position).save(position)
 
 
 def names(run_dir: Path) -> list[str]:
@@ -42,7 +43,7 @@ def test_round_trip(tmp_path: Path) -> None:
     path = save(tmp_path)
     assert path == tmp_path / "checkpoints" / "000000"
     variables = make_variables(offset=100)
-    assert Checkpoints(tmp_path, variables, 2).restore() == POSITION
+    assert Checkpoints(tmp_path, variables, 2, Position).restore() == POSITION
     for name, expected in make_variables().items():
         np.testing.assert_array_equal(variables[name], expected)
     assert read_position(tmp_path) == POSITION
@@ -50,7 +51,7 @@ def test_round_trip(tmp_path: Path) -> None:
 
 def test_nothing_there(tmp_path: Path) -> None:
     variables = make_variables()
-    assert Checkpoints(tmp_path, variables, 2).restore() is None
+    assert Checkpoints(tmp_path, variables, 2, Position).restore() is None
     assert read_position(tmp_path) is None
     np.testing.assert_array_equal(variables["G/adam/updates"], 3)
 
@@ -61,7 +62,7 @@ def test_only_the_newest_are_kept(tmp_path: Path, keep: int) -> None:
         save(tmp_path, offset=number, keep=keep, iteration=number)
     assert names(tmp_path) == [f"{number:06d}" for number in range(5)][-keep:]
     variables = make_variables()
-    position = Checkpoints(tmp_path, variables, keep).restore()
+    position = Checkpoints(tmp_path, variables, keep, Position).restore()
     assert position is not None
     assert position.iteration == 4
     np.testing.assert_array_equal(variables["G/adam/updates"], 7)
@@ -96,7 +97,7 @@ def test_a_damaged_one_is_passed_over(
     save(tmp_path, offset=1, iteration=1)
     damage(save(tmp_path, offset=2, iteration=2))
     variables = make_variables()
-    position = Checkpoints(tmp_path, variables, 2).restore()
+    position = Checkpoints(tmp_path, variables, 2, Position).restore()
     assert position is not None
     assert position.iteration == 1
     np.testing.assert_array_equal(variables["G/adam/updates"], 4)
@@ -111,14 +112,14 @@ def test_a_damaged_one_is_passed_over(
 def test_none_is_whole(tmp_path: Path) -> None:
     damage_variables(save(tmp_path))
     with pytest.raises(UserError, match=r"no checkpoint in .*checkpoints can be read; .*--resume"):
-        Checkpoints(tmp_path, make_variables(), 2).restore()
+        Checkpoints(tmp_path, make_variables(), 2, Position).restore()
 
 
 def test_variables_of_another_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A checkpoint that lacks a variable is not taken for whole."""
     save(tmp_path)
     with pytest.raises(UserError, match="no checkpoint in"):
-        Checkpoints(tmp_path, make_variables() | {"D/x": tf.Variable(0.0)}, 2).restore()
+        Checkpoints(tmp_path, make_variables() | {"D/x": tf.Variable(0.0)}, 2, Position).restore()
     assert "cannot be read" in capsys.readouterr().err
 
 
@@ -127,9 +128,9 @@ def test_what_is_not_finite_is_not_kept(tmp_path: Path) -> None:
     variables = make_variables()
     variables["G/4x4/Conv/weight"][1, 2].assign(np.nan)
     with pytest.raises(UserError, match="diverged: G/4x4/Conv/weight is not finite; .* is kept"):
-        Checkpoints(tmp_path, variables, 1).save(POSITION)
+        Checkpoints(tmp_path, variables, 1, Position).save(POSITION)
     assert names(tmp_path) == ["000000"]
-    assert Checkpoints(tmp_path, make_variables(), 2).restore() == POSITION
+    assert Checkpoints(tmp_path, make_variables(), 2, Position).restore() == POSITION
 
 
 def test_no_space(tmp_path: Path) -> None:
@@ -140,12 +141,12 @@ def test_no_space(tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:
         with pytest.raises(UserError, match=r"cannot write .*/checkpoints/000001: .*; ") as error:
-            Checkpoints(tmp_path, big, 1).save(POSITION)
+            Checkpoints(tmp_path, big, 1, Position).save(POSITION)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "\n" not in str(error.value)
     assert [path.name for path in (tmp_path / FOLDER).iterdir()] == ["000000"]
-    assert Checkpoints(tmp_path, make_variables(), 2).restore() == POSITION
+    assert Checkpoints(tmp_path, make_variables(), 2, Position).restore() == POSITION
 
 
 def test_remains_of_a_killed_process(tmp_path: Path) -> None:

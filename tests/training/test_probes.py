@@ -8,7 +8,6 @@ import run_training
 from tests.support.small_runs import SMALL, write_images
 from training.config import PRESETS
 from training.edits.probes import PROBES
-from training.grids import Appearance
 from training.probes import accuracies_after_edits
 
 
@@ -24,7 +23,7 @@ def test_what_an_edit_takes_away_is_told() -> None:
         assert abs(given).max() <= 1 + 1e-6
         return (given[:, :, :8, 0] - given[:, :, :8, 2]).mean(axis=(1, 2))[:, None] - 1e-3
 
-    found = accuracies_after_edits(Appearance(40.0, 10.0, images, bits), decode)
+    found = accuracies_after_edits(images, bits, decode)
     assert found.keys() == PROBES.keys()
     assert found["jpeg75"] == found["half"] == found["bright08"] == 1.0
     assert found["grey"] == 0.5

@@ -1,7 +1,9 @@
 """The names by which a registry knows a model: hashes of what its networks compute."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 
@@ -45,18 +47,28 @@ def network_hash(data: NetworkData, where: str = "the network") -> str:
     return digest.hexdigest()
 
 
+ORIGINAL = "original_decoder"  # in the position of a snapshot whose decoder was retuned
+
+
 def hashes_of(
-    networks: dict[str, NetworkData], where: str = "the snapshot"
+    networks: dict[str, NetworkData],
+    where: str = "the snapshot",
+    position: Mapping[str, Any] | None = None,
 ) -> tuple[str | None, str | None]:
     """The names by which a registry knows a model: its own and its decoder's.
+
+    A model is known by its generator and the decoder that it was trained with, also when it is read
+    by another decoder: a retuned snapshot says the hash of the first one. A hash that is not true
+    does no harm, since with it no generator gives the hash of a registered model.
 
     Args:
         networks: by slot, from `snapshot.read_snapshot`.
         where: the file, for error texts.
+        position: from there, too; None: none.
 
     Returns:
-        SHA-256 in hex of generator (Gs, or else G) and decoder together, None where either is
-        missing; SHA-256 of the decoder alone, None where it is missing.
+        SHA-256 in hex of generator (Gs, or else G) and first decoder together, None where either is
+        missing; SHA-256 of the decoder in the file, None where it is missing.
 
     Raises:
         UserError: as `network_hash`.
@@ -67,7 +79,8 @@ def hashes_of(
     slot = "Gs" if "Gs" in networks else "G"
     if slot not in networks:
         return None, decoder_hash
-    both = _line([network_hash(networks[slot], f"{where}: {slot}"), decoder_hash])
+    original = str((position or {}).get(ORIGINAL, decoder_hash))
+    both = _line([network_hash(networks[slot], f"{where}: {slot}"), original])
     return hashlib.sha256(both).hexdigest(), decoder_hash
 
 

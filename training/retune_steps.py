@@ -1,0 +1,118 @@
+"""One step of retuning: the decoder learns from pictures of a generator that stays as it is."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from dnnlib.pixels import centred
+from dnnlib.tflib.execution import Execution
+from training import loss
+from training.adam import Adam
+from training.channels import Channel, Draws
+from training.draws import draw_inputs
+from training.models.functions import to_uint8
+from training.networks.decoder import Decoder
+from training.networks.generator import Generator
+
+Stats = dict[str, tf.Tensor]
+
+CLEAN_WEIGHT = 0.5  # of the bits of untouched pictures, beside 1 of those behind the edits
+LATENT_WEIGHT = 0.1  # of the latent, read from untouched pictures
+
+
+@dataclass(frozen=True)
+class StepInputs:
+    """Random inputs of one step."""
+
+    latents: tf.Tensor  # [N,Z]
+    bits: tf.Tensor  # [1,N,B] of 0 and 1
+    noise: tf.Tensor  # [1,N,sum h*w]
+    draws: Draws  # of the channel
+
+
+class RetuneSteps(tf.Module):
+    """Owns the optimiser and runs the steps.
+
+    Args:
+        generator: makes the pictures; its weights stay.
+        decoder: is trained.
+        channel: edits, between the two; they spare the latent.
+        minibatch: pictures N per step.
+        seed: of everything random.
+        execution: how the networks run.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        decoder: Decoder,
+        channel: Channel,
+        *,
+        minibatch: int,
+        seed: int,
+        execution: Execution,
+    ) -> None:
+        super().__init__()
+        self._generator, self._decoder, self._channel = generator, decoder, channel
+        self._minibatch, self._seed = minibatch, seed
+        for network in (generator, decoder):
+            network.run_with(execution.impl, execution.precision)
+        trained = decoder.named_trainables()
+        self._variables = tuple(trained.values())
+        self.adam = Adam(trained, beta1=0.9)
+        self._gradients = tf.function(self.gradients, jit_compile=execution.jit, autograph=False)
+        self.step = tf.function(self._step, autograph=False)
+
+    def draw(self, step: tf.Tensor) -> StepInputs:
+        """The inputs of a step, which follow from the seed and its number, int64."""
+        seed = tf.constant(self._seed, tf.int64)
+        d = self._decoder
+        shape = (self._minibatch, d.resolution, d.resolution, d.num_channels)
+        drawn = draw_inputs(self._generator, tf.stack([seed, step]), self._minibatch, 1)
+        return StepInputs(
+            *drawn, self._channel.draw(shape, tf.stack([seed, -1 - step]), tf.constant(1.0))
+        )
+
+    def gradients(
+        self, latents: tf.Tensor, bits: tf.Tensor, noise: tf.Tensor, draws: Draws
+    ) -> tuple[list[tf.Tensor], Stats]:
+        """Gradients of the decoder's loss; pictures are rounded to 8 bits before they are edited.
+
+        The bits are read from pictures behind the edits and from untouched ones, the latent from
+        untouched ones alone (Yu et al., arXiv 2012.08726, equations 3 and 4).
+        """
+        g, n = self._generator, self._minibatch
+        made = g(latents, bits[0], g.split_noise(noise[0]))
+        images = centred(tf.cast(to_uint8(made), tf.float32))
+        received = self._channel.apply(images, draws)
+        with tf.GradientTape() as tape:
+            decoded, logits = self._decoder(tf.concat([images, received], 0))
+            clean, edited = tf.split(logits, 2)
+            parts = {
+                "bits": tf.reduce_mean(loss.bits_loss(bits[0], edited)),
+                "bits_clean": tf.reduce_mean(loss.bits_loss(bits[0], clean)),
+                "latent": tf.reduce_mean(loss.latent_loss(latents, decoded[:n])),
+            }
+            total = parts["bits"] + CLEAN_WEIGHT * parts["bits_clean"]
+            total += LATENT_WEIGHT * parts["latent"]
+        gradients = tape.gradient(total, self._variables, unconnected_gradients="zero")
+        return gradients, {
+            **parts,
+            "bit_accuracy": loss.bit_accuracy(bits[0], clean),
+            "bit_accuracy_edited": loss.bit_accuracy(bits[0], edited),
+        }
+
+    def _step(self, step: tf.Tensor, rate: tf.Tensor) -> Stats:
+        inputs = self.draw(step)
+        gradients, stats = self._gradients(inputs.latents, inputs.bits, inputs.noise, inputs.draws)
+        return stats | {"skipped": self.adam.apply(gradients, rate)}
+
+    def variables_by_name(self) -> dict[str, Any]:
+        """Everything that the steps change, by names that do not change."""
+        found: dict[str, Any] = {"adam/updates": self.adam.updates}
+        names = self._decoder.named_trainables()
+        for name, first, second in zip(names, self.adam.first, self.adam.second, strict=True):
+            found[f"adam/first/{name}"] = first
+            found[f"adam/second/{name}"] = second
+        return found | {f"E/{n}": v for n, v in self._decoder.named_variables().items()}

@@ -1,0 +1,247 @@
+"""Retuning: a decoder learns to read edited pictures of a generator that stays as it is.
+
+So issued instances, whose pictures are those of the generator, are read better without being
+touched. The work is kept in a folder beside the result until the result is written; the same
+command goes on after any stop, to the bit.
+"""
+
+import math
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from dnnlib.atomic import write_error
+from dnnlib.config import load_json, save_json
+from dnnlib.errors import Terminated, UserError
+from dnnlib.interrupts import interrupts
+from dnnlib.locks import try_lock_folder
+from dnnlib.tflib.execution import Execution
+from fingerprints.bits import decide_bits
+from training.channels import find_channel
+from training.checkpoint import Checkpoints, remove_remains
+from training.models.functions import inputs_by_seed, make_decoder, make_generator
+from training.networks.decoder import Decoder
+from training.networks.generator import Generator
+from training.probes import accuracies_after_edits
+from training.resume import differences, environment_of
+from training.retune_steps import RetuneSteps
+
+_SETTINGS = "settings.json"
+_REPORT_SEEDS = range(2**31, 2**31 + 512)  # pictures that before and after are measured on
+_MINIBATCH = 64  # of the report
+UNEDITED = "none"
+
+
+@dataclass(frozen=True)
+class RetuneConfig:
+    """Settings of a retuning, all of which have to be the same when it goes on."""
+
+    network: str  # hash of generator and decoder at the start
+    immunize: str = "full"  # edits, see `training.edits.chain`
+    kimg: float = 300.0  # pictures learnt from, in thousands
+    minibatch: int = 32
+    learning_rate: float = 0.002  # at the start; it falls to 0 as half a cosine
+    seed: int = 1000
+
+    @property
+    def num_steps(self) -> int:
+        """How many minibatches."""
+        return max(1, math.ceil(self.kimg * 1000 / self.minibatch))
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step."""
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * step / self.num_steps))
+
+
+@dataclass(frozen=True)
+class RetunePosition:
+    """Where a retuning is, beside its variables."""
+
+    step: int
+    elapsed: float  # seconds, those of earlier processes included
+    before: dict[str, float]  # bit accuracy by edit before the first step
+    environment: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RetuneReport:
+    """What a retuning has brought: bit accuracy by edit, `none` first, of 8-bit pictures."""
+
+    before: dict[str, float]
+    after: dict[str, float]
+    seconds: float
+    settings: dict[str, Any]
+
+    def lines(self) -> list[str]:
+        """A table for people."""
+        width = max(map(len, self.after))
+        rows = [
+            f"{name:<{width}}  {self.before[name]:.4f}  {after:.4f}"
+            for name, after in self.after.items()
+        ]
+        return [f"{'edit':<{width}}  before  after", *rows]
+
+
+class WorkFolder:
+    """The folder of an unfinished retuning, locked; `PKL.retune` beside the result.
+
+    Args:
+        out: the result.
+        config: settings.
+
+    Raises:
+        UserError: the result is there already, another process is at it, or the folder is of other
+            settings or cannot be written.
+    """
+
+    def __init__(self, out: Path, config: RetuneConfig) -> None:
+        self.path = out.with_name(out.name + ".retune")
+        if out.exists():
+            raise UserError(f"--out={out} exists already; name another file, or move that away")
+        try:
+            self.path.mkdir(exist_ok=True)
+            lock = try_lock_folder(self.path)
+        except OSError as error:
+            raise write_error(self.path, error) from error
+        if lock is None:
+            raise UserError(f"{self.path} is in use by another process; wait for it")
+        self._lock: IO[bytes] = lock
+        settings = self.path / _SETTINGS
+        if settings.is_file():
+            earlier = load_json(RetuneConfig, settings)
+            if different := differences(asdict(earlier), asdict(config)):
+                raise UserError(
+                    f"{self.path} is an unfinished retuning of other settings: "
+                    f"{', '.join(different)}; repeat its flags, or delete that folder"
+                )
+        remove_remains(self.path)
+        save_json(config, settings)
+
+    def remove(self) -> None:
+        """At the end, when the result is written."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        self._lock.close()
+
+
+class Retuning:
+    """A decoder that is being retuned.
+
+    Args:
+        config: settings.
+        generator: makes the pictures.
+        decoder: is changed in place.
+        execution: how the networks run.
+        threads: within an operation, as pinned.
+    """
+
+    def __init__(
+        self,
+        config: RetuneConfig,
+        generator: Generator,
+        decoder: Decoder,
+        execution: Execution,
+        threads: int,
+    ) -> None:
+        channel = find_channel(config.immunize)
+        if not channel.spares_latent:
+            raise UserError(f"--immunize={config.immunize}: names no edits; use light or full")
+        self.config = config
+        self._generator, self._decoder, self._execution = generator, decoder, execution
+        self._threads = threads
+        self._steps = RetuneSteps(
+            generator,
+            decoder,
+            channel,
+            minibatch=config.minibatch,
+            seed=config.seed,
+            execution=execution,
+        )
+
+    def measure(self) -> dict[str, float]:
+        """Bit accuracy by edit, of 8-bit pictures of seeds that are not trained on."""
+        generate = make_generator(self._generator, _MINIBATCH, self._execution)
+        decode = make_decoder(self._decoder, _MINIBATCH, self._execution)
+        batches = list(inputs_by_seed(self._generator, _REPORT_SEEDS, minibatch=_MINIBATCH))
+        images = np.concatenate([generate(inputs) for inputs in batches])
+        bits = np.concatenate([inputs.fingerprints for inputs in batches])
+
+        def decode_floats(values: Any) -> np.ndarray:
+            rounded = np.clip(np.rint(127.5 * (np.asarray(values) + 1)), 0, 255)
+            return decode(rounded.astype(np.uint8))
+
+        clean = float(np.mean(decide_bits(decode(images)) == bits))
+        return {UNEDITED: clean, **accuracies_after_edits(images, bits, decode_floats)}
+
+    def run(self, folder: Path, minutes: float, say: Callable[[str], None]) -> RetuneReport:
+        """Goes on from the newest checkpoint in the folder until the end.
+
+        Args:
+            folder: for checkpoints.
+            minutes: between two of them.
+            say: prints a line.
+
+        Raises:
+            UserError: a variable is not finite, or a checkpoint cannot be read or written.
+            KeyboardInterrupt, Terminated: after Ctrl-C or SIGTERM, when a checkpoint is written.
+        """
+        config = self.config
+        kept = Checkpoints(folder, self._steps.variables_by_name(), 2, RetunePosition)
+        environment = environment_of(ops=self._execution.ops, threads=self._threads)
+        position = kept.restore()
+        if position is None:
+            position = RetunePosition(0, 0.0, self.measure(), environment)
+        else:
+            say(f"going on at {position.step * config.minibatch / 1000:.1f} kimg")
+            if different := differences(position.environment, environment):
+                say(
+                    f"warning: {', '.join(different)}: it goes on, but not to the bit as if it had "
+                    "never stopped"
+                )
+        begun, saved = time.monotonic(), time.monotonic()
+        before, elapsed = position.before, position.elapsed
+
+        def position_at(step: int) -> RetunePosition:
+            return RetunePosition(step, elapsed + time.monotonic() - begun, before, environment)
+
+        stopped = None
+        with (
+            interrupts() as interrupted,
+            tqdm(
+                total=config.num_steps,
+                initial=position.step,
+                unit="step",
+                file=sys.stderr,
+                disable=None,
+            ) as progress,
+        ):
+            for step in range(position.step, config.num_steps):
+                if interrupted.is_set:
+                    kept.save(position_at(step))
+                    stopped = interrupted.signal
+                    break
+                stats = self._steps.step(
+                    tf.constant(step, tf.int64), tf.constant(config.rate(step), tf.float32)
+                )
+                progress.update()
+                if step % 50 == 0:
+                    accuracies = (stats["bit_accuracy"], stats["bit_accuracy_edited"])
+                    shown = " edited ".join(f"{float(value):.3f}" for value in accuracies)
+                    progress.set_postfix_str(f"bits {shown}")
+                if time.monotonic() - saved >= minutes * 60:
+                    kept.save(position_at(step + 1))
+                    saved = time.monotonic()
+        if stopped is not None:
+            say(f"stopped; the same command goes on with {folder}")
+            raise Terminated if stopped == signal.SIGTERM else KeyboardInterrupt
+        kept.save(position_at(config.num_steps))
+        seconds = position_at(config.num_steps).elapsed
+        return RetuneReport(before, self.measure(), seconds, asdict(config))
