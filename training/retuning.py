@@ -46,10 +46,10 @@ class RetuneConfig:
     """Settings of a retuning, all of which have to be the same when it goes on."""
 
     network: str  # hash of generator and decoder at the start
-    immunize: str = "full"  # edits, see `training.edits.chain`
-    kimg: float = 300.0  # pictures learnt from, in thousands
+    immunize: str  # edits, see `training.edits.chain`
+    kimg: float = 100.0  # pictures learnt from, in thousands
     minibatch: int = 32
-    learning_rate: float = 0.002  # at the start; it falls to 0 as half a cosine
+    learning_rate: float = 0.005  # at the start; it falls to 0 as half a cosine
     seed: int = 1000
 
     @property

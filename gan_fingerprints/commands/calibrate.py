@@ -1,6 +1,7 @@
 """Flags of `calibrate`."""
 
 from dnnlib import cli
+from fingerprints.detection.views import SEARCHES
 from gan_fingerprints.commands.common import (
     Commands,
     add_command,
@@ -32,4 +33,11 @@ def add(commands: "Commands[cli.ArgumentParser]") -> None:
     add_network(parser, "snapshot with generator and decoder")
     add_registry(parser)
     add_images(parser)
+    parser.add_argument(
+        "--search",
+        choices=tuple(SEARCHES),
+        default="light",
+        help="edits that verdicts may try: verify and attribute take a --search that is no longer "
+        "(default: light)",
+    )
     add_json(parser)

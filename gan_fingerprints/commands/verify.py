@@ -11,6 +11,7 @@ from gan_fingerprints.commands.common import (
     add_network,
     add_registry,
     add_results,
+    add_search,
 )
 
 VERIFY_HELP = "whether the model made an image, and whose"
@@ -63,6 +64,7 @@ def add(commands: "Commands[cli.ArgumentParser]") -> None:
             "verdict together; those that are alike count once",
         )
         add_decision(parser)
+        add_search(parser)
         parser.add_argument(
             "--ray",
             nargs="?",

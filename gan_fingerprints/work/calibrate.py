@@ -13,10 +13,11 @@ from fingerprints.detection.calibration import MIN_INDEPENDENT, Calibration
 from fingerprints.detection.detector import open_index
 from fingerprints.detection.tails import binomial_tail, matches_needed
 from fingerprints.detection.verdict import FPR, decide
+from fingerprints.detection.views import SEARCHES
 from fingerprints.entries import Model
 from fingerprints.image_files import source_of
 from fingerprints.registry.facade import Registry
-from gan_fingerprints.work.images import Reader, image_paths, load_decoder
+from gan_fingerprints.work.images import Reader, image_paths, load_decoder, views_of
 from gan_fingerprints.work.output import emit
 from gan_fingerprints.work.registry import head_text, keep_heads, open_registry
 
@@ -33,7 +34,7 @@ def calibrate(args: argparse.Namespace) -> None:
         name = Path(args.network).name
         model = registry.add_model(model_hash, decoder_hash, network.fingerprint_size, name)
 
-    reader = Reader(args, network, len(paths))
+    reader = Reader(args, network, len(paths), expand=views_of(args.search))
     found = list(reader.read(paths))
     rows = [image.logits for image in found]
     sources = [source_of(image.path) for image in found]
@@ -44,7 +45,10 @@ def calibrate(args: argparse.Namespace) -> None:
             f"least {MIN_INDEPENDENT}, better thousands"
         )
     calibration = Calibration.from_logits(
-        decoder_hash, np.stack(rows), np.array([numbers[source] for source in sources])
+        decoder_hash,
+        np.stack(rows),
+        np.array([numbers[source] for source in sources]),
+        SEARCHES[args.search],
     )
     registry.save_calibration(model, calibration.to_bytes(), len(rows))
     head = keep_heads(args, registry)

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from dnnlib.ahead import map_ahead
 from dnnlib.errors import UserError
 from dnnlib.tflib.machine import resolve_execution
 from fingerprints.detection.alike import picture_hashes
+from fingerprints.detection.views import expand
 from fingerprints.image_files import ImageBatch, find_images, read_batches, read_list
 from gan_fingerprints.work.output import Line
 from training.models.functions import make_decoder
@@ -62,6 +64,11 @@ def image_paths(args: argparse.Namespace) -> list[Path]:
 
 # uint8 images [N,H,W,C] -> the K views of each that the decoder is to see, uint8 [N,K,H,W,C]
 Expand = Callable[[np.ndarray], np.ndarray]
+
+
+def views_of(search: str) -> Expand | None:
+    """What a `Reader` shows the decoder where edits are tried, see `views`; None: the image."""
+    return None if search == "none" else partial(expand, search=search)
 
 
 class Decoded(NamedTuple):

@@ -13,7 +13,7 @@ from dnnlib.errors import UserError
 from fingerprints.detection.alike import count_once
 from fingerprints.detection.codec import PayloadCode
 from fingerprints.detection.detector import Detector, Finding
-from fingerprints.detection.views import AS_IT_IS
+from fingerprints.detection.views import AS_IT_IS, SEARCHES
 from fingerprints.keys import load_secret
 from gan_fingerprints.work import bulk
 from gan_fingerprints.work.output import Line
@@ -77,12 +77,18 @@ class RegistryJudge:
         # Several models may share a decoder: the whole snapshot tells which is meant.
         known = {model.model_hash for model in self.registry.models()}
         model_hash, decoder_hash = hashes
-        self.model = self.registry.find_model(model_hash if model_hash in known else decoder_hash)
-        self._detector = Detector(self.registry, self.model, args.licensee, decision=args.decision)
+        name = model_hash if model_hash in known else decoder_hash
+        self.model = self.registry.find_model(name, decoder_hash)
+        self._detector = Detector(
+            *(self.registry, self.model, args.licensee),
+            decision=args.decision,
+            search=args.search,
+        )
         if self._detector.calibration is None and not quiet:
             print(
-                "not calibrated: p is exact for fingerprints drawn at random, but says nothing of "
-                "foreign images that all lean to one of them (see the command calibrate)",
+                "not calibrated with this decoder: p is exact for fingerprints drawn at random, "
+                "but says nothing of foreign images that all lean to one of them (see the command "
+                "calibrate)",
                 file=sys.stderr,
             )
 
@@ -133,8 +139,8 @@ class RegistryJudge:
 def _text(finding: Finding, *, is_pool: bool) -> str:
     verdict = finding.verdict
     parts = [finding.text, f"match {verdict.matches}/{verdict.num_bits}"]
-    if verdict.view != AS_IT_IS:
-        parts.append(verdict.view)
+    if verdict.edit is not None:
+        parts.append(verdict.edit)
     if is_pool:
         parts.insert(0, f"{finding.num_images} pictures, {finding.num_distinct} distinct")
     parts.append(f"p {verdict.pvalue:.1e}{' (extrapolated)' if verdict.extrapolated else ''}")
@@ -163,6 +169,7 @@ class PayloadJudge:
         self._code = PayloadCode(num_bits, key, model_hash)
         self._num_bits = num_bits
         self._decision = args.decision
+        self._views = SEARCHES[args.search]
         self._level = level
         self._key_digest = _digest(b"payload key of results" + key)
 
@@ -188,6 +195,7 @@ class PayloadJudge:
     def _line(self, name: str, logits: np.ndarray, distinct: np.ndarray) -> Line:
         found = self._code.decode(distinct.sum(axis=0), self._decision)
         is_ours = found.payload is not None and found.pvalue <= self._level
+        edit = self._views[found.view]
         values = {
             "file": name,
             "images": len(logits),
@@ -201,8 +209,11 @@ class PayloadJudge:
             "calibrated": False,
             "level": self._level,
             "decision": self._decision,
+            "edit": edit if is_ours and edit != AS_IT_IS else None,
+            "views": len(self._views),
         }
         what = f"payload {found.payload}" if is_ours else "not-ours"
+        what += "" if values["edit"] is None else f"  {edit}"
         matched = f"match {found.matches}/{self._num_bits}  p {found.pvalue:.1e}"
         return Line(values, f"{name}  {what}  {matched}")
 

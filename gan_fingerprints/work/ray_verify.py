@@ -20,7 +20,7 @@ from tqdm import tqdm
 from dnnlib.errors import UserError
 from dnnlib.optional import require
 from gan_fingerprints.work import bulk
-from gan_fingerprints.work.images import Reader, load_decoder
+from gan_fingerprints.work.images import Reader, load_decoder, views_of
 from gan_fingerprints.work.judges import RegistryJudge, make_judge
 from gan_fingerprints.work.output import Line
 
@@ -41,7 +41,8 @@ class _Actor:
         self._judge = make_judge(args, network.fingerprint_size, hashes, level, quiet=True)
         if isinstance(self._judge, RegistryJudge):
             self._judge.head = head
-        self._reader = Reader(args, network, _MAX_NAMES, hashes=args.pool)
+        views = views_of(args.search)
+        self._reader = Reader(args, network, _MAX_NAMES, expand=views, hashes=args.pool)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[str]]:
         """Names -> `Line`s, as JSON; those of one batch only."""

@@ -1,6 +1,7 @@
 """`verify` and `attribute`: whether the model made an image, and whose instance did."""
 
 import argparse
+import sys
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -9,7 +10,7 @@ from typing import Any
 from dnnlib import cli
 from fingerprints.detection.verdict import expected_false, per_image_level
 from gan_fingerprints.work import bulk
-from gan_fingerprints.work.images import Reader, check_all_read, load_decoder
+from gan_fingerprints.work.images import Reader, check_all_read, load_decoder, views_of
 from gan_fingerprints.work.judges import RegistryJudge, make_judge
 from gan_fingerprints.work.output import emit
 from gan_fingerprints.work.registry import head_text, keep_heads
@@ -43,12 +44,20 @@ def _run(args: argparse.Namespace, command: str) -> None:
         if args.ray is not None:
             results_of = partial(_ON_A_CLUSTER, args, head, level, work)
         else:
-            reader = Reader(args, network, work.count(work.names), hashes=args.pool)
+            views = views_of(args.search)
+            number = work.count(work.names)
+            reader = Reader(args, network, number, expand=views, hashes=args.pool)
             results_of = partial(bulk.judge_all, work, reader, judge)
         start = time.monotonic()
         tally = bulk.run(work, results, results_of)
         seconds = time.monotonic() - start
     _print_summary(args, tally, level, head, seconds)
+    if args.search == "none" and tally.verdicts["not-ours"] and not args.json:
+        print(
+            "not-ours is said of these pictures as they are; --search=light also tries whether "
+            "they were mirrored, turned, cropped, or made darker or brighter",
+            file=sys.stderr,
+        )
     where = "their lines" if args.out is None else f"their rows in {args.out}"
     check_all_read(tally.num_bad, tally.num_images + tally.num_bad, where)
 
