@@ -11,14 +11,25 @@ LICENSEE_ID = re.compile("[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}")
 
 @dataclass(frozen=True)
 class Model:
-    """A trained pair of generator and decoder."""
+    """A trained generator, and the decoder that reads its pictures here."""
 
     id: int
-    model_hash: str  # SHA-256 in hex, see training/models/baking.py
-    decoder_hash: str
+    model_hash: str  # SHA-256 in hex of generator and first decoder, see training/models/hashes.py
+    decoder_hash: str  # of the decoder in use: the first one, or one that was retuned
     num_bits: int
     name: str
     time: str  # UTC, when it was added
+
+
+@dataclass(frozen=True)
+class DecoderEntry:
+    """A decoder that reads a model's pictures."""
+
+    model: Model  # with this decoder in use
+    name: str  # of the file that it came in
+    time: str  # UTC, when it was added
+    calibrated: str | None  # when, last
+    is_newest: bool  # of those of the model
 
 
 @dataclass(frozen=True)

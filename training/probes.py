@@ -25,7 +25,9 @@ def accuracies_after_edits(
     pictures = centred(tf.constant(images, tf.float32))
     found = {}
     for name, probe in PROBES.items():
-        edited = probe.apply(pictures, probe.draw(pictures.shape, tf.constant(_SEED), tf.constant(1.0)))
+        edited = probe.apply(
+            pictures, probe.draw(pictures.shape, tf.constant(_SEED), tf.constant(1.0))
+        )
         rounded = np.rint(127.5 * (edited.numpy() + 1)).astype(np.float32)
         found[name] = float(np.mean(decide_bits(decode(centred(rounded))) == bits))
     return found

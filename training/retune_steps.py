@@ -61,9 +61,7 @@ class RetuneSteps(tf.Module):
         trained = decoder.named_trainables()
         self._variables = tuple(trained.values())
         self.adam = Adam(trained, beta1=0.9)
-        self._gradients = tf.function(
-            self.gradients, jit_compile=execution.jit, autograph=False
-        )
+        self._gradients = tf.function(self.gradients, jit_compile=execution.jit, autograph=False)
         self.step = tf.function(self._step, autograph=False)
 
     def draw(self, step: tf.Tensor) -> StepInputs:

@@ -42,4 +42,4 @@ class FingerprintStore(Protocol):
         """The licensee with this id."""
 
     def load_calibration(self, model: Model) -> bytes | None:
-        """What `Calibration.to_bytes` gave, or None."""
+        """What `Calibration.to_bytes` gave for the model's decoder in use, or None."""

@@ -54,7 +54,10 @@ def audit(
             problems.append(f"event {row.seq}: unknown kind {row.kind!r}")
     problems += chain.finish()
     for table in tables.EVENT_KINDS:
-        problems += _compare_with_log(connection, table)
+        if table is tables.decoders and not tables.has_decoders(connection):
+            problems += _told_of(connection, table)
+        else:
+            problems += _compare_with_log(connection, table)
     problems += _check_active(connection)
     problems += _check_calibrations(connection)
     groups, unreadable = _read_fingerprints(connection, cipher)
@@ -95,12 +98,19 @@ def _compare_with_log(connection: sa.Connection, table: sa.Table) -> list[str]:
         if row.time != row.event_time or canonical_json(content) != row.event_payload:
             problems.append(f"{table.name} row {row.seq}: differs from event {row.seq}")
     has_row = sa.exists().where(table.c.seq == events.seq)
-    query = sa.select(events.seq).where(events.kind == kind, ~has_row).order_by(events.seq)
-    problems += [
+    return problems + _told_of(connection, table, ~has_row)
+
+
+def _told_of(
+    connection: sa.Connection, table: sa.Table, *conditions: sa.ColumnElement[bool]
+) -> list[str]:
+    """Rows that events tell of and that are missing: those of all events that fit conditions."""
+    kind, events = tables.EVENT_KINDS[table], tables.events.c
+    query = sa.select(events.seq).where(events.kind == kind, *conditions).order_by(events.seq)
+    return [
         f"{table.name} row {seq}: is missing, event {seq} ({kind}) tells of it"
         for seq in connection.execute(query).scalars()
     ]
-    return problems
 
 
 def _check_active(connection: sa.Connection) -> list[str]:

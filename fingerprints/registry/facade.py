@@ -13,7 +13,14 @@ import numpy as np
 import sqlalchemy as sa
 
 from dnnlib.errors import UserError
-from fingerprints.entries import Counts, Fingerprint, Instance, Licensee, Model
+from fingerprints.entries import (
+    Counts,
+    DecoderEntry,
+    Fingerprint,
+    Instance,
+    Licensee,
+    Model,
+)
 from fingerprints.registry import tables
 from fingerprints.registry.audit import AuditResult, audit
 from fingerprints.registry.calibrations import Calibrations
@@ -126,9 +133,13 @@ class Registry:
         """See `Models.all`."""
         return self._models.all()
 
-    def find_model(self, any_hash: str) -> Model:
+    def find_model(self, any_hash: str, decoder_hash: str | None = None) -> Model:
         """See `Models.find`."""
-        return self._models.find(any_hash)
+        return self._models.find(any_hash, decoder_hash)
+
+    def decoders(self, model: Model) -> list[DecoderEntry]:
+        """See `Models.decoders`."""
+        return self._models.decoders(model)
 
     # Reserving, issuing, revoking.
 
@@ -234,12 +245,12 @@ class Registry:
     # Calibrations.
 
     def save_calibration(
-        self, model: Model, data: bytes, num_images: int, name: str = "default"
+        self, model: Model, data: bytes, num_images: int, name: str | None = None
     ) -> None:
         """See `Calibrations.save`."""
         self._calibrations.save(model, data, num_images, name)
 
-    def load_calibration(self, model: Model, name: str = "default") -> bytes | None:
+    def load_calibration(self, model: Model, name: str | None = None) -> bytes | None:
         """See `Calibrations.load`."""
         return self._calibrations.load(model, name)
 

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    inspect,
     text,
 )
 
@@ -91,6 +92,15 @@ calibrations = _table(
     _text("digest"),  # SHA-256 of the data
     Column("data", LargeBinary, nullable=False),
 )
+# Decoders that read a model's pictures beside the one that it was registered with. Registries that
+# were made before there was such a table get it with its first row.
+decoders = _table(
+    "decoders",
+    _number("model", "models.seq"),
+    Column("decoder_hash", Text, nullable=False, index=True),
+    _text("name"),
+    UniqueConstraint("model", "decoder_hash"),
+)
 
 # What happened when a row of the table was added.
 EVENT_KINDS = {
@@ -101,6 +111,7 @@ EVENT_KINDS = {
     revocations: "revoked",
     instances: "issued",
     calibrations: "calibrated",
+    decoders: "decoder added",
 }
 
 
@@ -116,8 +127,7 @@ def logged_columns(table: Table) -> list[Column]:
 def create_tables(connection: Connection) -> None:
     """Makes all tables and triggers in an empty database, SQLite or PostgreSQL."""
     metadata.create_all(connection, checkfirst=False)
-    is_sqlite = connection.dialect.name == "sqlite"
-    if not is_sqlite:
+    if connection.dialect.name != "sqlite":
         connection.execute(
             text(
                 "CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS "
@@ -125,22 +135,39 @@ def create_tables(connection: Connection) -> None:
             )
         )
     for table in metadata.sorted_tables:
-        if not is_sqlite:
-            connection.execute(
-                text(
-                    f"CREATE TRIGGER {table.name}_append_only BEFORE UPDATE OR DELETE OR TRUNCATE "
-                    f"ON {table.name} FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()"
-                )
+        _protect(connection, table)
+
+
+def has_decoders(connection: Connection) -> bool:
+    """Whether the table of decoders is there already."""
+    return inspect(connection).has_table(decoders.name)
+
+
+def create_decoders(connection: Connection) -> None:
+    """Makes the table of decoders where it is not there yet, in a writing transaction."""
+    if not has_decoders(connection):
+        decoders.create(connection)
+        _protect(connection, decoders)
+
+
+def _protect(connection: Connection, table: Table) -> None:
+    """Triggers that make a table append-only."""
+    if connection.dialect.name != "sqlite":
+        connection.execute(
+            text(
+                f"CREATE TRIGGER {table.name}_append_only BEFORE UPDATE OR DELETE OR TRUNCATE "
+                f"ON {table.name} FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()"
             )
-            continue
-        for action in ("update", "delete"):
-            connection.execute(
-                text(
-                    f"CREATE TRIGGER {table.name}_no_{action} BEFORE {action.upper()} "
-                    f"ON {table.name} BEGIN "
-                    f"SELECT RAISE(ABORT, '{table.name} is append-only'); END"
-                )
+        )
+        return
+    for action in ("update", "delete"):
+        connection.execute(
+            text(
+                f"CREATE TRIGGER {table.name}_no_{action} BEFORE {action.upper()} "
+                f"ON {table.name} BEGIN "
+                f"SELECT RAISE(ABORT, '{table.name} is append-only'); END"
             )
+        )
 
 
 def unprotected_tables(connection: Connection) -> list[str]:
@@ -155,8 +182,10 @@ def unprotected_tables(connection: Connection) -> list[str]:
         )
         suffixes = ["append_only"]
     present = set(connection.execute(text(query)).scalars())
+    absent = () if has_decoders(connection) else (decoders,)
     return [
         table.name
         for table in metadata.sorted_tables
-        if any(f"{table.name}_{suffix}" not in present for suffix in suffixes)
+        if table not in absent
+        and any(f"{table.name}_{suffix}" not in present for suffix in suffixes)
     ]

@@ -25,6 +25,11 @@ def add(commands: "Commands[cli.ArgumentParser]") -> None:
     """Adds the commands that read the registry, and `revoke`."""
     parser = _add(commands, "list", "list licensees and their fingerprints", _LIST)
     parser.add_argument("--model", metavar="HASH", help="of one model; its beginning is enough")
+    parser.add_argument(
+        "--decoders",
+        action="store_true",
+        help="list the models' decoders instead, and which of them are calibrated",
+    )
 
     parser = _add(commands, "show", "all about one licensee", _SHOW)
     parser.add_argument("licensee", metavar="LICENSEE")

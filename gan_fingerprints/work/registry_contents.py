@@ -11,14 +11,18 @@ from typing import Any
 
 from dnnlib.atomic import open_atomic
 from dnnlib.errors import UserError
+from dnnlib.format import columns
 from fingerprints.instances.witnesses import contradictions, find_witnesses
 from fingerprints.registry.listing import export_rows, export_text
-from gan_fingerprints.work.output import emit
+from gan_fingerprints.work.output import emit, write_line
 from gan_fingerprints.work.registry import head_files, head_text, keep_heads, open_registry
 
 
 def list_fingerprints(args: argparse.Namespace) -> None:
     """The command `list`."""
+    if args.decoders:
+        _list_decoders(args)
+        return
     rows = _rows(args, include_bits=False)
     if args.model is not None:
         rows = [row for row in rows if row["model_hash"].startswith(args.model)]
@@ -27,6 +31,36 @@ def list_fingerprints(args: argparse.Namespace) -> None:
             emit(args, row, "")
         return
     _print_table(rows)
+
+
+def _list_decoders(args: argparse.Namespace) -> None:
+    registry = open_registry(args)
+    rows = [["model", "decoder", "file", "added", "calibrated"]]
+    for model in registry.models():
+        for entry in registry.decoders(model):
+            if args.model is not None and not model.model_hash.startswith(args.model):
+                continue
+            values = {
+                "model_hash": model.model_hash,
+                "decoder_hash": entry.model.decoder_hash,
+                "name": entry.name,
+                "created": entry.time,
+                "calibrated": entry.calibrated,
+                "newest": entry.is_newest,
+            }
+            if args.json:
+                emit(args, values, "")
+            calibrated = (entry.calibrated or "no")[:19]
+            if entry.calibrated is not None and not entry.is_newest:
+                calibrated += " (of an earlier decoder)"
+            rows.append(
+                [
+                    *(model.model_hash[:12], entry.model.decoder_hash[:12]),
+                    *(entry.name, entry.time[:19], calibrated),
+                ]
+            )
+    if not args.json:
+        write_line("\n".join(columns(rows)))
 
 
 def _rows(args: argparse.Namespace, *, include_bits: bool) -> list[dict[str, Any]]:

@@ -93,7 +93,8 @@ def _judge_by_registry(
     # Several models may share a decoder: the whole snapshot tells which is meant.
     known = {model.model_hash for model in registry.models()}
     model = registry.find_model(
-        model_hash if model_hash is not None and model_hash in known else decoder_hash
+        model_hash if model_hash is not None and model_hash in known else decoder_hash,
+        decoder_hash,
     )
     head = keep_heads(args, registry)
     detector = Detector(registry, model, args.licensee, decision=args.decision)

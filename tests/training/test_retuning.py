@@ -73,9 +73,7 @@ class Stop(Exception):
 
 
 @pytest.mark.parametrize("at", [1, 5, 8])
-def test_goes_on_to_the_bit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
-) -> None:
+def test_goes_on_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
     """Stopped behind a checkpoint that is older than the last step."""
     whole, _, expected = make()
     expected_report = whole.run(tmp_path / "whole", 60, print)

@@ -9,6 +9,7 @@ import sqlite3
 import stat
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -203,6 +204,7 @@ def test_bits_stand_in_no_other_table(place: str, key: bytes | None) -> None:
         made = registry.reserve(model, [("acme", "Acme")], min_distance=25)[0]
         registry.record_issue(made, "1" * 64, "pkl", "2" * 64)
         registry.save_calibration(model, b"data", 3)
+        registry.add_model(MODEL[0], "e" * 64, *MODEL[2:])
         registry.revoke("acme", "why not")
     data = pack_bits(made.bits[None]).tobytes()[:13]  # 100 bits
     forms = [data, data.hex().encode(), format_hex(made.bits).encode()]
@@ -229,7 +231,7 @@ def test_model_is_found_by_either_hash(registry: Registry, model: Model) -> None
     registry.add_model("d" * 64, "b" * 64, 100, "dogs")
     with pytest.raises(UserError, match=r"several models with the decoder b+: cats \(a+\), dogs"):
         registry.find_model("b" * 64)
-    with pytest.raises(ValueError, match="another decoder or size"):
+    with pytest.raises(ValueError, match="is registered with 100 bits"):
         registry.add_model("a" * 64, "b" * 64, 101, "cats")
     with pytest.raises(UserError, match="model name 'a.nb': line breaks"):
         registry.add_model("e" * 64, "f" * 64, 10, "a\nb")
@@ -238,6 +240,66 @@ def test_model_is_found_by_either_hash(registry: Registry, model: Model) -> None
 def test_empty_registry_knows_no_model(registry: Registry) -> None:
     with pytest.raises(UserError, match="it knows: none;"):
         registry.find_model("c" * 64)
+
+
+def test_decoders_of_a_model(registry: Registry, model: Model) -> None:
+    """The model stays one; what is asked for with a decoder is of that decoder."""
+    retuned = registry.add_model(MODEL[0], "e" * 64, 100, "cats-retuned.pkl")
+    assert retuned == replace(model, decoder_hash="e" * 64)
+    assert registry.add_model(MODEL[0], "e" * 64, 100, "again") == retuned
+    assert registry.models() == [model]
+    assert registry.find_model(MODEL[0]) == model
+    assert registry.find_model("e" * 64) == registry.find_model(MODEL[0], "e" * 64) == retuned
+    assert registry.find_model(MODEL[0], "9" * 64).decoder_hash == "9" * 64  # not entered yet
+
+    registry.save_calibration(model, b"first", 10)
+    assert registry.load_calibration(retuned) is None
+    registry.save_calibration(retuned, b"second", 10)
+    assert registry.load_calibration(model) == b"first"
+    assert registry.load_calibration(retuned) == b"second"
+    unknown = registry.find_model(MODEL[0], "9" * 64)
+    assert registry.load_calibration(unknown) is None
+
+    first, second = registry.decoders(model)
+    assert (first.model, first.name, first.is_newest) == (model, "cats", False)
+    assert (second.model, second.name, second.is_newest) == (retuned, "cats-retuned.pkl", True)
+    assert first.calibrated is not None
+    assert second.calibrated is not None
+    assert first.calibrated < second.calibrated
+    assert registry.audit().problems == []
+
+
+def test_fingerprints_are_those_of_the_model_whatever_decodes(
+    registry: Registry, model: Model
+) -> None:
+    registry.reserve(model, [("acme", "")], min_distance=25)
+    state = registry.state(model)
+    retuned = registry.add_model(MODEL[0], "e" * 64, 100, "cats")
+    assert registry.state(retuned) == state
+    assert [f.licensee for f in registry.fingerprints(retuned)] == ["acme"]
+    assert registry.reserve(retuned, [("acme", "")], min_distance=25)[0].licensee == "acme"
+    assert registry.counts(retuned).fingerprints == 1
+
+
+def test_a_registry_without_the_table_of_decoders(place: str) -> None:
+    """As the version before made it: it gets the table with its first row, append-only."""
+    with Registry.create(place) as registry:
+        model = registry.add_model(*MODEL)
+        with stored(place).begin() as connection:
+            connection.execute(sa.text("DROP TABLE decoders"))
+        assert registry.audit().problems == []
+        assert [entry.model for entry in registry.decoders(model)] == [model]
+        assert registry.find_model("b" * 64) == model
+        with pytest.raises(UserError, match="does not know"):
+            registry.find_model("e" * 64)
+        registry.add_model(MODEL[0], "e" * 64, 100, "cats")
+        assert len(registry.decoders(model)) == 2
+        assert registry.audit().problems == []
+        with stored(place).begin() as connection:
+            connection.execute(sa.text("DROP TABLE decoders"))
+        assert registry.audit().problems == [
+            "decoders row 3: is missing, event 3 (decoder added) tells of it"
+        ]
 
 
 # Reserving.

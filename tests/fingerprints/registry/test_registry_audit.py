@@ -34,6 +34,7 @@ class Victim:
         self.made += self.registry.reserve(dogs, [("l0", "")], min_distance=16)
         self.registry.record_issue(self.made[0], "1" * 64, "pkl", "2" * 64)
         self.registry.save_calibration(cats, b"calibration", 5)
+        self.registry.add_model("a" * 64, "e" * 64, 64, "cats, retuned")
         self.registry.revoke("l1", "late payment")
         url = place.replace("postgresql:", "postgresql+psycopg:")
         self.engine = sa.create_engine(
@@ -97,6 +98,7 @@ def test_tables_refuse_changes(place: str) -> None:
         model = registry.add_model("a" * 64, "b" * 64, 64, "cats")
         registry.reserve(model, [("acme", "")], min_distance=16)
         registry.save_calibration(model, b"", 1)
+        registry.add_model("a" * 64, "e" * 64, 64, "cats, retuned")
         engine = registry._database._engine
         for table in tables.metadata.sorted_tables:
             actions = [sa.update(table).values(time="now"), sa.delete(table)]
