@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 from dnnlib import cli
 from dnnlib.tflib.start import quiet_tensorflow
+from fingerprints.detection.views import DECISIONS
 
 _RUN = cli.deferred("tools.study.study:run")
 
@@ -34,6 +35,9 @@ def build_parser() -> cli.ArgumentParser:
         "--latents", type=cli.positive_int, default=10_000, metavar="N", help="of one instance"
     )
     parser.add_argument("--fpr", type=cli.probability, default=1e-6, metavar="F")
+    parser.add_argument(
+        "--decision", choices=DECISIONS, default="soft", help="what bits weigh (default: soft)"
+    )
     parser.add_argument("--out", required=True, metavar="DIR", help="new folder for everything")
     parser.add_verbose()
     return parser

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from dnnlib import cli
 from dnnlib.tflib.start import quiet_tensorflow
+from fingerprints.detection.views import DECISIONS
 
 _RUN = cli.deferred("tools.study.robustness:print_robustness")
 
@@ -22,6 +23,7 @@ def build_parser() -> cli.ArgumentParser:
     add("--keys", type=cli.positive_int, default=1000, metavar="N", help="licensees (1000)")
     add("--fpr", type=cli.probability, default=1e-6, metavar="P", help="default: 1e-6")
     add("--seed", type=cli.non_negative_int, default=0, metavar="N", help="of what is drawn")
+    add("--decision", choices=DECISIONS, default="soft", help="what bits weigh (soft)")
     parser.add_verbose()
     return parser
 
@@ -30,7 +32,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command."""
     args = build_parser().parse_args(argv)
     quiet_tensorflow(args.verbose)
-    _RUN(args.network, num_images=args.images, num_keys=args.keys, fpr=args.fpr, seed=args.seed)
+    _RUN(
+        args.network,
+        num_images=args.images,
+        num_keys=args.keys,
+        fpr=args.fpr,
+        seed=args.seed,
+        decision=args.decision,
+    )
 
 
 if __name__ == "__main__":

@@ -111,6 +111,8 @@ class PayloadCode:
     def decode(self, logits: np.ndarray, decision: Decision = "soft") -> PayloadResult:
         """Reads the logits of an image: [K,B], a row per view, or [B] with one view.
 
+        Decided bits of 0 and 1 will do as well, with the decision `bits`.
+
         The p-value weighs all bits against the word of the payload that was found, as
         `evidence` says, and corrects for the number of all possible payloads and of views. Take it
         for present where that is at most the rate that you state. Which word is nearest is decided
@@ -139,7 +141,7 @@ class PayloadCode:
         return found
 
     def _nearest(self, bits: np.ndarray) -> tuple[int, int] | None:
-        """The payload whose word is near enough to be corrected, and in how many bits it differs."""
+        """The payload whose word is near enough, and the number of bits in which it differs."""
         received = (bits ^ self._mask)[: self._length]
         message, num_errors = self._code.decode(self._code.field(received), errors=True)
         if num_errors < 0:

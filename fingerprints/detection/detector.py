@@ -79,7 +79,7 @@ class Finding:
             "level": verdict.level,
             "wrong_name_rate": verdict.wrong_name_rate,
             "decision": verdict.decision,
-            "edit": None if verdict.view == AS_IT_IS else verdict.view,
+            "edit": verdict.edit,
             "views": verdict.num_views,
         }
 

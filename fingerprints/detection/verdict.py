@@ -25,7 +25,7 @@ from fingerprints.detection.calibration import Calibration
 from fingerprints.detection.evidence import chance, lost_weight, weigh
 from fingerprints.detection.nulls import ForeignNull, Index
 from fingerprints.detection.tails import count_matches
-from fingerprints.detection.views import SEARCHES, Decision
+from fingerprints.detection.views import AS_IT_IS, SEARCHES, Decision
 
 FPR = 1e-6  # P[a foreign image is called ours], per image
 MARGIN_LEVEL = 0.01  # a lead over the runner-up that chance has more rarely is significant
@@ -63,6 +63,11 @@ class Verdict:
     def is_ours(self) -> bool:
         """Whether the model made the image, with or without a licensee's name."""
         return self.kind != "not-ours"
+
+    @property
+    def edit(self) -> str | None:
+        """The edit that explains a picture of ours; None if it is as it was made, or not ours."""
+        return self.view if self.is_ours and self.view != AS_IT_IS else None
 
     @property
     def is_indicated(self) -> bool:

@@ -15,7 +15,6 @@ from fingerprints.detection.alike import count_once
 from fingerprints.detection.codec import PayloadCode
 from fingerprints.detection.detector import Detector, Finding
 from fingerprints.detection.verdict import expected_false, per_image_level
-from fingerprints.detection.views import AS_IT_IS
 from fingerprints.image_files import find_images
 from fingerprints.keys import load_secret
 from gan_fingerprints.work.images import Reader, image_arguments, load_decoder
@@ -126,8 +125,8 @@ def _judge_by_registry(
 def _text(finding: Finding) -> str:
     verdict = finding.verdict
     parts = [finding.text, f"match {verdict.matches}/{verdict.num_bits}"]
-    if verdict.view != AS_IT_IS:
-        parts.append(verdict.view)
+    if verdict.edit is not None:
+        parts.append(verdict.edit)
     parts.append(f"p {verdict.pvalue:.1e}{' (extrapolated)' if verdict.extrapolated else ''}")
     if verdict.margin is not None:
         parts.append(f"margin {verdict.margin}")

@@ -18,6 +18,8 @@ import dataset_tool
 import run_fingerprints
 import run_generator
 import run_training
+from dnnlib.errors import UserError
+from fingerprints.detection.calibration import Calibration
 from fingerprints.detection.detector import Detector
 from fingerprints.instances.instance_manifest import read_and_verify
 from fingerprints.keys import load_public_key
@@ -117,9 +119,13 @@ def test_a_registry_opens(registry: Registry) -> None:
     assert [f.revoked is not None for f in registry.fingerprints()] == [False, False, True]
     (model,) = registry.models()
     assert (model.model_hash, model.decoder_hash) == (FACTS["model_hash"], FACTS["decoder_hash"])
+    # Its calibration says nothing of soft decisions; a new one takes its place.
+    with pytest.raises(UserError, match="calibration is of version 1, .*; calibrate again$"):
+        Detector(registry, model)
+    logits = np.random.default_rng(0).standard_normal((24, 40))
+    calibration = Calibration.from_logits(model.decoder_hash, logits)
+    registry.save_calibration(model, calibration.to_bytes(), 24)
     detector = Detector(registry, model)
-    assert detector.calibration is not None
-    assert detector.calibration.num_images == 24
     bits = detector.bits_of("bell")
     finding = detector.judge(np.where(bits, 9.0, -9.0))
     assert finding.verdict.matches == 40
@@ -149,13 +155,21 @@ def test_an_audit_knows_the_head(
 def test_issuing_goes_on(
     tmp_path: Path, registry: Registry, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Who has a fingerprint gets the same instance again."""
+    """Who has a fingerprint gets the same instance again, once the model is calibrated anew."""
     run_fingerprints.main(["keygen", str(tmp_path / "signing.key")])
-    run_fingerprints.main([
-        "issue", f"--network={NETWORK}", f"--registry={tmp_path / 'fingerprints.db'}",
-        f"--key={tmp_path / 'signing.key'}", "--licensee=acme",
+    model = [f"--network={NETWORK}", f"--registry={tmp_path / 'fingerprints.db'}"]
+    issue = [
+        "issue", *model, f"--key={tmp_path / 'signing.key'}", "--licensee=acme",
         f"--result-dir={tmp_path / 'instances'}",
-    ])  # fmt: skip
+    ]  # fmt: skip
+    with pytest.raises(UserError, match="calibration is of version 1, .*; calibrate again$"):
+        run_fingerprints.main(issue)
+    (tmp_path / "foreign").mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), dtype=np.uint8)
+    for number, pixels in enumerate(noise):
+        Image.fromarray(pixels).save(tmp_path / "foreign" / f"{number}.png")
+    run_fingerprints.main(["calibrate", *model, str(tmp_path / "foreign")])
+    run_fingerprints.main(issue)
     ours, theirs = (
         read_snapshot(folder / "acme.pkl")[0]["Gs"]
         for folder in (tmp_path / "instances", PREVIOUS / "instances")

@@ -1,21 +1,8 @@
 """An index by brute force, and foreign images of decoders with a bias."""
 
-import dataclasses
-
 import numpy as np
 
-from fingerprints.bits import decide_bits, pack_bits
-from fingerprints.detection.tails import count_matches
-
-
-@dataclasses.dataclass(frozen=True)
-class Found:
-    """A fingerprint that BruteIndex found."""
-
-    row: int
-    id: int
-    matches: int
-    score: float
+from fingerprints.bits import pack_bits
 
 
 class BruteIndex:
@@ -24,22 +11,17 @@ class BruteIndex:
     def __init__(self, fingerprints: np.ndarray) -> None:
         self.fingerprints = np.asarray(fingerprints, dtype=np.uint8)
         self.words = pack_bits(self.fingerprints)
+        self.ids = np.arange(len(self.fingerprints)) + 100
         self.num_bits = self.fingerprints.shape[1]
 
     def __len__(self) -> int:
         return len(self.fingerprints)
 
-    def search(self, logits: np.ndarray, k: int = 2) -> list[Found]:
-        scores = (2.0 * self.fingerprints - 1) @ logits
-        matches = count_matches(decide_bits(logits), self.fingerprints)
-        rows = np.argsort(-scores, kind="stable")[:k]
-        return [Found(int(r), 100 + int(r), int(matches[r]), float(scores[r])) for r in rows]
-
-    def max_matches(self, bits: np.ndarray) -> np.ndarray:
-        best = np.zeros(len(bits), dtype=np.int64)
-        for fingerprint in self.fingerprints:
-            np.maximum(best, count_matches(bits, fingerprint), out=best)
-        return best
+    def nearest(self, weights: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        is_wrong = (weights[:, None] > 0) != self.fingerprints
+        lost = np.sum(np.abs(weights[:, None]) * is_wrong, axis=2, dtype=np.int64)
+        rows = np.argsort(lost, axis=1, kind="stable")[:, :k]
+        return rows, np.take_along_axis(lost, rows, axis=1)
 
 
 def biased_logits(rng, num_images: int, bias: np.ndarray, loadings: np.ndarray) -> np.ndarray:

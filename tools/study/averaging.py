@@ -8,7 +8,7 @@ import numpy as np
 from dnnlib.format import columns
 from dnnlib.tflib.machine import resolve_execution
 from fingerprints.bits import decide_bits
-from tools.study.model import MINIBATCH, is_named, load_model
+from tools.study.model import MINIBATCH, chances, load_model
 from training.models.functions import images_by_seed, make_decoder
 
 
@@ -29,10 +29,8 @@ def read(logits: np.ndarray, bits: np.ndarray, num_keys: int, fpr: float) -> Rea
         num_keys: registered fingerprints that the p-value is corrected for.
         fpr: rate of wrong names.
     """
-    matches = (decide_bits(logits) == bits).sum(axis=1)
-    num_bits = logits.shape[1]
-    named = is_named(matches, num_bits, num_keys, fpr)
-    return Reading(float(matches.mean() / num_bits), float(named.mean()))
+    named = num_keys * chances(logits, bits) <= fpr
+    return Reading(float((decide_bits(logits) == bits).mean()), float(named.mean()))
 
 
 def add_residual(images: np.ndarray, residual: np.ndarray) -> np.ndarray:

@@ -1,9 +1,10 @@
-"""The model that is studied, and when one of its pictures has a name."""
+"""The model that is studied, and how well its pictures fit fingerprints."""
 
 import numpy as np
 
 from dnnlib.errors import UserError
-from fingerprints.detection.tails import match_pvalue
+from fingerprints.detection.evidence import chance, lost_weight, weigh
+from fingerprints.detection.views import Decision
 from training.models.snapshot import load_networks
 from training.networks.decoder import Decoder
 from training.networks.generator import Generator
@@ -23,13 +24,13 @@ def load_model(network: str) -> tuple[Generator, Decoder]:
     return model.fingerprinted, model.decoder
 
 
-def is_named(matches: np.ndarray, num_bits: int, num_keys: int, fpr: float) -> np.ndarray:
-    """Whether so many matching bits [N] name a licensee: bool [N].
+def chances(logits: np.ndarray, bits: np.ndarray, decision: Decision = "soft") -> np.ndarray:
+    """How often a random fingerprint fits each picture as well as its own does: float64 [N].
 
     Args:
-        matches: of `num_bits`.
-        num_bits: B.
-        num_keys: registered fingerprints that the p-value is corrected for.
-        fpr: rate of pictures of others that are named.
+        logits: [N,B].
+        bits: 0 or 1, [B], or one fingerprint per picture [N,B].
+        decision: what logits weigh.
     """
-    return np.array([match_pvalue(int(count), num_bits, num_keys) <= fpr for count in matches])
+    weights = weigh(logits, decision)
+    return chance(weights, lost_weight(weights, bits))

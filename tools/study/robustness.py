@@ -9,9 +9,12 @@ from PIL import Image
 from dnnlib.errors import UserError
 from dnnlib.format import columns
 from dnnlib.tflib.machine import resolve_execution
-from fingerprints.bits import decide_bits
+from fingerprints.bits import decide_bits, pack_bits
+from fingerprints.detection.evidence import weigh
+from fingerprints.detection.search import PackedIndex
+from fingerprints.detection.views import Decision
 from tools.study.edits import WILD
-from tools.study.model import MINIBATCH, is_named, load_model
+from tools.study.model import MINIBATCH, chances, load_model
 from training.models.functions import inputs_by_seed, make_decoder, make_generator
 
 IN_A_ROW = 3
@@ -47,9 +50,14 @@ def edited(images: np.ndarray, seed: int = 0) -> Iterator[tuple[str, np.ndarray]
 
 
 def judge(
-    name: str, logits: np.ndarray, owners: np.ndarray, registered: np.ndarray, fpr: float
+    name: str,
+    logits: np.ndarray,
+    owners: np.ndarray,
+    registered: np.ndarray,
+    fpr: float,
+    decision: Decision = "soft",
 ) -> Row:
-    """Names the licensee whose fingerprint matches best, if that is no chance.
+    """Names the licensee whose fingerprint fits best, if that is no chance.
 
     Args:
         name: of the edit.
@@ -57,16 +65,15 @@ def judge(
         owners: [N], whose fingerprint each picture carries, a row of `registered`.
         registered: [K,B] of 0 and 1.
         fpr: rate of pictures of others that are named.
+        decision: what logits weigh.
     """
     num_keys, num_bits = registered.shape
-    bits = decide_bits(logits)
-    matches = np.stack([(registered == found).sum(axis=1) for found in bits])  # [N,K]
-    best = matches.argmax(axis=1)
-    counts = matches[np.arange(len(best)), best]
-    named = is_named(counts, num_bits, num_keys, fpr)
+    index = PackedIndex.from_arrays(np.arange(num_keys), pack_bits(registered), num_bits)
+    best = index.nearest(weigh(logits, decision), 1)[0][:, 0]
+    named = num_keys * chances(logits, registered[best], decision) <= fpr
     return Row(
         name,
-        float((bits == registered[owners]).mean()),
+        float((decide_bits(logits) == registered[owners]).mean()),
         float((named & (best == owners)).mean()),
         int((named & (best != owners)).sum()),
     )
@@ -80,6 +87,7 @@ def measure(
     num_keys: int,
     fpr: float,
     seed: int = 0,
+    decision: Decision = "soft",
 ) -> list[Row]:
     """A row per edit, each of the same pictures.
 
@@ -88,20 +96,26 @@ def measure(
         bits: [N,B], these fingerprints.
         decode: uint8 pictures -> logits.
         num_keys: licensees; those who made no picture here have fingerprints drawn by `seed`.
-        fpr: see `judge`.
+        fpr, decision: see `judge`.
         seed: of other fingerprints and of the edits in a row.
     """
     rng = np.random.default_rng(seed)
     others = rng.integers(0, 2, [max(num_keys - len(bits), 0), bits.shape[1]], np.uint8)
     registered, owners = np.concatenate([bits, others]), np.arange(len(bits))
     return [
-        judge(name, decode(pictures), owners, registered, fpr)
+        judge(name, decode(pictures), owners, registered, fpr, decision)
         for name, pictures in edited(images, seed)
     ]
 
 
 def print_robustness(
-    network: str, *, num_images: int, num_keys: int, fpr: float, seed: int
+    network: str,
+    *,
+    num_images: int,
+    num_keys: int,
+    fpr: float,
+    seed: int,
+    decision: Decision = "soft",
 ) -> None:
     """Loads a snapshot, measures and prints a table.
 
@@ -119,6 +133,7 @@ def print_robustness(
         make_decoder(decoder, MINIBATCH, execution),
         num_keys=num_keys,
         fpr=fpr,
+        decision=decision,
         seed=seed,
     )
     print("\n".join(format_rows(rows, max(num_keys, num_images), fpr)))

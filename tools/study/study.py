@@ -67,7 +67,9 @@ def run(args: argparse.Namespace) -> None:
     _issue(licensees, out, command)
     files = make_pictures(out, licensees, args.images)
     with Registry.open(str(out / "registry.db")) as registry:
-        judge = Judge(decoder, Detector(registry, registry.models()[0]), args.fpr)
+        judge = Judge(
+            decoder, Detector(registry, registry.models()[0], decision=args.decision), args.fpr
+        )
         own = {way: judge.tally(judge.files(paths), _owner) for way, paths in files.items()}
         edits = {
             name: judge.tally(judge.edited(files["PNG"][:EDITED], edit), _owner)

@@ -126,9 +126,13 @@ def test_groups_weigh_the_same() -> None:
     # Without hashes only copies are known.
     assert len(count_once(logits, None)) == 3
     assert count_once(np.tile(logits[:1], (5, 1)), None).tolist() == [[1.0, 2.0]]
+    # Of several views each for itself.
+    views = np.stack([logits, -logits], axis=1)
+    found = count_once(views, hashes)
+    assert found.tolist() == [[[2.0, 3.0], [-2.0, -3.0]], [[10.0, 0.0], [-10.0, 0.0]]]
     with pytest.raises(ValueError, match=r"expected hashes \[3,32\]"):
         count_once(logits, hashes[:2])
-    with pytest.raises(ValueError, match=r"expected logits \[M,B\]"):
+    with pytest.raises(ValueError, match=r"expected logits \[M,B\] or \[M,K,B\]"):
         count_once(logits[:0], None)
 
 
@@ -195,5 +199,5 @@ def test_copies_in_a_pool_change_nothing() -> None:
     assert (often.num_images, often.num_distinct) == (50, 10)
     assert often.verdict == once.verdict
     # Taken for fifty pictures they would drown the others.
-    flooded = reading.calibration.standardise(logits[chosen]).sum(axis=0)
+    flooded = reading.calibration.standardise(logits[chosen][:, None]).sum(axis=0)[0]
     assert np.sum((flooded > 0) == (logits[3] > 0)) > 60

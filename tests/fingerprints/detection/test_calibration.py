@@ -4,14 +4,15 @@ import io
 
 import numpy as np
 import pytest
-import scipy.optimize
 import scipy.stats
 
 from dnnlib.errors import UserError
 from fingerprints.bits import decide_bits, pack_bits
 from fingerprints.detection.calibration import Calibration
-from fingerprints.detection.nulls import beta_binomial_tails, match_moments
-from fingerprints.detection.tails import binomial_tail, count_matches
+from fingerprints.detection.evidence import chance, lost_weight, weigh
+from fingerprints.detection.nulls import score_moments, standardise, sum_of_tails
+from fingerprints.detection.tails import binomial_tail
+from fingerprints.detection.views import Decision
 from tests.support.foreign import BruteIndex, biased_logits, unlucky_registry
 
 
@@ -24,36 +25,46 @@ def random_calibration(num_images: int = 200, num_bits: int = 16, seed: int = 1,
 # The rate among foreign images.
 
 
+def nearest_chances(index: BruteIndex, logits: np.ndarray, decision: Decision) -> np.ndarray:
+    """Of the nearest fingerprint of every image [M]."""
+    weights = weigh(logits, decision)
+    return chance(weights, index.nearest(weights, 1)[1][:, 0])
+
+
+@pytest.mark.parametrize("decision", ["soft", "bits"])
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_calibrated_pvalues_keep_the_rate_that_exact_ones_miss(seed):
+def test_calibrated_pvalues_keep_the_rate_that_exact_ones_miss(seed, decision):
     rng, fingerprints, bias, loadings = unlucky_registry(seed)
     index = BruteIndex(fingerprints)
-    calibration = Calibration.from_logits("", biased_logits(rng, 2000, bias, loadings))
-    null = calibration.null_for(index)
+    calibration = Calibration.from_logits("", biased_logits(rng, 10_000, bias, loadings))
+    null = calibration.null_for(index, decision=decision)
     # Images that the calibration has not seen.
-    best = index.max_matches(decide_bits(biased_logits(rng, 100_000, bias, loadings)))
-    exact = np.minimum(1, len(index) * binomial_tail(np.arange(65), 64))
-    both = np.maximum(exact, null.match_pvalues)
+    fresh = biased_logits(rng, 20_000, bias, loadings)
+    chances = nearest_chances(index, fresh, decision)
+    both = np.maximum(np.minimum(1, len(index) * chances), null.pvalue(chances))
     for level in (1e-2, 1e-3, 1e-4):
-        assert np.mean(exact[best] <= level) > 10 * level
-        count = int(np.sum(both[best] <= level))
-        worse = scipy.stats.binomtest(count, len(best), level, alternative="greater")
+        assert np.mean(len(index) * chances <= level) > 10 * level
+        count = int(np.sum(both <= level))
+        worse = scipy.stats.binomtest(count, len(fresh), level, alternative="greater")
         assert worse.pvalue > 1e-3
     # It is no refusal of everything: 60 of 64 bits still pass.
-    assert both[60] < 1e-4
+    assert null.pvalue(binomial_tail(60, 64)) < 1e-4
 
 
-def test_exact_pvalues_hold_on_average_over_the_draw_of_fingerprints():
-    """The same biased decoder, but every registry is drawn anew: the binomial is right."""
+@pytest.mark.parametrize("decision", ["soft", "bits"])
+def test_exact_pvalues_hold_on_average_over_the_draw_of_fingerprints(decision):
+    """The same biased decoder, but every registry is drawn anew."""
     rng, _, bias, loadings = unlucky_registry(0)
-    decoded = decide_bits(biased_logits(rng, 200_000, bias, loadings))
-    drawn = rng.integers(0, 2, decoded.shape, dtype=np.uint8)
-    matches = count_matches(decoded, drawn)
-    for num_match in (40, 44, 46):
-        low, high = scipy.stats.binom.interval(
-            0.999, len(matches), float(binomial_tail(num_match, 64))
+    weights = weigh(biased_logits(rng, 20_000, bias, loadings), decision)
+    drawn = rng.integers(0, 2, weights.shape, dtype=np.uint8)
+    chances = chance(weights, lost_weight(weights, drawn))
+    for level in (1e-1, 1e-2, 1e-3, 1e-4):
+        count = int(np.sum(chances <= level))
+        assert (
+            scipy.stats.binomtest(count, len(chances), level, alternative="greater").pvalue > 1e-3
         )
-        assert low <= np.sum(matches >= num_match) <= high
+        if decision == "soft":
+            assert scipy.stats.binomtest(count, len(chances), level).pvalue > 1e-3
 
 
 def test_fair_decoder_gives_nearly_the_exact_pvalues():
@@ -61,123 +72,128 @@ def test_fair_decoder_gives_nearly_the_exact_pvalues():
     index = BruteIndex(rng.integers(0, 2, (50, 32)))
     calibration = Calibration.from_logits("", rng.standard_normal((20_000, 32)))
     null = calibration.null_for(index)
-    exact = np.minimum(1, 50 * binomial_tail(np.arange(33), 32))
-    assert np.all(null.match_pvalues[26:] >= exact[26:] * 0.9)
-    assert np.all(null.match_pvalues[26:] <= exact[26:] * 1.6)
+    single = 10.0 ** -np.arange(3, 12)
+    assert np.all(null.pvalue(single) >= 50 * single * 0.9)
+    assert np.all(null.pvalue(single) <= 50 * single * 1.6)
 
 
 def test_images_that_hit_a_fingerprint_count_whatever_the_moments_say():
-    """One foreign image in fifty reads as fingerprint 0; no beta-binomial would expect it."""
+    """One foreign image in fifty reads as fingerprint 0; no moments would expect it."""
     rng = np.random.default_rng(4)
     fingerprints = rng.integers(0, 2, (3, 64), dtype=np.uint8)
     logits = rng.standard_normal((1000, 64))
     logits[:20] = 2.0 * fingerprints[0] - 1
     null = Calibration.from_logits("", logits).null_for(BruteIndex(fingerprints))
-    assert null.match_pvalue(64) == 20 / 1000
-    assert not null.is_extrapolated(null.match_pvalue(64))
+    assert null.pvalue(0.5**64) == 20 / 1000
+    assert not null.is_extrapolated(null.pvalue(0.5**64))
 
 
 def test_pvalues_below_one_in_the_images_are_extrapolated():
     null = random_calibration(200, 64).null_for(BruteIndex(np.eye(3, 64)))
     assert null.num_independent == 200
-    assert null.is_extrapolated(null.match_pvalue(64))
+    assert null.is_extrapolated(null.pvalue(0.5**64))
     assert null.is_extrapolated(0.99 / 200)
     assert not null.is_extrapolated(1 / 200)
 
 
-def test_table_is_a_falling_probability():
-    null = random_calibration(50, 16).null_for(BruteIndex(np.eye(5, 16)))
-    assert null.match_pvalues.shape == (17,)
-    assert null.match_pvalues[0] == 1.0
-    assert np.all(np.diff(null.match_pvalues) <= 0)
-    assert null.match_pvalues[-1] > 0
+def test_views_are_chances_of_their_own():
+    """The same images twice: twice the tails, and the same share of images that come near."""
+    one = random_calibration(300, 64)
+    two = Calibration.from_logits(
+        "", np.repeat(one.logits, 2, axis=1), views=("as it is", "mirrored")
+    )
+    index = BruteIndex(np.eye(3, 64))
+    assert two.null_for(index).tails == pytest.approx(2 * one.null_for(index).tails, rel=1e-12)
+    assert two.null_for(index).best.tolist() == one.null_for(index).best.tolist()
+    again = two.of_views(("mirrored",))
+    assert again.views == ("mirrored",)
+    assert again.null_for(index).tails == pytest.approx(one.null_for(index).tails, rel=1e-12)
+    assert two.of_views(two.views) is two
+    with pytest.raises(UserError, match=r"without the edit 'mirrored'; calibrate again with --sea"):
+        one.of_views(("as it is", "mirrored"))
 
 
 # Moments and tails.
 
 
-def test_moments_are_those_of_the_counted_matches():
+def scores_of(fingerprints: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """Standardised T of every fingerprint [N] with every image [n]: [N,n]."""
+    return (2.0 * fingerprints - 1) @ standardise(images).T
+
+
+def test_moments_are_those_of_the_scores():
     rng = np.random.default_rng(5)
     fingerprints = rng.integers(0, 2, (300, 70), dtype=np.uint8)
-    bits = rng.integers(0, 2, (500, 70), dtype=np.uint8) | (rng.random((500, 1)) < 0.3)
-    means, variances = match_moments(pack_bits(fingerprints), bits, np.full(500, 1 / 500), 500)
-    matches = np.array([count_matches(bits, f) for f in fingerprints])
-    assert means == pytest.approx(matches.mean(axis=1), rel=1e-12)
-    assert variances == pytest.approx(matches.var(axis=1, ddof=1), rel=1e-10)
+    images = weigh(rng.standard_normal((500, 70)) + (rng.random((500, 1)) < 0.3))
+    weights = np.full(500, 1 / 500)
+    means, variances = score_moments(pack_bits(fingerprints), standardise(images), weights, 500)
+    scores = scores_of(fingerprints, images)
+    assert means == pytest.approx(scores.mean(axis=1), rel=1e-12)
+    assert variances == pytest.approx(scores.var(axis=1, ddof=1), rel=1e-10)
 
 
 def test_moments_in_blocks_are_those_of_the_whole(monkeypatch):
     rng = np.random.default_rng(6)
     words = pack_bits(rng.integers(0, 2, (50, 20), dtype=np.uint8))
-    bits = rng.integers(0, 2, (40, 20), dtype=np.uint8)
-    whole = match_moments(words, bits, np.full(40, 1 / 40), 40)
+    images = standardise(weigh(rng.standard_normal((40, 20))))
+    whole = score_moments(words, images, np.full(40, 1 / 40), 40)
     monkeypatch.setattr("fingerprints.detection.nulls._BLOCK", 7)
-    blocks = match_moments(words, bits, np.full(40, 1 / 40), 40)
+    blocks = score_moments(words, images, np.full(40, 1 / 40), 40)
     assert np.allclose(whole, blocks, rtol=1e-13)
 
 
-@pytest.mark.parametrize("num_bits", [1, 16, 128, 1024])
-@pytest.mark.parametrize("rate", [0.02, 0.5, 0.83])
-@pytest.mark.parametrize("correlation", [1e-3, 0.05, 0.5])
-def test_beta_binomial_tails_are_scipys(num_bits, rate, correlation):
-    tails = beta_binomial_tails(num_bits, np.array([rate]), np.array([correlation]))[0]
-    a = rate * (1 - correlation) / correlation
-    b = (1 - rate) * (1 - correlation) / correlation
-    pmf = scipy.stats.betabinom.pmf(np.arange(num_bits + 1), num_bits, a, b)
-    assert tails == pytest.approx(np.minimum(1, pmf[::-1].cumsum()[::-1]), rel=1e-6)
-    mean, variance = scipy.stats.betabinom.stats(num_bits, a, b)
-    assert mean == pytest.approx(num_bits * rate)
-    assert variance == pytest.approx(
-        num_bits * rate * (1 - rate) * (1 + (num_bits - 1) * correlation)
-    )
-
-
-@pytest.mark.parametrize("rate", [0.1, 0.5, 0.97])
-def test_beta_binomial_without_correlation_is_the_binomial(rate):
-    tails = beta_binomial_tails(128, np.array([rate]), np.zeros(1))[0]
-    assert tails == pytest.approx(scipy.stats.binom.sf(np.arange(129) - 1, 128, rate), rel=1e-9)
+def test_scores_of_fair_fingerprints_have_mean_0_and_variance_1():
+    rng = np.random.default_rng(7)
+    images = weigh(np.concatenate([rng.standard_cauchy((3, 64)), np.ones((1, 64))]))
+    scores = scores_of(rng.integers(0, 2, (100_000, 64)), images)
+    assert scores.mean(axis=0) == pytest.approx(np.zeros(4), abs=0.02)
+    assert scores.var(axis=0) == pytest.approx(np.ones(4), abs=0.02)
+    assert standardise(np.zeros((1, 5), int)).tolist() == [[0.0] * 5]
 
 
 def test_rounding_moments_up_makes_tails_a_little_heavier():
-    """Against the sum over fingerprints without a grid; and never narrower than the binomial.
+    """Against the sum over fingerprints without a grid; and never narrower than the exact one.
 
     Near the mean, where p-values are large, the wider distribution may have the smaller tail.
     """
-    rng, fingerprints, bias, loadings = unlucky_registry(3, num_bits=128, num_keys=500)
-    calibration = Calibration.from_logits("", biased_logits(rng, 1000, bias, loadings))
-    bits = decide_bits(calibration.logits)
-    null = calibration.null_for(BruteIndex(fingerprints))
-    matches = np.array([count_matches(bits, f) for f in fingerprints])
-    rate = matches.mean(axis=1) / 128
-    spread = np.maximum(1, matches.var(axis=1, ddof=1) / (128 * rate * (1 - rate)))
-    expected = beta_binomial_tails(128, rate, (spread - 1) / 127).sum(axis=0)
-    assert null.match_pvalues[128] < 1e-3  # beyond what images show, the sum decides
-    assert 1 <= null.match_pvalues[128] / expected[128] < 1.25
-    assert null.match_pvalues[120] < 1 / 1000
-    assert 1 <= null.match_pvalues[120] / expected[120] < 1.25
-    binomial = scipy.stats.binom.sf(np.arange(129)[:, None] - 1, 128, rate).sum(axis=1)
-    far = binomial < 0.1
-    assert np.all(null.match_pvalues[far] >= binomial[far])
+    rng = np.random.default_rng(8)
+    moments = [(rng.normal(0, 0.4, 500), rng.uniform(0.5, 1.5, 500)) for _ in range(2)]
+    sums = sum_of_tails(moments)
+    scores = np.arange(len(sums)) / 64 - 4
+    mean, spread = (np.concatenate(part)[:, None] for part in zip(*moments, strict=True))
+    expected = scipy.stats.norm.sf((scores - mean) / np.sqrt(np.maximum(spread, 1))).sum(axis=0)
+    far = (scores > 3) & (scores < 9)
+    assert np.all(sums[far] >= expected[far])
+    assert np.all(sums[far] <= expected[far] * 1.6)
+    assert np.all(np.diff(sums) <= 0)
+    fair = scipy.stats.norm.sf(scores - mean).sum(axis=0)
+    assert np.all(sums[far] >= fair[far])
 
 
-def test_means_are_rounded_up():
-    """Every image reads 10 of 16 ones, one in forty 11: narrower than any binomial."""
-    bits = np.array([np.roll(np.arange(16) < 10, i) for i in range(40)])
-    bits[0, 12] = True
-    null = Calibration.from_logits("", bits - 0.5).null_for(BruteIndex(np.ones((1, 16))))
-    binomial = scipy.stats.binom.sf(np.arange(17) - 1, 16, 10.025 / 16)
-    assert np.all(null.match_pvalues[12:] >= binomial[12:])
-    assert np.all(null.match_pvalues[12:] <= binomial[12:] * 1.12)
+def test_scores_are_rounded_down():
+    null = random_calibration(200, 64).null_for(BruteIndex(np.eye(3, 64)))
+    scores = np.linspace(-5, 12, 1000)
+    found = null.pvalue(scipy.stats.norm.sf(scores))
+    assert np.all(np.diff(found) <= 0)
+    assert found[0] == 1.0
+    mean = np.concatenate([null.tails, [0.0]])
+    cells = np.floor((scores[scores > 6] + 4) * 64 + 1e-6).astype(int)
+    assert np.all(found[scores > 6] >= mean[cells + 1])
 
 
 def test_decoder_that_reads_one_word_only_leaves_no_evidence_for_its_owner():
-    """Mean B of B and variance 0: the ends of the beta-binomial."""
     index = BruteIndex(np.ones((1, 16)))
     null = Calibration.from_logits("", np.ones((50, 16))).null_for(index)
-    assert null.match_pvalues == pytest.approx(np.ones(17), abs=1e-9)
+    assert null.pvalue(0.5**16) == 1.0
     other = Calibration.from_logits("", np.ones((50, 16))).null_for(BruteIndex(np.zeros((1, 16))))
-    assert other.match_pvalue(16) < 1e-9
-    assert np.isfinite(other.match_pvalues).all()
+    assert other.pvalue(0.5**16) < 1e-9
+    assert np.isfinite(other.tails).all()
+
+
+def test_decoder_that_says_nothing_of_anything():
+    null = Calibration.from_logits("", np.zeros((50, 16))).null_for(BruteIndex(np.eye(3, 16)))
+    assert null.pvalue(1.0) == 1.0
+    assert null.pvalue(1e-9) == pytest.approx(3e-9, rel=0.2)
 
 
 # Crops, frames and pools.
@@ -199,18 +215,19 @@ def test_crops_of_one_picture_are_not_counted_as_independent():
     assert (crops.num_images, crops.num_independent) == (90, 60)
     null = crops.null_for(index)
     assert null.num_independent == 60
-    assert null.match_pvalue(64) == plain.match_pvalue(64) == 1 / 60
-    assert null.match_pvalues == pytest.approx(plain.match_pvalues, rel=1e-9)
+    assert null.pvalue(0.5**64) == plain.pvalue(0.5**64) == 1 / 60
+    single = 10.0 ** -np.arange(1, 12)
+    assert null.pvalue(single) == pytest.approx(plain.pvalue(single), rel=1e-9)
 
 
 def test_mean_and_deviation_weigh_sources_alike():
     logits = np.array([[1.0, 5.0], [3.0, 5.0], [8.0, 5.0]])
     calibration = Calibration.from_logits("", logits, np.array([4, 4, 9]))
     assert calibration.weights.tolist() == [0.25, 0.25, 0.5]
-    assert calibration.mean.tolist() == [5.0, 5.0]
+    assert calibration.mean.tolist() == [[5.0, 5.0]]
     # A bit that never varies keeps its unit.
-    assert calibration.sd == pytest.approx([np.sqrt((16 + 4) / 4 + 9 / 2), 1.0])
-    assert calibration.standardise(np.array([5.0, 7.0])).tolist() == [0.0, 2.0]
+    assert calibration.sd[0] == pytest.approx([np.sqrt((16 + 4) / 4 + 9 / 2), 1.0])
+    assert calibration.standardise(np.array([[5.0, 7.0]])).tolist() == [[0.0, 2.0]]
 
 
 def test_pools_are_disjoint_groups_of_different_sources():
@@ -221,9 +238,9 @@ def test_pools_are_disjoint_groups_of_different_sources():
     logits[:, 1] = np.arange(90) % 2
     calibration = Calibration.from_logits("", logits, source)
     pools = calibration.pools(2)
-    assert pools.shape == (22, 2)
+    assert pools.shape == (22, 1, 2)
     # Undo the standardising: sums of the source numbers, of 44 of the 45 sources.
-    sums = pools * calibration.sd + 2 * calibration.mean
+    sums = (pools * calibration.sd + 2 * calibration.mean)[:, 0]
     left_out = source.max() * 45 / 2 - sums[:, 0].sum()
     assert left_out == pytest.approx(round(left_out), abs=0.01)
     assert 0 <= round(left_out) <= 44
@@ -250,12 +267,11 @@ def test_null_of_pools_keeps_its_rate():
     assert (null.pool, null.num_independent, null.num_keys) == (8, 500, 20)
     fresh = biased_logits(rng, 160_000, bias, loadings).reshape(20_000, 8, 64)
     pooled = calibration.standardise(fresh).sum(axis=1)
-    best = index.max_matches(decide_bits(pooled))
-    exact = np.minimum(1, len(index) * binomial_tail(np.arange(65), 64))
-    both = np.maximum(exact, null.match_pvalues)
+    chances = nearest_chances(index, pooled, "soft")
+    both = np.maximum(np.minimum(1, len(index) * chances), null.pvalue(chances))
     for level in (1e-2, 1e-3):
-        count = int(np.sum(both[best] <= level))
-        worse = scipy.stats.binomtest(count, len(best), level, alternative="greater")
+        count = int(np.sum(both <= level))
+        worse = scipy.stats.binomtest(count, len(both), level, alternative="greater")
         assert worse.pvalue > 1e-3
     # The confidence of pooled vectors, not that of single images.
     assert null.confidences.mean() == pytest.approx(np.abs(pooled).mean(), rel=0.05)
@@ -279,7 +295,7 @@ def test_too_few_images_are_refused(num_images, pool, cure):
 
 def test_confidence_is_a_count_of_foreign_images():
     null = random_calibration(400).null_for(BruteIndex(np.eye(3, 16)))
-    sure = np.sort(np.abs(random_calibration(400).logits.astype(np.float64)).mean(axis=1))
+    sure = np.sort(np.abs(random_calibration(400).logits.astype(np.float64)).mean(axis=(1, 2)))
     assert null.num_as_sure(0.0) == 400
     assert null.num_as_sure(sure[-1]) == 1
     assert null.num_as_sure(sure[100]) == 300
@@ -298,7 +314,7 @@ def test_confidence_counts_a_source_once():
     source = np.arange(400) // 4
     calibration = random_calibration(400, source=source)
     null = calibration.null_for(BruteIndex(np.eye(3, 16)))
-    sure = np.abs(calibration.logits.astype(np.float64)).mean(axis=1)
+    sure = np.abs(calibration.logits.astype(np.float64)).mean(axis=(1, 2))
     assert null.confidences == pytest.approx(np.sort(sure.reshape(100, 4).max(axis=1)))
 
 
@@ -342,18 +358,32 @@ def test_favoured_are_words_near_the_decoders_bias_and_words_that_an_image_reads
     assert calibration.favoured(lone[None]).shape == (1,)
 
 
-def test_favoured_agrees_with_counted_matches():
+def test_favoured_agrees_with_the_scores():
     rng, _, bias, loadings = unlucky_registry(2, num_bits=32)
     calibration = Calibration.from_logits("", biased_logits(rng, 300, bias, loadings))
     candidates = rng.integers(0, 2, (3000, 32), dtype=np.uint8)
-    bits = decide_bits(calibration.logits)
-    matches = np.array([count_matches(bits, c) for c in candidates])  # [C,n]
-    lean = 2 * bits.mean(axis=0) - 1
-    expected = (matches.mean(axis=1) - 16 > np.sqrt(np.sum(lean**2))) | (
-        300 * scipy.stats.binom.sf(matches.max(axis=1) - 1, 32, 0.5) <= 0.01
+    images = weigh(calibration.logits[:, 0])
+    scores = scores_of(candidates, images)
+    lean = standardise(images).mean(axis=0)
+    expected = (scores.mean(axis=1) > 2 * np.sqrt(np.sum(lean**2))) | (
+        300 * scipy.stats.norm.sf(scores.max(axis=1)) <= 0.01
     )
     assert 0 < expected.sum() < 300
     assert np.array_equal(calibration.favoured(candidates), expected)
+
+
+def test_favoured_in_any_view():
+    """And the more views, the stricter each: as few are refused as with one."""
+    rng = np.random.default_rng(13)
+    logits = rng.standard_normal((500, 3, 64))
+    lean = rng.choice([-1.0, 1.0], (2, 64))
+    logits[:, 1:] += lean
+    views = ("as it is", "mirrored", "other")
+    calibration = Calibration.from_logits("", logits, views=views)
+    words = (lean > 0).astype(np.uint8)
+    assert calibration.favoured(words).tolist() == [True, True]
+    assert calibration.favoured(rng.integers(0, 2, (5000, 64))).mean() < 0.05
+    assert not calibration.of_views(("as it is",)).favoured(words).any()
 
 
 def test_favoured_redraws_lower_the_exact_pvalues_error():
@@ -362,7 +392,7 @@ def test_favoured_redraws_lower_the_exact_pvalues_error():
     calibration = Calibration.from_logits("", biased_logits(rng, 2000, bias, loadings))
     candidates = rng.integers(0, 2, (5000, 64), dtype=np.uint8)
     fresh = decide_bits(biased_logits(rng, 2000, bias, loadings))
-    means = np.array([count_matches(fresh, c).mean() for c in candidates])
+    means = ((2.0 * candidates - 1) @ (2.0 * fresh - 1).T).mean(axis=1)
     favoured = calibration.favoured(candidates)
     assert means[~favoured].max() < means.max()
     assert means[favoured].mean() > means[~favoured].mean()
@@ -389,6 +419,7 @@ def test_blob_gives_the_calibration_back():
     calibration = random_calibration(30, source=np.arange(30) // 2)
     again = Calibration.from_bytes(calibration.to_bytes())
     assert again.decoder_hash == "abc"
+    assert again.views == ("as it is",)
     for name, dtype in (("logits", np.float16), ("source", np.int32)):
         assert getattr(again, name).dtype == dtype
         assert np.array_equal(getattr(again, name), getattr(calibration, name))
@@ -401,10 +432,16 @@ def saved(**arrays) -> bytes:
 
 
 GOOD = {
+    "version": np.array(2),
     "decoder_hash": np.array("abc"),
-    "logits": np.zeros((3, 4), np.float16),
+    "logits": np.zeros((3, 2, 4), np.float16),
     "source": np.zeros(3, np.int32),
+    "views": np.array(["as it is", "mirrored"]),
 }
+
+
+def without(*names: str) -> dict:
+    return {name: array for name, array in GOOD.items() if name not in names}
 
 
 def test_blob_of_the_right_arrays_is_read():
@@ -425,10 +462,14 @@ def array_file() -> bytes:
         saved(**GOOD)[:-30],
         saved(**GOOD)[:200],
         array_file(),
-        saved(logits=GOOD["logits"], source=GOOD["source"]),
-        saved(**{**GOOD, "logits": np.zeros((3, 4))}),
-        saved(**{**GOOD, "logits": np.zeros(3, np.float16)}),
-        saved(**{**GOOD, "logits": np.full((3, 4), np.nan, np.float16)}),
+        saved(**without("decoder_hash")),
+        saved(**without("views")),
+        saved(**{**GOOD, "logits": np.zeros((3, 2, 4))}),
+        saved(**{**GOOD, "logits": np.zeros((3, 4), np.float16)}),
+        saved(**{**GOOD, "logits": np.full((3, 2, 4), np.nan, np.float16)}),
+        saved(**{**GOOD, "views": np.array(["as it is"])}),
+        saved(**{**GOOD, "views": np.array("as it is")}),
+        saved(**{**GOOD, "views": np.zeros(2)}),
         saved(**{**GOOD, "source": np.zeros(2, np.int32)}),
         saved(**{**GOOD, "source": np.zeros(3)}),
         saved(**{**GOOD, "decoder_hash": np.array(["abc"])}),
@@ -437,6 +478,19 @@ def array_file() -> bytes:
 )
 def test_damaged_and_foreign_blobs_are_refused(blob):
     with pytest.raises(UserError, match=r"stored calibration cannot be read \(.*calibrate once"):
+        Calibration.from_bytes(blob)
+
+
+@pytest.mark.parametrize(
+    "blob",
+    [
+        saved(**{**without("version", "views"), "logits": np.zeros((3, 4), np.float16)}),
+        saved(**{**GOOD, "version": np.array(3)}),
+        saved(**{**GOOD, "version": np.array([2])}),
+    ],
+)
+def test_blobs_of_another_version_are_refused_with_the_cure(blob):
+    with pytest.raises(UserError, match="stored calibration is of version .*; calibrate again$"):
         Calibration.from_bytes(blob)
 
 
@@ -456,14 +510,15 @@ def test_every_damaged_byte_is_refused_or_harmless():
 
 def test_huge_logits_stay_finite():
     calibration = Calibration.from_logits("", np.array([[1e30, -1e30]]))
-    assert calibration.logits.tolist() == [[6e4, -6e4]]
+    assert calibration.logits.tolist() == [[[6e4, -6e4]]]
 
 
 @pytest.mark.parametrize(
     ("logits", "source", "text"),
     [
-        (np.zeros(3), None, r"expected logits \[n,B\], got an array of shape \(3,\)"),
-        (np.zeros((0, 3)), None, r"expected logits \[n,B\], got an array of shape \(0, 3\)"),
+        (np.zeros(3), None, r"expected logits \[n,K,B\], got an array of shape \(3,\)"),
+        (np.zeros((0, 3)), None, r"expected logits \[n,K,B\], got an array of shape \(0, 1, 3\)"),
+        (np.zeros((4, 2, 3)), None, r"1 views, but logits of shape \(4, 2, 3\)"),
         (np.zeros((4, 3)), np.zeros(3), r"4 foreign images with sources of shape \(3,\)"),
         (np.full((4, 3), np.inf), None, "logits of foreign images are not finite"),
     ],

@@ -65,8 +65,9 @@ def test_words_stay_what_they_are(num_bits, word):
 
 
 def test_decided_bits_are_read_as_well():
-    found = PayloadCode(64, KEY, MODEL).decode(parse_fingerprint(WORDS[64], 64))
+    found = PayloadCode(64, KEY, MODEL).decode(parse_fingerprint(WORDS[64], 64), "bits")
     assert (found.payload, found.matches) == (11, 64)
+    assert found.pvalue == match_pvalue(64, 64, 2**16)
 
 
 def test_bits_beyond_the_code_count_as_evidence():
@@ -145,10 +146,33 @@ def test_pvalues_hold_for_foreign_bits():
             assert found == pytest.approx(expected, abs=5 * expected**0.5)
     # What the code makes of the nearest of them is that word, and the p-value that of its matches.
     for number in foreign[most >= 28][:20]:
-        found_word = code.decode(np.array([int(digit) for digit in f"{number:031b}"]))
+        found_word = code.decode(np.array([int(digit) for digit in f"{number:031b}"]), "bits")
         assert found_word.payload is not None
         assert found_word.matches == most[foreign == number].max()
         assert found_word.pvalue == match_pvalue(found_word.matches, 31, 16)
+
+
+def test_wrong_bits_that_are_unclear_count_little():
+    code = PayloadCode(128, KEY, MODEL)
+    bits = code.encode(77)
+    logits = logits_of(bits)
+    logits[:13] *= -0.01
+    soft, hard = code.decode(logits), code.decode(logits, "bits")
+    assert (soft.payload, soft.matches, hard.payload, hard.matches) == (77, 115, 77, 115)
+    assert hard.pvalue == match_pvalue(115, 128, 2**30)
+    assert 2.0**30 * 2**-128 < soft.pvalue < hard.pvalue / 1e9
+
+
+def test_the_view_in_which_a_payload_is_found_is_named():
+    code = PayloadCode(64, KEY, MODEL)
+    other = np.random.default_rng(0).standard_normal(64)
+    one, clear = logits_of(code.encode(5)), logits_of(code.encode(5))
+    one[:3] *= -1
+    found = code.decode(np.stack([other, one, clear]))
+    assert (found.payload, found.view, found.matches) == (5, 2, 64)
+    assert found.pvalue == 3 * match_pvalue(64, 64, 2**16)
+    assert code.decode(other).payload is None
+    assert code.decode(np.stack([clear, one])).view == 0
 
 
 @pytest.mark.parametrize(("key", "model"), [(bytes(32), MODEL), (KEY, "cd" * 32)])
@@ -181,7 +205,7 @@ def test_too_few_bits():
 
 
 def test_wrong_number_of_logits():
-    with pytest.raises(ValueError, match=r"expected logits \[64\]"):
+    with pytest.raises(ValueError, match=r"expected logits \[K,64\]"):
         PayloadCode(64, KEY, MODEL).decode(np.zeros(63))
 
 

@@ -129,6 +129,71 @@ def test_calibration_raises_p(tmp_path):
     assert found["pvalue"] == found["calibrated_pvalue"] > found["exact_pvalue"]
 
 
+def test_many_are_judged_at_once(tmp_path):
+    registry, model = make(tmp_path, "acme", "bell")
+    detector = Detector(registry, model)
+    rows = [
+        logits_of(registry, "bell", 3),
+        -logits_of(registry, "bell"),
+        logits_of(registry, "acme"),
+    ]
+    findings = detector.judge_many(np.stack(rows))
+    assert [f.text for f in findings] == ["licensee bell", "not-ours", "licensee acme"]
+    assert findings == [detector.judge(row) for row in rows]
+    assert detector.judge_many(np.zeros([0, NUM_BITS])) == []
+
+
+def test_what_is_unclear_counts_little(tmp_path):
+    """A third of the bits is wrong, but barely: too few matches, and clearly ours."""
+    registry, model = make(tmp_path, "acme", "bell")
+    logits = logits_of(registry, "bell")
+    logits[:21] *= -0.1
+    soft = Detector(registry, model).judge(logits)
+    bits = Detector(registry, model, decision="bits").judge(logits)
+    assert (soft.text, bits.text) == ("licensee bell", "not-ours")
+    assert (soft.verdict.matches, bits.verdict.matches) == (43, 43)
+    assert (soft.to_dict()["decision"], bits.to_dict()["decision"]) == ("soft", "bits")
+
+
+VIEWS = {"none": ("as it is",), "light": ("as it is", "mirrored", "brighter")}
+
+
+def test_edits_are_tried(tmp_path, monkeypatch):
+    monkeypatch.setattr("fingerprints.detection.detector.SEARCHES", VIEWS)
+    registry, model = make(tmp_path, "acme", "bell")
+    rng = np.random.default_rng(0)
+    foreign = rng.standard_normal((200, 3, NUM_BITS))
+    calibration = Calibration.from_logits(HASHES[1], foreign, views=VIEWS["light"])
+    registry.save_calibration(model, calibration.to_bytes(), 200)
+    detector = Detector(registry, model, search="light")
+    logits = rng.standard_normal((3, NUM_BITS))
+    logits[2] = logits_of(registry, "acme", 3)
+    found = detector.judge(logits).to_dict()
+    assert (found["licensee"], found["edit"], found["views"]) == ("acme", "brighter", 3)
+    best, _ = detector.candidates(logits[None], 2, view="brighter")
+    assert (best[0].licensee, best[1]) == ("acme", NUM_BITS - 3)
+    # A pool is edited in one way.
+    pool = rng.standard_normal((5, 3, NUM_BITS))
+    pool[:, 1] += 0.5 * np.sign(logits_of(registry, "bell"))
+    assert detector.judge_pool(pool).to_dict()["edit"] == "mirrored"
+    # What is not searched takes only its own part of the calibration.
+    plain = Detector(registry, model)
+    assert plain.calibration.views == ("as it is",)
+    assert plain.judge(logits[2]).to_dict()["edit"] is None
+
+
+def test_a_calibration_of_fewer_views_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("fingerprints.detection.detector.SEARCHES", VIEWS)
+    monkeypatch.setattr("fingerprints.detection.views.SEARCHES", VIEWS)
+    registry, model = make(tmp_path, "acme")
+    calibration = Calibration.from_logits(HASHES[1], np.zeros((30, NUM_BITS)))
+    registry.save_calibration(model, calibration.to_bytes(), 30)
+    with pytest.raises(
+        UserError, match="without the edit 'mirrored'; calibrate again with --search=light$"
+    ):
+        Detector(registry, model, search="light")
+
+
 def test_nothing_to_compare_with(tmp_path):
     registry, model = make(tmp_path)
     with pytest.raises(UserError, match="has no fingerprint of the model abababababab; issue one"):

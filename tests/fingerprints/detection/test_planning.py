@@ -120,9 +120,23 @@ def test_lines_name_every_number():
         "128 bits, 1000 licensees, fpr 1e-06 per image",
         "matches needed: 98 of 128 (76.6%), attained fpr 6.5e-07",
         "bit accuracy needed to find 0.99 of the images: 0.8405 (independent bit errors)",
+        "that is for bits that are all equally clear, the worst case; where the wrong ones are the "
+        "less clear ones, fewer are enough",
         "largest number of licensees at this fpr: 3.4e+32",
         "smallest distance between fingerprints: 32 bits (32 bits for 2.4e+8 at most)",
     ]
+
+
+def test_views_share_the_rate():
+    plain, searched = plan(128, 1000, 1e-6), plan(128, 1000, 1e-6, num_views=10, decision="bits")
+    assert searched.matches_needed == plan(128, 10_000, 1e-6).matches_needed == 100
+    assert searched.attained_fpr == pytest.approx(match_pvalue(100, 128, 10_000))
+    assert searched.bit_accuracy > plain.bit_accuracy
+    assert searched.max_licensees == plain.max_licensees // 10
+    assert searched.min_distance == plain.min_distance
+    lines = searched.lines()
+    assert lines[0] == "128 bits, 1000 licensees, fpr 1e-06 per image, 10 views of each"
+    assert len(lines) == len(plain.lines()) - 1  # nothing is said of unclear bits
 
 
 def test_lines_say_what_is_impossible():

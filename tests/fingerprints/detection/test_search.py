@@ -1,16 +1,16 @@
-"""The packed index against brute force: distances, candidates, files, FAISS."""
-
-import sys
+"""The packed index against brute force: what is nearest, candidates, files."""
 
 import numpy as np
 import pytest
 
 from dnnlib.errors import UserError
 from fingerprints.bits import pack_bits
-from fingerprints.detection import search
+from fingerprints.detection import nearest, search
+from fingerprints.detection.evidence import lost_weight, weigh
+from fingerprints.detection.nearest import nearest_by_bound, nearest_by_product
 from fingerprints.detection.search import PackedIndex, write_index
 
-SIZES = [(1, 1), (5, 8), (300, 32), (70_000, 64), (1000, 100), (1000, 128), (500, 256), (500, 300)]
+SIZES = [(1, 1), (5, 8), (300, 32), (20_000, 64), (1000, 100), (1000, 128), (500, 256), (500, 300)]
 
 
 def make(num: int, num_bits: int, seed: int = 0) -> tuple[np.ndarray, PackedIndex]:
@@ -19,52 +19,88 @@ def make(num: int, num_bits: int, seed: int = 0) -> tuple[np.ndarray, PackedInde
     return bits, PackedIndex.from_arrays(np.arange(num) * 3 + 7, pack_bits(bits), num_bits)
 
 
-@pytest.mark.parametrize(("num", "num_bits"), SIZES)
-def test_distances_and_best_matches(num, num_bits):
-    bits, index = make(num, num_bits)
-    queries = np.random.default_rng(1).integers(0, 2, (3, num_bits), dtype=np.uint8)
-    queries[0] = bits[num // 2]
-    queries[1] = 1 - bits[0]
-    for query in queries:
-        expected = np.sum(bits != query, axis=1)
-        np.testing.assert_array_equal(index.distances(pack_bits(query[None])[0]), expected)
-    best = [np.max(np.sum(bits == query, axis=1)) for query in queries]
-    np.testing.assert_array_equal(index.max_matches(queries), best)
+def logits_of_all_kinds(bits: np.ndarray, seed: int = 2) -> np.ndarray:
+    """Of foreign images, images of some fingerprints, and images that say little [M,B]."""
+    rng = np.random.default_rng(seed)
+    num_bits = bits.shape[1]
+    own = 2.0 * bits[rng.integers(0, len(bits), 4)] - 1
+    return np.concatenate([
+        rng.standard_normal((4, num_bits)),
+        rng.standard_cauchy((3, num_bits)),
+        2 * own + rng.standard_normal(own.shape),
+        0.3 * own + rng.standard_normal(own.shape),
+        own,
+        rng.integers(-1, 2, (3, num_bits)),  # many ties
+        np.where(rng.random((3, num_bits)) < 0.05, 99, 1) * rng.standard_normal((3, num_bits)),
+        np.zeros((1, num_bits)),
+        np.ones((1, num_bits)),
+    ])  # fmt: skip
 
 
-@pytest.mark.parametrize("faiss", [False, True])
+def brute_force(weights: np.ndarray, bits: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    lost = np.array([lost_weight(row, bits) for row in weights])
+    rows = np.argsort(lost, axis=1, kind="stable")[:, :k]
+    return rows, np.take_along_axis(lost, rows, axis=1)
+
+
+@pytest.mark.parametrize("decision", ["soft", "bits"])
 @pytest.mark.parametrize(("num", "num_bits"), SIZES)
-def test_search_is_the_maximum_likelihood(num, num_bits, faiss):
-    """Among all fingerprints, where the logits are those of a noisy image of one of them."""
+def test_search_is_exact(num, num_bits, decision, monkeypatch):
+    """Both ways, whatever the sizes of blocks: the rows and the losses of a look at each one."""
     bits, index = make(num, num_bits)
-    index = index.with_faiss() if faiss else index
-    rnd = np.random.default_rng(2)
-    for row in rnd.integers(0, num, 5):
-        logits = (bits[row] * 2.0 - 1) * 2 + rnd.standard_normal(num_bits)
-        scores = (bits * 2.0 - 1) @ logits
+    weights = weigh(logits_of_all_kinds(bits), decision)
+    columns = np.ascontiguousarray(pack_bits(bits).T)
+    for k in {1, 2, 5, min(num, 12), min(num, 200)}:
+        expected = brute_force(weights, bits, k)
+        np.testing.assert_array_equal(index.nearest(weights, k), expected)
+        for block in (16_384, 400):
+            monkeypatch.setattr(nearest, "_BLOCK", block)
+            np.testing.assert_array_equal(nearest_by_bound(weights, columns, min(k, num)), expected)
+        parts = [part.astype(np.float32) for part in np.array_split(bits, max(1, num // 300))]
+        np.testing.assert_array_equal(nearest_by_product(weights, parts, k), expected)
+
+
+def test_each_size_takes_its_way(monkeypatch):
+    bits, index = make(1000, 64)
+    weights = weigh(logits_of_all_kinds(bits))
+    expected = brute_force(weights, bits, 300)
+    called = []
+    for name in ("nearest_by_bound", "nearest_by_product"):
+        original = getattr(search, name)
+        monkeypatch.setattr(search, name, lambda *a, n=name, f=original: called.append(n) or f(*a))
+    for unpacked, k in ((1000 * 64, 2), (1000 * 64 - 1, 2), (1000 * 64 - 1, 300)):
+        monkeypatch.setattr(search, "_UNPACKED", unpacked)
+        rows, lost = index.nearest(weights, k)
+        np.testing.assert_array_equal((rows, lost), [found[:, :k] for found in expected])
+    assert called == ["nearest_by_product", "nearest_by_bound", "nearest_by_product"]
+
+
+@pytest.mark.parametrize(("num", "num_bits"), SIZES)
+def test_candidates_are_the_nearest_in_order(num, num_bits):
+    bits, index = make(num, num_bits)
+    for logits in logits_of_all_kinds(bits):
         found = index.search(logits, 3)
-        assert len(found) == min(3, num)
-        best = found[0]
-        assert best.score == pytest.approx(scores.max())
-        assert best.score == pytest.approx(scores[best.row])
-        assert best.id == best.row * 3 + 7
-        assert best.matches == np.sum(bits[best.row] == (logits > 0))
-        assert [c.score for c in found] == sorted((c.score for c in found), reverse=True)
+        (rows,), (lost,) = brute_force(weigh(logits)[None], bits, 3)
+        assert [(c.row, c.lost) for c in found] == list(zip(rows, lost, strict=True))
+        assert [c.id for c in found] == [row * 3 + 7 for row in rows]
+        decided = logits > 0
+        assert [c.matches for c in found] == [np.sum(bits[row] == decided) for row in rows]
+        # In logits, as near as weights are.
+        exact = (2.0 * bits[rows] - 1) @ logits
+        near = np.abs(logits).mean() / 8 * num_bits
+        assert [c.score for c in found] == pytest.approx(exact, abs=near)
 
 
-def test_likelihood_decides_among_equally_near(monkeypatch):
+def test_weights_decide_among_equally_near():
     """Two fingerprints two bits away: the one that differs where the decoder was less sure."""
     bits = np.array([[1, 1, 1, 1, 0, 0], [0, 0, 1, 1, 1, 1]], np.uint8)
     index = PackedIndex.from_arrays(np.array([1, 2]), pack_bits(bits), 6)
     logits = np.array([5.0, 5.0, 5.0, 5.0, 0.1, 0.1])  # decided: all ones
     assert [c.id for c in index.search(logits)] == [1, 2]
     assert [c.id for c in index.search(logits[::-1])] == [2, 1]
-    # Equal scores: more matches (a logit of 0 counts as bit 0), then who was registered first.
+    # All alike: who was registered first.
     assert [c.id for c in index.search(np.ones(6))] == [1, 2]
-    bits = np.array([[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0]], np.uint8)
-    index = PackedIndex.from_arrays(np.array([1, 2]), pack_bits(bits), 6)
-    found = index.search(np.array([1.0, 1.0, 1.0, 1.0, 0.0, 0.0]))
-    assert [(c.id, c.matches, c.score) for c in found] == [(2, 6, 4.0), (1, 4, 4.0)]
+    assert [c.id for c in index.search(logits[::-1], decision="bits")] == [1, 2]
 
 
 def test_as_many_as_there_are():
@@ -72,24 +108,9 @@ def test_as_many_as_there_are():
     assert len(index.search(np.ones(16), 100)) == 5
     empty = PackedIndex.from_arrays(np.zeros(0, np.int64), np.zeros([0, 1], np.uint64), 16)
     assert empty.search(np.ones(16)) == []
-    with pytest.raises(ValueError, match="no matches"):
-        empty.max_matches(np.ones([1, 16], np.uint8))
-
-
-@pytest.mark.parametrize("num_bits", [1, 10, 63, 65, 255, 256, 512])
-def test_candidates_are_all_that_are_as_near_as_the_last(monkeypatch, num_bits):
-    """Whatever the sizes of blocks and of pieces."""
-    monkeypatch.setattr(search, "_BLOCK", 64)
-    monkeypatch.setattr(search, "_PIECE", 100)
-    bits, index = make(997, num_bits)
-    query = np.random.default_rng(5).integers(0, 2, num_bits, dtype=np.uint8)
-    distances = np.sum(bits != query, axis=1)
-    for k in (1, 5, 256, 997):
-        expected = np.flatnonzero(distances <= np.sort(distances)[k - 1])
-        found = index.nearest(pack_bits(query[None])[0], k)
-        np.testing.assert_array_equal(found, expected)
-    best = [np.max(np.sum(bits == row, axis=1)) for row in (query, 1 - query)]
-    np.testing.assert_array_equal(index.max_matches(np.stack([query, 1 - query])), best)
+    rows, lost = empty.nearest(np.ones([3, 16], int), 2)
+    assert rows.shape == lost.shape == (3, 0)
+    assert index.nearest(np.ones([0, 16], int), 2)[0].shape == (0, 2)
 
 
 def test_file_round_trip(tmp_path):
@@ -136,12 +157,6 @@ def test_missing_file(tmp_path):
         PackedIndex.open(tmp_path / "none.idx")
 
 
-def test_missing_faiss(monkeypatch):
-    monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(UserError, match="pip install -r requirements/faiss.txt"):
-        make(5, 8)[1].with_faiss()
-
-
 @pytest.mark.parametrize("shape", [(15,), (1, 16)])
 def test_wrong_shapes(shape):
     _, index = make(5, 16)
@@ -149,12 +164,19 @@ def test_wrong_shapes(shape):
         index.search(np.zeros(shape))
 
 
-def test_recall_with_a_fifth_of_the_bits_wrong(monkeypatch):
+@pytest.mark.parametrize("shape", [(15,), (1, 15), (1, 1, 16)])
+def test_wrong_shapes_of_weights(shape):
+    with pytest.raises(ValueError, match=r"expected weights \[M,16\]"):
+        make(5, 16)[1].nearest(np.zeros(shape, int), 1)
+
+
+def test_recall_with_a_fifth_of_the_bits_wrong():
     """26 of 128 wrong among 50,000: always found."""
-    monkeypatch.setattr(search, "_BLOCK", 1000)
     bits, index = make(50_000, 128)
     rnd = np.random.default_rng(4)
-    for row in rnd.integers(0, 50_000, 50):
-        read = bits[row].copy()
-        read[rnd.choice(128, 26, replace=False)] ^= 1
-        assert index.search(read * 2.0 - 1)[0].row == row
+    rows = rnd.integers(0, 50_000, 50)
+    read = bits[rows]
+    for row in read:
+        row[rnd.choice(128, 26, replace=False)] ^= 1
+    found, _ = index.nearest(weigh(read * 2.0 - 1), 1)
+    assert found[:, 0].tolist() == rows.tolist()
