@@ -19,7 +19,12 @@ from fingerprints.image_files import find_images
 from fingerprints.keys import load_secret
 from gan_fingerprints.work.images import Reader, image_arguments, load_decoder
 from gan_fingerprints.work.output import emit
-from gan_fingerprints.work.registry import head_text, keep_heads, open_registry
+from gan_fingerprints.work.registry import (
+    head_text,
+    keep_heads,
+    not_calibrated,
+    open_registry,
+)
 
 
 def verify(args: argparse.Namespace) -> None:
@@ -99,8 +104,8 @@ def _judge_by_registry(
     detector = Detector(registry, model, args.licensee, decision=args.decision)
     if detector.calibration is None:
         print(
-            "not calibrated: p is exact for fingerprints drawn at random, but says nothing of "
-            "foreign images that all lean to one of them (see the command calibrate)",
+            f"{not_calibrated(registry, model)}: p is exact for fingerprints drawn at random, but "
+            "says nothing of foreign images that all lean to one of them",
             file=sys.stderr,
         )
 

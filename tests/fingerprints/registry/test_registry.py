@@ -265,7 +265,6 @@ def test_decoders_of_a_model(registry: Registry, model: Model) -> None:
     assert (second.model, second.name, second.is_newest) == (retuned, "cats-retuned.pkl", True)
     assert first.calibrated is not None
     assert second.calibrated is not None
-    assert first.calibrated < second.calibrated
     assert registry.audit().problems == []
 
 
