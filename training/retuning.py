@@ -49,7 +49,7 @@ class RetuneConfig:
     immunize: str = "full"  # edits, see `training.edits.chain`
     kimg: float = 300.0  # pictures learnt from, in thousands
     minibatch: int = 32
-    learning_rate: float = 0.002  # at the start; it falls to 0 as half a cosine
+    learning_rate: float = 0.005  # at the start; it falls to 0 as half a cosine
     seed: int = 1000
 
     @property

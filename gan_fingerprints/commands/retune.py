@@ -48,9 +48,9 @@ def add(commands: "Commands[cli.ArgumentParser]") -> None:
     parser.add_argument(
         "--learning-rate",
         type=cli.positive_float,
-        default=0.002,
+        default=0.005,
         metavar="RATE",
-        help="of Adam at the start (default: 0.002)",
+        help="of Adam at the start (default: 0.005)",
     )
     parser.add_argument("--seed", type=cli.non_negative_int, default=1000, metavar="N")
     add_minibatch(parser, 32, "pictures per step")
