@@ -61,6 +61,18 @@ def read_position(run_dir: Path) -> Position | None:
     return None
 
 
+@dataclass(frozen=True)
+class Cures:
+    """What to do where a run cannot go on, in words."""
+
+    diverged: str
+    unreadable: str  # none of the checkpoints can be read
+
+
+OF_TRAINING = Cures(
+    "start anew with a larger --gamma or other weights of the losses (--resume=none)",
+    "start a new run with --resume=none, from a snapshot with --resume-pkl",
+)
 P = TypeVar("P")
 
 
@@ -72,13 +84,20 @@ class Checkpoints(Generic[P]):
         variables: all variables, by a name that does not change.
         keep: how many checkpoints are kept; older ones go when a newer one is complete.
         kind: dataclass of the positions.
+        cures: what errors say to do.
     """
 
     def __init__(
-        self, run_dir: Path, variables: Mapping[str, tf.Variable], keep: int, kind: type[P]
+        self,
+        run_dir: Path,
+        variables: Mapping[str, tf.Variable],
+        keep: int,
+        kind: type[P],
+        cures: Cures = OF_TRAINING,
     ) -> None:
         self._run_dir = run_dir
         self._kind = kind
+        self._cures = cures
         self._variables = variables
         self._keep = keep
         self._checkpoint = tf.train.Checkpoint(variables=dict(variables))
@@ -90,7 +109,7 @@ class Checkpoints(Generic[P]):
             UserError: a variable is not finite, or the folder cannot be written; the older
                 checkpoints stay.
         """
-        check_finite(self._variables)
+        check_finite(self._variables, self._cures.diverged)
         before = list_checkpoints(self._run_dir)
         number = int(before[-1].name) + 1 if before else 0
         path = self._run_dir / FOLDER / f"{number:06d}"
@@ -126,14 +145,17 @@ class Checkpoints(Generic[P]):
             return position
         if found:
             raise UserError(
-                f"no checkpoint in {self._run_dir / FOLDER} can be read; start a new run with "
-                "--resume=none, from a snapshot with --resume-pkl"
+                f"no checkpoint in {self._run_dir / FOLDER} can be read; {self._cures.unreadable}"
             )
         return None
 
 
-def check_finite(variables: Mapping[str, tf.Variable]) -> None:
+def check_finite(variables: Mapping[str, tf.Variable], cure: str = OF_TRAINING.diverged) -> None:
     """Before variables are written: what holds something else would replace what is good.
+
+    Args:
+        variables: by name.
+        cure: what to do then.
 
     Raises:
         UserError: a variable is not finite; names it.
@@ -142,8 +164,7 @@ def check_finite(variables: Mapping[str, tf.Variable]) -> None:
         finite = tf.math.is_finite(variable) if variable.dtype.is_floating else True
         if not tf.reduce_all(finite):
             raise UserError(
-                f"training diverged: {name} is not finite; the last checkpoint is kept; start "
-                "anew with a larger --gamma or other weights of the losses (--resume=none)"
+                f"training diverged: {name} is not finite; the last checkpoint is kept; {cure}"
             )
 
 

@@ -106,7 +106,12 @@ class RetuneSteps(tf.Module):
     def _step(self, step: tf.Tensor, rate: tf.Tensor) -> Stats:
         inputs = self.draw(step)
         gradients, stats = self._gradients(inputs.latents, inputs.bits, inputs.noise, inputs.draws)
-        return stats | {"skipped": self.adam.apply(gradients, rate)}
+        self.adam.apply(gradients, rate)
+        return stats
+
+    def num_updates(self) -> int:
+        """How often the decoder was changed; a step whose gradients are not finite is skipped."""
+        return int(self.adam.updates)
 
     def variables_by_name(self) -> dict[str, Any]:
         """Everything that the steps change, by names that do not change."""

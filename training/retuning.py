@@ -6,7 +6,6 @@ command goes on after any stop, to the bit.
 """
 
 import math
-import shutil
 import signal
 import sys
 import time
@@ -19,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from dnnlib.atomic import write_error
+from dnnlib.atomic import remove_folder, write_error
 from dnnlib.config import load_json, save_json
 from dnnlib.errors import Terminated, UserError
 from dnnlib.interrupts import interrupts
@@ -27,7 +26,7 @@ from dnnlib.locks import try_lock_folder
 from dnnlib.tflib.execution import Execution
 from fingerprints.bits import decide_bits
 from training.channels import find_channel
-from training.checkpoint import Checkpoints, remove_remains
+from training.checkpoint import Checkpoints, Cures, remove_remains
 from training.models.functions import inputs_by_seed, make_decoder, make_generator
 from training.networks.decoder import Decoder
 from training.networks.generator import Generator
@@ -38,6 +37,7 @@ from training.retune_steps import RetuneSteps
 _SETTINGS = "settings.json"
 _REPORT_SEEDS = range(2**31, 2**31 + 512)  # pictures that before and after are measured on
 _MINIBATCH = 64  # of the report
+_LOOK = 50  # steps between two looks at how it goes
 UNEDITED = "none"
 
 
@@ -98,6 +98,10 @@ class WorkFolder:
         out: the result.
         config: settings.
 
+    Attributes:
+        path: of the folder.
+        report: file of the report, beside the result.
+
     Raises:
         UserError: the result is there already, another process is at it, or the folder is of other
             settings or cannot be written.
@@ -105,8 +109,13 @@ class WorkFolder:
 
     def __init__(self, out: Path, config: RetuneConfig) -> None:
         self.path = out.with_name(out.name + ".retune")
-        if out.exists():
-            raise UserError(f"--out={out} exists already; name another file, or move that away")
+        self.report = out.with_suffix(".json")
+        if not self.path.exists():  # else they may be ours, of a command that was then killed
+            for path in (out, self.report):
+                if path.exists():
+                    raise UserError(
+                        f"--out={out}: {path} exists already; name another file, or move that away"
+                    )
         try:
             self.path.mkdir(exist_ok=True)
             lock = try_lock_folder(self.path)
@@ -127,8 +136,8 @@ class WorkFolder:
         save_json(config, settings)
 
     def remove(self) -> None:
-        """At the end, when the result is written."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """At the end, when everything is written."""
+        remove_folder(self.path)
         self._lock.close()
 
 
@@ -194,8 +203,14 @@ class Retuning:
             KeyboardInterrupt, Terminated: after Ctrl-C or SIGTERM, when a checkpoint is written.
         """
         config = self.config
-        kept = Checkpoints(folder, self._steps.variables_by_name(), 2, RetunePosition)
-        environment = environment_of(ops=self._execution.ops, threads=self._threads)
+        cures = Cures(
+            f"delete {folder} and run the command with a smaller --learning-rate",
+            f"delete {folder} and run the command again",
+        )
+        kept = Checkpoints(folder, self._steps.variables_by_name(), 2, RetunePosition, cures)
+        environment = environment_of(
+            ops=self._execution.ops, precision=self._execution.precision, threads=self._threads
+        )
         position = kept.restore()
         if position is None:
             position = RetunePosition(0, 0.0, self.measure(), environment)
@@ -206,7 +221,8 @@ class Retuning:
                     f"warning: {', '.join(different)}: it goes on, but not to the bit as if it had "
                     "never stopped"
                 )
-        begun, saved = time.monotonic(), time.monotonic()
+        begun = saved = time.monotonic()
+        updates = self._steps.num_updates()
         before, elapsed = position.before, position.elapsed
 
         def position_at(step: int) -> RetunePosition:
@@ -232,7 +248,13 @@ class Retuning:
                     tf.constant(step, tf.int64), tf.constant(config.rate(step), tf.float32)
                 )
                 progress.update()
-                if step % 50 == 0:
+                if step % _LOOK == _LOOK - 1:
+                    before_look, updates = updates, self._steps.num_updates()
+                    if updates == before_look:
+                        raise UserError(
+                            f"retuning diverged: the gradients of {_LOOK} steps in a row were not "
+                            f"finite; {cures.diverged}"
+                        )
                     accuracies = (stats["bit_accuracy"], stats["bit_accuracy_edited"])
                     shown = " edited ".join(f"{float(value):.3f}" for value in accuracies)
                     progress.set_postfix_str(f"bits {shown}")

@@ -18,7 +18,12 @@ from fingerprints.keys import load_secret, load_signing_key
 from fingerprints.registry.facade import Registry
 from gan_fingerprints.work.licensees import check_licensee, read_licensees
 from gan_fingerprints.work.output import emit
-from gan_fingerprints.work.registry import head_text, keep_heads, open_registry
+from gan_fingerprints.work.registry import (
+    head_text,
+    keep_heads,
+    not_calibrated,
+    open_registry,
+)
 from training.models.baking import Baker
 from training.models.hashes import hashes_of
 from training.models.instances import make_writers
@@ -111,8 +116,8 @@ def _reserve(
     model = registry.add_model(*hashes, generator.fingerprint_size, name)
     if load_calibration(registry, model) is None:
         print(
-            "not calibrated: fingerprints are drawn without regard to what foreign images show "
-            "(see the command calibrate)",
+            f"{not_calibrated(registry, model)}: fingerprints are drawn without regard to what "
+            "foreign images show",
             file=sys.stderr,
         )
     found = reserve(

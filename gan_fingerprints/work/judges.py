@@ -17,7 +17,7 @@ from fingerprints.detection.views import AS_IT_IS, SEARCHES
 from fingerprints.keys import load_secret
 from gan_fingerprints.work import bulk
 from gan_fingerprints.work.output import Line
-from gan_fingerprints.work.registry import open_registry
+from gan_fingerprints.work.registry import not_calibrated, open_registry
 
 
 class Judge(bulk.Judge, Protocol):
@@ -86,9 +86,8 @@ class RegistryJudge:
         )
         if self._detector.calibration is None and not quiet:
             print(
-                "not calibrated with this decoder: p is exact for fingerprints drawn at random, "
-                "but says nothing of foreign images that all lean to one of them (see the command "
-                "calibrate)",
+                f"{not_calibrated(self.registry, self.model)}: p is exact for fingerprints drawn at "
+                "random, but says nothing of foreign images that all lean to one of them",
                 file=sys.stderr,
             )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from dnnlib.cache import default_cache_dir
 from dnnlib.errors import UserError
+from fingerprints.entries import Model
 from fingerprints.keys import load_secret
 from fingerprints.registry.facade import Registry
 from fingerprints.registry.heads import heads_beside, keep_head
@@ -49,6 +50,23 @@ def keep_heads(args: argparse.Namespace, registry: Registry) -> dict[str, Any]:
                 file=sys.stderr,
             )
     return asdict(registry.log_head())
+
+
+def not_calibrated(registry: Registry, model: Model) -> str:
+    """Says that a model is not calibrated with the decoder in use, and whether it is with others.
+
+    Args:
+        registry: of the model.
+        model: with the decoder in use.
+    """
+    others = [entry for entry in registry.decoders(model) if entry.calibrated is not None]
+    if not others:
+        return "not calibrated (see the command calibrate)"
+    names = ", ".join(f"{e.name} ({e.model.decoder_hash[:12]})" for e in others)
+    return (
+        f"not calibrated with this decoder ({model.decoder_hash[:12]}), only with that of {names}; "
+        "run calibrate with this network"
+    )
 
 
 def head_text(head: dict[str, Any]) -> str:

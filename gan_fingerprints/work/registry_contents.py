@@ -12,7 +12,9 @@ from typing import Any
 from dnnlib.atomic import open_atomic
 from dnnlib.errors import UserError
 from dnnlib.format import columns
+from fingerprints.entries import Model
 from fingerprints.instances.witnesses import contradictions, find_witnesses
+from fingerprints.registry.facade import Registry
 from fingerprints.registry.listing import export_rows, export_text
 from gan_fingerprints.work.output import emit, write_line
 from gan_fingerprints.work.registry import head_files, head_text, keep_heads, open_registry
@@ -35,36 +37,42 @@ def list_fingerprints(args: argparse.Namespace) -> None:
 
 def _list_decoders(args: argparse.Namespace) -> None:
     registry = open_registry(args)
+    found = [
+        values
+        for model in registry.models()
+        if args.model is None or model.model_hash.startswith(args.model)
+        for values in _decoders(registry, model)
+    ]
+    if args.json:
+        for values in found:
+            emit(args, values, "")
+        return
     rows = [["model", "decoder", "file", "added", "calibrated"]]
-    for model in registry.models():
-        for entry in registry.decoders(model):
-            if args.model is not None and not model.model_hash.startswith(args.model):
-                continue
-            values = {
-                "model_hash": model.model_hash,
-                "decoder_hash": entry.model.decoder_hash,
-                "name": entry.name,
-                "created": entry.time,
-                "calibrated": entry.calibrated,
-                "newest": entry.is_newest,
-            }
-            if args.json:
-                emit(args, values, "")
-            calibrated = (entry.calibrated or "no")[:19]
-            if entry.calibrated is not None and not entry.is_newest:
-                calibrated += " (of an earlier decoder)"
-            rows.append(
-                [
-                    *(model.model_hash[:12], entry.model.decoder_hash[:12]),
-                    *(entry.name, entry.time[:19], calibrated),
-                ]
-            )
-    if not args.json:
-        write_line("\n".join(columns(rows)))
+    for values in found:
+        calibrated = (values["calibrated"] or "no")[:19]
+        if values["calibrated"] and not values["newest"]:
+            calibrated += " (an earlier decoder)"
+        hashes = (values["model_hash"][:12], values["decoder_hash"][:12])
+        rows.append([*hashes, values["name"], values["created"][:19], calibrated])
+    write_line("\n".join(columns(rows)))
+
+
+def _decoders(registry: Registry, model: Model) -> list[dict[str, Any]]:
+    """The decoders of a model as plain values, the one that it was registered with first."""
+    return [
+        {
+            "model_hash": model.model_hash,
+            "decoder_hash": entry.model.decoder_hash,
+            "name": entry.name,
+            "created": entry.time,
+            "calibrated": entry.calibrated,
+            "newest": entry.is_newest,
+        }
+        for entry in registry.decoders(model)
+    ]
 
 
 def _rows(args: argparse.Namespace, *, include_bits: bool) -> list[dict[str, Any]]:
-
     return export_rows(open_registry(args), include_bits=include_bits)
 
 
@@ -84,7 +92,10 @@ def _print_table(rows: Sequence[dict[str, Any]]) -> None:
 
 def show(args: argparse.Namespace) -> None:
     """The command `show`."""
-    found = open_registry(args).show(args.licensee)
+    registry = open_registry(args)
+    found = registry.show(args.licensee)
+    owned = {entry.model_id for entry in found.fingerprints}
+    models = [model for model in registry.models() if model.id in owned]
     values = {
         "licensee": asdict(found.licensee),
         # The bits stay in the registry: export --include-bits writes them.
@@ -93,6 +104,7 @@ def show(args: argparse.Namespace) -> None:
             for entry in found.fingerprints
         ],
         "instances": [asdict(entry) for entry in found.instances],
+        "decoders": [values for model in models for values in _decoders(registry, model)],
         "events": [asdict(event) for event in found.events],
     }
     emit(args, values, json.dumps(values, indent=2))

@@ -23,6 +23,7 @@ def retune(args: argparse.Namespace) -> None:
         raise UserError(f"--out={out}: a snapshot's name ends with .pkl")
     threads = pin_threads(args.threads)
     networks, model_hash, decoder_hash = _load_model(args.network)
+    is_registered = _knows(args, model_hash)  # before hours of work
     generator, decoder = networks.fingerprinted, networks.decoder
     config = RetuneConfig(
         network=f"{model_hash} {decoder_hash}",
@@ -39,33 +40,42 @@ def retune(args: argparse.Namespace) -> None:
         folder.path, args.checkpoint_minutes, lambda line: print(line, file=sys.stderr)
     )
     position = {ORIGINAL: decoder_hash, **networks.position}
-    save_json(report, out.with_suffix(".json"))
+    save_json(report, folder.report)
     save_snapshot(out, E=decoder, G=networks.G, D=networks.D, Gs=networks.Gs, position=position)
-    folder.remove()
-    entered = _enter(args, out, model_hash)
-    values = {"out": str(out), "entered": entered, **to_dict(report)}
+    if is_registered:
+        _enter(args, out, model_hash)
+    folder.remove()  # last: whatever ends the command before, the same command goes on
+    values = {"out": str(out), "entered": is_registered, **to_dict(report)}
     emit(args, values, "\n".join([*report.lines(), f"wrote {out}"]))
 
 
-def _enter(args: argparse.Namespace, out: Path, model_hash: str) -> bool:
-    """Enters the new decoder in a registry that is there and knows the model.
+def _knows(args: argparse.Namespace, model_hash: str) -> bool:
+    """Whether there is a registry and it knows the model; says so if not.
 
-    Returns:
-        Whether it was entered; `calibrate` and `issue` do it otherwise.
+    Raises:
+        UserError: what is there cannot be opened as a registry.
     """
     if "://" not in args.registry and not Path(args.registry).exists():
-        return False
-    registry = open_registry(args)
-    if model_hash not in {model.model_hash for model in registry.models()}:
-        return False
+        what = f"there is no registry {args.registry}"
+    else:
+        with open_registry(args) as registry:
+            if model_hash in {model.model_hash for model in registry.models()}:
+                return True
+            what = f"registry {registry.name} does not know the model {model_hash[:12]}"
+    print(f"{what}: the new decoder will not be entered; calibrate does it later", file=sys.stderr)
+    return False
+
+
+def _enter(args: argparse.Namespace, out: Path, model_hash: str) -> None:
+    """Enters the new decoder in the registry."""
     decoder, _, decoder_hash = load_decoder(str(out))
-    registry.add_model(model_hash, decoder_hash, decoder.fingerprint_size, out.name)
-    keep_heads(args, registry)
-    print(
-        f"entered the new decoder in {registry.name}; calibrate with it before verdicts",
-        file=sys.stderr,
-    )
-    return True
+    with open_registry(args) as registry:
+        registry.add_model(model_hash, decoder_hash, decoder.fingerprint_size, out.name)
+        keep_heads(args, registry)
+        print(
+            f"entered the new decoder in {registry.name}; calibrate with it before verdicts",
+            file=sys.stderr,
+        )
 
 
 def _load_model(name: str) -> tuple[Networks, str, str]:

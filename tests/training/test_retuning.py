@@ -1,4 +1,4 @@
-"""Retuning: the decoder alone learns, goes on to the bit, and a report says what it has learned."""
+"""Retuning: the decoder alone learns, to the bit whatever stops it, and a report says what."""
 
 import json
 import signal
@@ -162,6 +162,14 @@ class TestWorkFolder:
     def test_no_place(self, tmp_path: Path) -> None:
         with pytest.raises(UserError, match="nowhere"):
             WorkFolder(tmp_path / "nowhere" / "new.pkl", CONFIG)
+
+
+def test_gradients_that_are_never_finite(tmp_path: Path) -> None:
+    """The decoder stays, and a line says so."""
+    work, _, decoder = make(replace(CONFIG, kimg=0.24))
+    decoder.named_trainables()["Output/bias"].assign_add([np.inf] * 10)
+    with pytest.raises(UserError, match="50 steps in a row were not finite; delete .*smaller"):
+        work.run(tmp_path, 60, print)
 
 
 def test_channels_that_are_no_edits() -> None:
