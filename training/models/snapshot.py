@@ -31,7 +31,7 @@ from training.networks.generator import Generator
 from training.networks.layers import Network
 from training.networks.plain_generator import PlainGenerator
 from training.networks.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
-from training.networks.table import NETWORKS, build
+from training.networks.table import NETWORKS, AnyGenerator, build
 
 FORMAT = "gan-fingerprints"
 VERSION = 1
@@ -44,7 +44,6 @@ _SLOTS = {
     "Gs": ("Generator", "PlainGenerator", "StyleGAN2Generator"),
 }
 _SHARED_KWARGS = ("resolution", "num_channels", "latent_size", "fingerprint_size", "label_size")
-AnyGenerator = Generator | PlainGenerator | StyleGAN2Generator
 
 
 @dataclass(frozen=True)

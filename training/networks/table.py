@@ -9,6 +9,9 @@ from training.networks.layers import Network
 from training.networks.plain_generator import PlainGenerator
 from training.networks.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
 
+# What makes pictures.
+AnyGenerator = Generator | PlainGenerator | StyleGAN2Generator
+
 NETWORKS: dict[str, type[Network]] = {
     "Generator": Generator,
     "Discriminator": Discriminator,

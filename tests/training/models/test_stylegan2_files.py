@@ -113,12 +113,16 @@ def convert(module):
     return torch_layout.convert({"G_ema": module}, "x.pkl")
 
 
+def build(read, content):
+    """Reads networks and builds the average."""
+    return snapshot.build_network(read(content)["Gs"], "x.pkl: Gs")
+
+
 def changed(change):
     module = generator()
     change(module.state)
     with pytest.raises(UserError) as caught:
-        for slot, data in convert(module).items():
-            snapshot.build_network(data, f"x.pkl: {slot}")
+        build(convert, module)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -207,8 +211,7 @@ def test_modules_of_another_kind_are_refused(name):
 
 
 def test_the_unchanged_module_is_read():
-    for slot, data in convert(generator()).items():
-        snapshot.build_network(data, slot)
+    assert build(convert, generator()).resolution == 32
 
 
 def test_a_clamp_is_that_of_the_layers():
@@ -256,8 +259,7 @@ def test_tensorflow_networks_of_another_kind(name):
     networks = content(TF)
     change(networks[2].state)
     with pytest.raises(UserError) as caught:
-        data = legacy.convert(networks, "x.pkl")["Gs"]
-        snapshot.build_network(data, "x.pkl: Gs")
+        build(lambda content: legacy.convert(content, "x.pkl"), networks)
     assert wanted in str(caught.value)
 
 
