@@ -16,18 +16,26 @@ from metrics.context import (
     MetricContext,
     RealImages,
 )
-from training.models.functions import fill_batch, make_function, to_uint8
+from training.models.functions import (
+    code_size,
+    fill_batch,
+    make_function,
+    make_images,
+    to_uint8,
+)
 from training.networks.decoder import Decoder
 from training.networks.generator import Generator
+from training.networks.stylegan2 import StyleGAN2Generator
 
 # Of the random numbers of what images are compared with. Not 0, which would be no other stream:
 # NumPy fills seeds up with zeros.
 _COUNTERPARTS = 1
+_CLASSES = 2  # of the classes of StyleGAN2
 
 
 def make_context(
     *,
-    generator: Generator,
+    generator: Generator | StyleGAN2Generator,
     decoder: Decoder | None = None,
     dataset: RealImages | None = None,
     inception: FeatureExtractor | None = None,
@@ -43,7 +51,8 @@ def make_context(
     networks that are being trained.
 
     Args:
-        generator: the average Gs.
+        generator: the average Gs. Plain StyleGAN2 makes its pictures without truncation, of
+            classes drawn at random.
         decoder: E as it is; None if there is none.
         dataset: real images.
         inception: what `check_inception` returned.
@@ -82,7 +91,10 @@ def make_context(
 
 
 def _samplers(
-    generator: Generator, seed: int, execution: Execution, devices: Devices | None
+    generator: Generator | StyleGAN2Generator,
+    seed: int,
+    execution: Execution,
+    devices: Devices | None,
 ) -> tuple[Callable[[int, int], GeneratedBatch], Callable[[int, int], GeneratedPairs]]:
     """`MetricContext.generate` and `generate_pairs` of a generator."""
     widths = (
@@ -90,14 +102,16 @@ def _samplers(
         generator.fingerprint_size,
         sum(h * w for h, w in generator.noise_shapes),
     )
+    num_classes = 0 if isinstance(generator, Generator) else generator.label_size
 
     def images_of(
-        latents: tf.Tensor, bits: tf.Tensor, noise: tf.Tensor
+        latents: tf.Tensor, codes: tf.Tensor, noise: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        images = generator(latents, bits, generator.split_noise(noise))
+        images = make_images(generator, latents, codes, generator.split_noise(noise))
         return to_uint8(images), images
 
-    signature = [tf.TensorSpec([None, width], tf.float32) for width in widths]
+    given = (widths[0], code_size(generator), widths[2])
+    signature = [tf.TensorSpec([None, width], tf.float32) for width in given]
     run = make_function(images_of, generator, execution, signature, devices)
 
     # Drawn by the number of the first image, so that no call depends on earlier ones.
@@ -106,10 +120,15 @@ def _samplers(
         latents = rng.standard_normal([num_images, widths[0]], np.float32)
         return latents, rng.integers(0, 2, [num_images, widths[1]], np.uint8)
 
+    def labels(num_images: int, first: int) -> np.ndarray:
+        rng = np.random.default_rng([seed, first, _CLASSES])
+        return np.eye(num_classes, dtype=np.float32)[rng.integers(0, num_classes, num_images)]
+
     def batch_of(latents: np.ndarray, bits: np.ndarray, first: int) -> GeneratedBatch:
+        codes = labels(len(latents), first) if num_classes else bits
         # Drawn here, because XLA would draw other numbers by the same seed.
         noise = tf.random.stateless_normal([len(latents), widths[2]], [seed, first])
-        as_uint8, as_float = run(tf.constant(latents), tf.constant(bits, tf.float32), noise)
+        as_uint8, as_float = run(tf.constant(latents), tf.constant(codes, tf.float32), noise)
         return GeneratedBatch(as_uint8.numpy(), as_float.numpy(), bits)
 
     def generate(num_images: int, first: int) -> GeneratedBatch:

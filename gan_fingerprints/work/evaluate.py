@@ -15,6 +15,7 @@ from metrics.report import report
 from metrics.sampling import make_context
 from training.data.dataset import open_dataset
 from training.models.snapshot import load_networks
+from training.networks.stylegan2 import StyleGAN2Generator
 
 
 def measure(args: argparse.Namespace, names: Sequence[str]) -> None:
@@ -28,11 +29,14 @@ def measure(args: argparse.Namespace, names: Sequence[str]) -> None:
     devices = local_devices(plan.num_gpus)
     with devices.strategy.scope():
         networks = load_networks(args.network)
+    generator = networks.generator
+    if not isinstance(generator, StyleGAN2Generator):
+        generator = networks.fingerprinted
     dataset = None
     if args.dataset:
         dataset = open_dataset(args.data_dir, args.dataset, skip_bad_records=args.skip_bad_records)
     context = make_context(
-        generator=networks.fingerprinted,
+        generator=generator,
         decoder=networks.E,
         dataset=dataset,
         minibatch=args.minibatch,

@@ -7,8 +7,11 @@ import pytest
 from PIL import Image
 
 import run_generator
+import run_metrics
 from dnnlib.errors import UserError
 from tests.support.paths import REFERENCE
+from tests.support.small_runs import write_images
+from training.models.snapshot import load_networks
 
 SKIP, LABELS = REFERENCE / "plain_skip_16", REFERENCE / "plain_resnet_32_labels"
 FINGERPRINTED = REFERENCE / "snapshot_resnet_skip_16.pkl"
@@ -165,3 +168,57 @@ def test_style_mixing_of_what_has_no_such_styles(tmp_path):
         run_generator.main(["style-mixing-example", f"--network={FINGERPRINTED}", *flags])
     with pytest.raises(UserError, match="--col-styles: 6 is no layer; they are 0 to 5"):
         run_generator.main(["style-mixing-example", f"--network={SKIP}_tf.pkl", *flags])
+
+
+# ---- run_metrics, export
+
+
+@pytest.fixture
+def data_dir(tmp_path, monkeypatch):
+    monkeypatch.setenv("GAN_FINGERPRINTS_CACHE", str(tmp_path / "cache"))
+    write_images(tmp_path / "data" / "noise", 1000, size=16)
+    return tmp_path / "data"
+
+
+def measure(capsys, data_dir, network, *flags):
+    result = data_dir.parent / "metrics"
+    options = [f"--network={network}", f"--result-dir={result}", "--ops=reference"]
+    run_metrics.main([*options, f"--data-dir={data_dir}", "--dataset=noise", *flags])
+    return capsys.readouterr().out
+
+
+def test_metrics_of_both_layouts_are_equal(capsys, data_dir):
+    lines = [
+        measure(capsys, data_dir, f"{SKIP}_{layout}.pkl", "--metrics=swd1k")
+        for layout in ("tf", "torch")
+    ]
+    values = [float(line.rpartition("swd1k_avg")[2].split()[0]) for line in lines]
+    assert values[0] == pytest.approx(values[1], rel=1e-2)
+    assert values[0] > 1
+
+
+@pytest.mark.parametrize(
+    ("metric", "wanted"),
+    [
+        ("watermark_accuracy_1k", "needs a decoder, and the network file holds none"),
+        ("fingerprint_visibility1k", "compares fingerprints, and the generator takes none"),
+    ],
+)
+def test_metrics_of_fingerprints_are_refused(capsys, data_dir, metric, wanted):
+    with pytest.raises(UserError, match=wanted):
+        measure(capsys, data_dir, f"{SKIP}_torch.pkl", f"--metrics={metric}")
+
+
+@pytest.mark.parametrize("source", ["tf", "torch"])
+@pytest.mark.parametrize("layout", ["npz", "published"])
+@pytest.mark.parametrize("name", [SKIP, LABELS])
+def test_export_and_back(capsys, tmp_path, name, layout, source):
+    out = tmp_path / "out"
+    network = f"{name}_{source}.pkl"
+    run_generator.main(["export", f"--network={network}", f"--layout={layout}", f"--out={out}"])
+    before, after = load_networks(network), load_networks(out)
+    for slot in ("G", "D", "Gs"):
+        ours, theirs = getattr(after, slot), getattr(before, slot)
+        for key, variable in theirs.named_variables().items():
+            np.testing.assert_array_equal(ours.named_variables()[key], variable)
+    assert after.Gs.config.stored_noise == (layout == "npz" and source == "torch")

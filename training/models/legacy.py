@@ -53,7 +53,7 @@ FUNCTIONS: dict[str, tuple[str, dict[str, Any]]] = {
 COMPONENTS = {"mapping": "G_mapping_watermark", "synthesis": "G_synthesis_stylegan2"}
 _COMPONENTS = {name: (function,) for name, function in COMPONENTS.items()}
 # The same for StyleGAN2 without fingerprints, and for StyleGAN2-ADA.
-_PLAIN_TUPLE = ("G", "D", "Gs")
+PLAIN_TUPLE = ("G", "D", "Gs")
 _LABELS = {"label_size": 0, "label_fmaps": 512}
 _MAPPING = {"mapping_layers": 8, "mapping_lrmul": 0.01, "mapping_fmaps": 512}
 _PLAIN_G = (
@@ -86,7 +86,7 @@ PLAIN_FUNCTIONS = {
     "D_stylegan2": _PLAIN_D,
     "D_main": _PLAIN_D,
 }
-_PLAIN_COMPONENTS = {
+PLAIN_COMPONENTS = {
     "mapping": ("G_mapping",),
     "synthesis": ("G_synthesis_stylegan2", "G_synthesis"),
 }
@@ -122,6 +122,7 @@ _IGNORED = {
     *("dlatent_avg_beta", "style_mixing_prob", "dlatent_broadcast", "num_fp16_res"),
 }
 UNUSED_VARIABLES = ("lod", "dlatent_avg")
+AVERAGING = "StyleGAN2Generator"  # the class that does use `dlatent_avg`
 
 
 @dataclass(frozen=True)
@@ -160,14 +161,14 @@ def convert(content: Any, where: str) -> dict[str, NetworkData]:
         data = _network(content, where)
         slots = {"Discriminator": "D", "Decoder": "E"}
         return {slots.get(data.class_name, "Gs"): data}
-    order = _PLAIN_TUPLE if _is_plain(content[0]) else TUPLE_ORDER
+    order = PLAIN_TUPLE if _is_plain(content[0]) else TUPLE_ORDER
     if len(content) != len(order):
         raise UserError(
             f"{where} holds {len(content)} networks; a snapshot of fingerprinted networks holds "
-            f"{', '.join(TUPLE_ORDER)}, one of StyleGAN2 {', '.join(_PLAIN_TUPLE)}, or one of them"
+            f"{', '.join(TUPLE_ORDER)}, one of StyleGAN2 {', '.join(PLAIN_TUPLE)}, or one of them"
         )
     return {
-        slot: _network(state, f"{where}: {slot}", is_plain=order == _PLAIN_TUPLE)
+        slot: _network(state, f"{where}: {slot}", is_plain=order == PLAIN_TUPLE)
         for slot, state in zip(order, content, strict=True)
     }
 
@@ -210,8 +211,8 @@ def _plain_network(
     known = {*defaults, *OPTIONAL}
     kwargs = defaults | _keywords(state["static_kwargs"], known, where, _PLAIN_FIXED)
     kwargs["conv_clamp"] = 0.0 if kwargs["conv_clamp"] is None else kwargs["conv_clamp"]
-    variables = _variables(state, where, components=_PLAIN_COMPONENTS)
-    if class_name == "StyleGAN2Generator":
+    variables = _variables(state, where, components=PLAIN_COMPONENTS)
+    if class_name == AVERAGING:
         averages = [p[1] for p in state["variables"] if p[0] == "dlatent_avg"]
         if averages:
             variables["dlatent_avg"] = averages[0]
