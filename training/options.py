@@ -70,7 +70,12 @@ class TrainOptions(PassedOn):
     """
 
     num_gpus: int | None = flag(None, "GPUs to use (default: all there are)", metavar="N")
-    watermark_size: int | None = flag(None, "fingerprint bits", **_COUNT | {"metavar": "BITS"})
+    watermark_size: int | None = flag(
+        None,
+        "fingerprint bits; 0: plain StyleGAN2, without fingerprints",
+        metavar="BITS",
+        type=cli.non_negative_int,
+    )
     res_modulated_range: str | None = flag(
         None, "resolutions that the fingerprint modulates", metavar="LO-HI"
     )

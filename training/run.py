@@ -81,10 +81,12 @@ class Run:
         found: dict[str, tf.Variable] = {"pl_mean": steps.pl_mean}
         if self.config.schedule.ada_kimg:
             found["augment_p"] = steps.augment_p
-        for slot in ("G", "D", "E", "Gs"):
-            for name, variable in getattr(networks, slot).named_variables().items():
+        for slot, network in networks.items():
+            for name, variable in network.named_variables().items():
                 found[f"{slot}/{name}"] = variable
         for slot, adam in (("G", steps.g_adam), ("D", steps.d_adam), ("E", steps.e_adam)):
+            if adam is None:
+                continue
             found[f"{slot}/adam/updates"] = adam.updates
             names = getattr(networks, slot).named_trainables()
             for name, first, second in zip(names, adam.first, adam.second, strict=True):
@@ -140,7 +142,7 @@ class Run:
         return stats
 
     def save(self, path: Path) -> None:
-        """Writes a snapshot of all four networks with the position, once for all workers.
+        """Writes a snapshot of all networks with the position, once for all workers.
 
         Raises:
             UserError: a variable is not finite, or the file cannot be written.
@@ -172,21 +174,19 @@ class Run:
             The mean path length.
         """
         found = load_networks(name)
-        average = found.fingerprinted
-        pairs = {
-            "G": (self.networks.G, found.G or average),
-            "Gs": (self.networks.Gs, average),
-            "D": (self.networks.D, found.D),
-            "E": (self.networks.E, found.E),
-        }
-        for slot, (ours, theirs) in pairs.items():
+        is_plain = self.networks.E is None
+        average = found.generator if is_plain else found.fingerprinted
+        others = {"G": found.G or average, "Gs": average, "D": found.D, "E": found.E}
+        for slot, ours in self.networks.items():
+            theirs = others[slot]
             if theirs is None:
                 raise UserError(f"--resume-pkl={name} holds no network {slot}; name a snapshot")
             for key, value in ours.kwargs.items():
-                if theirs.kwargs[key] != value:
+                has = theirs.kwargs.get(key)
+                if has != value and key not in _SAMPLING:
                     flag = _FLAGS.get(key, "--config")
                     raise UserError(
-                        f"--resume-pkl={name}: its {key} is {theirs.kwargs[key]}, this run's is "
+                        f"--resume-pkl={name}: its {key} is {has}, this run's is "
                         f"{value}; choose {flag} as in the snapshot"
                     )
             ours.copy_from(theirs)
@@ -225,6 +225,7 @@ def _as_tensors(numbers: Any) -> Any:
     return tf.nest.map_structure(lambda number: tf.constant(number, tf.float32), numbers)
 
 
+_SAMPLING = {"stored_noise"}  # about pictures by seed, not about what a network computes
 _FLAGS = {
     "fingerprint_size": "--watermark-size",
     "modulated_min_log2": "--res-modulated-range",

@@ -20,8 +20,7 @@ from training.adam import Adam
 from training.channels import CHANNELS, Channel, Draws
 from training.ema import WeightAverage
 from training.networks.decoder import Decoder
-from training.networks.discriminator import Discriminator
-from training.networks.generator import Generator
+from training.networks.layers import Network
 from training.schedule import Rates, Strengths, lazy_ratio
 
 Stats = dict[str, tf.Tensor]
@@ -58,7 +57,8 @@ class Steps(tf.Module):
     """Owns the optimisers and the path length mean, and runs the phases.
 
     Args:
-        generator, discriminator, decoder: the networks trained.
+        generator, discriminator, decoder: the networks trained; there is no decoder where
+            `generator_gradients` does without.
         average: Gs, of the generator's class and arguments.
         options: constants of the run.
         devices: where the networks' variables are, and where the phases run; None: one device.
@@ -70,10 +70,10 @@ class Steps(tf.Module):
     def __init__(
         self,
         *,
-        generator: Generator,
-        discriminator: Discriminator,
-        decoder: Decoder,
-        average: Generator,
+        generator: Any,
+        discriminator: Any,
+        decoder: Decoder | None,
+        average: Network,
         options: StepOptions,
         devices: Devices | None = None,
     ) -> None:
@@ -95,9 +95,11 @@ class Steps(tf.Module):
         )
         self._g_vars = tuple(generator.named_trainables().values())
         self._d_vars = tuple(discriminator.named_trainables().values())
-        self._e_vars = tuple(decoder.named_trainables().values())
+        self._e_vars = () if decoder is None else tuple(decoder.named_trainables().values())
         self.g_adam = self._adam(generator.named_trainables(), options.g_reg_interval)
-        self.e_adam = self._adam(decoder.named_trainables(), options.g_reg_interval)
+        self.e_adam = None
+        if decoder is not None:
+            self.e_adam = self._adam(decoder.named_trainables(), options.g_reg_interval)
         self.d_adam = self._adam(discriminator.named_trainables(), options.d_reg_interval)
         self._compiled = {
             phase.__name__: tf.function(phase, jit_compile=options.jit, autograph=False)
@@ -177,6 +179,20 @@ class Steps(tf.Module):
         shape = (self.options.minibatch_gpu, d.resolution, d.resolution, d.num_channels)
         return channel.draw(shape, seed, strength)
 
+    # How latents and fingerprints become images, here and nowhere else.
+
+    def _styles(self, latents: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
+        """[N,Z], [N,B] -> [N,L,D]."""
+        return self.generator.map_fingerprints(bits)
+
+    def _synthesize(self, latents: tf.Tensor, styles: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+        """[N,Z], [N,L,D], flat noise -> [N,H,W,C]."""
+        return self.generator.synthesize(latents, styles, self.generator.split_noise(noise))
+
+    def _fakes(self, latents: tf.Tensor, bits: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+        """[N,Z], [N,B], flat noise -> [N,H,W,C]."""
+        return self.generator(latents, bits, self.generator.split_noise(noise))
+
     # Phases as pure functions: tensors -> gradients and statistics.
 
     def generator_gradients(
@@ -192,14 +208,15 @@ class Steps(tf.Module):
 
         `weights` are those of `loss.weights_of`; None are the draws of a channel without chance.
         """
-        g, d, e, options = self.generator, self.discriminator, self.decoder, self.options
+        d, e, options = self.discriminator, self.decoder, self.options
+        assert e is not None
         n = options.minibatch_gpu
         with tf.GradientTape() as tape:
             # Both fingerprints in one pass: twice the batch costs less than two calls.
-            both = g(
+            both = self._fakes(
                 tf.concat([latents, latents], 0),
                 tf.concat([bits[0], bits[1]], 0),
-                g.split_noise(tf.concat([noise[0], noise[1]], 0)),
+                tf.concat([noise[0], noise[1]], 0),
             )
             images, images_other = both[:n], both[n:]
             scores = d(options.augment.apply(images, fakes_draws or {}))
@@ -237,10 +254,10 @@ class Steps(tf.Module):
         """Path length regularisation, scaled by its interval."""
         g = self.generator
         with tf.GradientTape() as tape:
-            styles = g.map_fingerprints(bits[0])
+            styles = self._styles(latents, bits[0])
             with tf.GradientTape(watch_accessed_variables=False) as inner:
                 inner.watch(styles)
-                images = g.synthesize(latents, styles, g.split_noise(noise[0]))
+                images = self._synthesize(latents, styles, noise[0])
                 projected = tf.reduce_sum(images * pixels) / g.resolution
             lengths = loss.path_lengths(inner.gradient(projected, styles))
             penalty, _ = loss.path_length_penalty(lengths, self.pl_mean)
@@ -259,8 +276,8 @@ class Steps(tf.Module):
         reals_draws: Draws | None = None,
     ) -> Gradients:
         """Discriminator step on fresh fakes and the reals given, both through the augmentation."""
-        g, d, augment = self.generator, self.discriminator, self.options.augment.apply
-        fakes = augment(g(latents, bits[0], g.split_noise(noise[0])), fakes_draws or {})
+        d, augment = self.discriminator, self.options.augment.apply
+        fakes = augment(self._fakes(latents, bits[0], noise[0]), fakes_draws or {})
         reals = augment(reals, reals_draws or {})
         with tf.GradientTape() as tape:
             # Fakes and reals in one pass, for the same reason.
@@ -340,8 +357,10 @@ class Steps(tf.Module):
         split = len(self._g_vars)
         ratio = lazy_ratio(self.options.g_reg_interval)
         skipped_g = self.g_adam.apply(gradients[:split], rates.G * ratio)
-        skipped_e = self.e_adam.apply(gradients[split:], rates.E * ratio)
-        return stats | {"skipped/G": skipped_g, "skipped/E": skipped_e}
+        stats = stats | {"skipped/G": skipped_g}
+        if self.e_adam is not None:
+            stats["skipped/E"] = self.e_adam.apply(gradients[split:], rates.E * ratio)
+        return stats
 
     def _path_length_step(self, step: tf.Tensor, rates: Rates) -> Stats:
         n = max(self.options.minibatch_gpu // 2, 1)

@@ -192,7 +192,7 @@ def test_mistake(
     [
         "--gamma=nan", "--gamma=-1", "--decoupleL2-weight=inf", "--latentsRecL2-weight=x",
         "--watermarkCls-weight=-0.5", "--total-kimg=0", "--minibatch=0", "--minibatch-gpu=-4",
-        "--watermark-size=0", "--snapshot-ticks=0", "--kimg-per-tick=0", "--seed=one",
+        "--watermark-size=-1", "--snapshot-ticks=0", "--kimg-per-tick=0", "--seed=one",
         "--checkpoint-minutes=-1", "--keep-checkpoints=0", "--threads=0",
     ],
 )  # fmt: skip

@@ -12,7 +12,7 @@ well. Nothing in a file is executed.
 
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -316,6 +316,22 @@ def build_network(data: NetworkData, where: str) -> Network:
             )
         variable.assign(value.astype(np.float32))
     return network
+
+
+def network_configs(path_or_url: str | os.PathLike[str], slots: Iterable[str]) -> dict[str, Any]:
+    """What the networks of a snapshot were made from, without building them.
+
+    Returns:
+        By slot a configuration of `training.networks.configs`, of those that the file has.
+
+    Raises:
+        UserError: as `load_networks`.
+    """
+    networks, _ = read_snapshot(path_or_url)
+    found = {slot: networks[slot] for slot in slots if slot in networks}
+    for slot, data in found.items():
+        check_kwargs(data, f"{os.fspath(path_or_url)}: {slot}")
+    return {slot: NETWORKS[data.class_name].Config(**data.kwargs) for slot, data in found.items()}
 
 
 def _class_name(network: Network) -> str:
