@@ -46,13 +46,14 @@ def make_context(
     cache_dir: Path | None = None,
     execution: Execution = PLAIN,
     devices: Devices | None = None,
+    labels: np.ndarray | None = None,
 ) -> MetricContext:
     """Wraps networks for the metrics; they are read at every call, so one context can follow
     networks that are being trained.
 
     Args:
         generator: the average Gs. Plain StyleGAN2 makes its pictures without truncation, of
-            classes drawn at random.
+            labels drawn at random.
         decoder: E as it is; None if there is none.
         dataset: real images.
         inception: what `check_inception` returned.
@@ -64,6 +65,8 @@ def make_context(
         execution: how the networks run. Latents, fingerprints and noise do not depend on it.
         devices: those under whose strategy the networks were made; None: one device. They share
             every minibatch. With several workers, all have to evaluate the same metrics at once.
+        labels: float32 [M,C], from which those of plain StyleGAN2 with labels are drawn; None:
+            classes, all alike.
 
     Raises:
         ValueError: the decoder does not fit the generator.
@@ -72,7 +75,7 @@ def make_context(
         for what in ("fingerprint_size", "resolution", "num_channels"):
             if getattr(generator, what) != getattr(decoder, what):
                 raise ValueError(f"generator and decoder differ in {what}")
-    generate, generate_pairs = _samplers(generator, seed, execution, devices)
+    generate, generate_pairs = _samplers(generator, seed, execution, devices, labels)
     return MetricContext(
         generate=generate,
         generate_pairs=generate_pairs,
@@ -95,6 +98,7 @@ def _samplers(
     seed: int,
     execution: Execution,
     devices: Devices | None,
+    real_labels: np.ndarray | None,
 ) -> tuple[Callable[[int, int], GeneratedBatch], Callable[[int, int], GeneratedPairs]]:
     """`MetricContext.generate` and `generate_pairs` of a generator."""
     widths = (
@@ -103,6 +107,8 @@ def _samplers(
         sum(h * w for h, w in generator.noise_shapes),
     )
     num_classes = 0 if isinstance(generator, Generator) else generator.label_size
+    if real_labels is None:
+        real_labels = np.eye(num_classes, dtype=np.float32)
 
     def images_of(
         latents: tf.Tensor, codes: tf.Tensor, noise: tf.Tensor
@@ -122,7 +128,7 @@ def _samplers(
 
     def labels(num_images: int, first: int) -> np.ndarray:
         rng = np.random.default_rng([seed, first, _CLASSES])
-        return np.eye(num_classes, dtype=np.float32)[rng.integers(0, num_classes, num_images)]
+        return real_labels[rng.integers(0, len(real_labels), num_images)]
 
     def batch_of(latents: np.ndarray, bits: np.ndarray, first: int) -> GeneratedBatch:
         codes = labels(len(latents), first) if num_classes else bits

@@ -16,7 +16,7 @@ from training.networks.configs import (
     StyleGAN2GeneratorConfig,
 )
 from training.options import AUGMENTS, AUTO_GAMMA, PassedOn, TrainOptions
-from training.plain_config import plain_networks
+from training.plain_config import check_cond, plain_networks
 from training.ramps import Ramp
 from training.recipes import recommended
 
@@ -85,6 +85,7 @@ class TrainConfig(PassedOn):
     ticks: TickConfig
     channel: str = "identity"  # between generator and decoder, a key of `channels.CHANNELS`
     augment: str = "identity"  # before the discriminator, likewise
+    cond: bool = False  # plain StyleGAN2 of the data set's labels
     checkpoints: CheckpointConfig = field(default_factory=CheckpointConfig)
 
     @property
@@ -232,12 +233,15 @@ def find_preset(name: str) -> Preset:
     return PRESETS[name]
 
 
-def setup_training_config(options: TrainOptions, resolution: int, num_channels: int) -> TrainConfig:
+def setup_training_config(
+    options: TrainOptions, resolution: int, num_channels: int, label_size: int = 0
+) -> TrainConfig:
     """Settles all settings of a run from the options and the size of the data set's images.
 
     Args:
         options: the command line.
         resolution, num_channels: of the data set.
+        label_size: numbers per label of the data set; 0: it has none.
 
     Raises:
         UserError: an option that does not fit; the text names it.
@@ -263,10 +267,11 @@ def setup_training_config(options: TrainOptions, resolution: int, num_channels: 
         raise UserError(f"--watermark-size={num_bits}: a fingerprint has at most {MAX_BITS} bits")
     augment = preset.augment if options.augment is None else AUGMENTS[options.augment]
     images = {"resolution": resolution, "num_channels": num_channels}
+    check_cond(options, num_bits, label_size)
     if num_bits:
         networks = _networks(options, preset, num_bits, modulated, images)
     else:
-        networks = plain_networks(options, preset, images)
+        networks = plain_networks(options, preset, images, label_size if options.cond else 0)
     passed_on = {f.name: getattr(options, f.name) for f in dataclasses.fields(PassedOn)}
     config = TrainConfig(
         **passed_on,
@@ -282,6 +287,7 @@ def setup_training_config(options: TrainOptions, resolution: int, num_channels: 
         ticks=preset.ticks,
         channel=_channel(options, preset) if num_bits else "identity",
         augment=augment,
+        cond=options.cond,
     )
     return with_settings(config, settings_of(options))
 

@@ -48,6 +48,7 @@ class Grids:
         minibatch_gpu: of training.
         execution: how the network runs.
         devices: where; all workers have to make the grids at once, and the chief writes them.
+        labels: float32 [M,C], of all real images, in place of bits; None: there are none.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Grids:
         minibatch_gpu: int,
         execution: Execution,
         devices: Devices | None = None,
+        labels: np.ndarray | None = None,
     ) -> None:
         self._devices = devices or Devices()
         self._batch = min(minibatch_gpu, _BATCH) * self._devices.num_replicas
@@ -65,6 +67,8 @@ class Grids:
         rnd = np.random.RandomState(seed % 2**32)
         latents = rnd.randn(count, generator.latent_size).astype(np.float32)
         bits = rnd.randint(0, 2, [count, generator.fingerprint_size]).astype(np.float32)
+        if labels is not None:
+            bits = labels[rnd.randint(0, len(labels), count)]
         same_latents = np.repeat(latents[:1], count, axis=0)
         same_bits = np.repeat(bits[:1], count, axis=0)
         self._inputs = {"fakes-arbitrary": (latents, bits)}
@@ -74,7 +78,7 @@ class Grids:
         self._noise = [
             rnd.randn(count, h, w, 1).astype(np.float32) for h, w in generator.noise_shapes
         ]
-        widths = (generator.latent_size, generator.fingerprint_size)
+        widths = (generator.latent_size, bits.shape[1])
         self._signature = [
             *(tf.TensorSpec([None, width], tf.float32) for width in widths),
             [tf.TensorSpec([None, h, w, 1], tf.float32) for h, w in generator.noise_shapes],

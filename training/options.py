@@ -76,6 +76,7 @@ class TrainOptions(PassedOn):
         metavar="BITS",
         type=cli.non_negative_int,
     )
+    cond: bool = flag(False, "plain StyleGAN2 of the labels that the data set has")
     res_modulated_range: str | None = flag(
         None, "resolutions that the fingerprint modulates", metavar="LO-HI"
     )

@@ -22,13 +22,33 @@ _FINGERPRINTS = {
 }
 
 
-def plain_networks(options: TrainOptions, preset: Any, images: dict[str, Any]) -> dict[str, Any]:
+def check_cond(options: TrainOptions, num_bits: int, label_size: int) -> None:
+    """Whether there are labels, and a network that knows what to do with them.
+
+    Raises:
+        UserError: there is not.
+    """
+    if not options.cond:
+        return
+    if num_bits:
+        raise UserError("--cond is for plain StyleGAN2; give --watermark-size=0 as well")
+    if not label_size:
+        raise UserError(
+            f"--cond: the data set {options.dataset} has no labels; make it with labels, or leave "
+            "the flag out"
+        )
+
+
+def plain_networks(
+    options: TrainOptions, preset: Any, images: dict[str, Any], label_size: int
+) -> dict[str, Any]:
     """Configurations of G and D; there is no E.
 
     Args:
         options: the command line.
         preset: a `config.Preset`.
         images: resolution and channels.
+        label_size: numbers per label; 0: none.
 
     Raises:
         UserError: an option that has no meaning without fingerprints.
@@ -42,10 +62,15 @@ def plain_networks(options: TrainOptions, preset: Any, images: dict[str, Any]) -
     images = images | {"fmap_base": preset.fmap_base, "fmap_max": preset.fmap_max}
     width = preset.dlatent_size
     widths = {"dlatent_size": width, "mapping_fmaps": width, "label_fmaps": width}
+    widths["label_size"] = label_size
     generator = StyleGAN2GeneratorConfig(
         **images, **widths, latent_size=preset.latent_size, architecture=preset.g_architecture
     )
     discriminator = StyleGAN2DiscriminatorConfig(**images, architecture=preset.d_architecture)
+    if label_size:  # the width of its last layers, as StyleGAN2-ADA has it
+        width = discriminator.nf(1)
+        widths |= {"dlatent_size": width, "mapping_fmaps": width, "label_fmaps": width}
+        discriminator = dataclasses.replace(discriminator, **widths)
     return {"G": generator, "D": discriminator, "E": None}
 
 
@@ -68,10 +93,10 @@ def like_snapshot(config: Any, networks: dict[str, Any], where: str) -> Any:
                 f"--resume-pkl={where} is no plain StyleGAN2, which --watermark-size=0 trains; "
                 "choose --watermark-size as in the snapshot"
             )
-        if theirs.label_size:
+        if theirs.label_size != ours.label_size:
             raise UserError(
-                f"--resume-pkl={where} has {theirs.label_size} classes, which data sets here have "
-                "not; name a snapshot without"
+                f"--resume-pkl={where} has labels of {theirs.label_size} numbers, this run's have "
+                f"{ours.label_size}; choose --cond and a data set as in the snapshot"
             )
         for name in ("resolution", "num_channels"):
             if getattr(theirs, name) != getattr(ours, name):

@@ -63,11 +63,17 @@ class Run:
         if config.resume_pkl is not None:
             pl_mean = self._start_from(config.resume_pkl)
         self.execution = resolve_execution(config.ops, config.precision)
-        self.steps = make_steps(config, self.networks, self.execution, self.devices)
+        labels = dataset.labels if config.cond else None
+        self.steps = make_steps(config, self.networks, self.execution, self.devices, labels)
         self.steps.pl_mean.assign(pl_mean)
         self.context = self._metric_context()
         self.grids = Grids(
-            self.networks.Gs, config.seed, config.minibatch_gpu, self.execution, self.devices
+            self.networks.Gs,
+            config.seed,
+            config.minibatch_gpu,
+            self.execution,
+            self.devices,
+            labels,
         )
 
     @property
@@ -114,11 +120,14 @@ class Run:
         weights = tf.nest.map_structure(lambda _: scalar, weights_of(config.loss, 0))
         reals = tf.TensorSpec([config.minibatch, size, size, channels], tf.float32)
         steps.generator_step.get_concrete_function(step, rates, weights, Strengths(scalar))
-        steps.discriminator_step.get_concrete_function(step, reals, rates, scalar)
+        labels: tuple[Any, ...] = ()
+        if config.cond:
+            labels = (tf.TensorSpec([config.minibatch, self.dataset.label_size], tf.float32),)
+        steps.discriminator_step.get_concrete_function(step, reals, rates, scalar, *labels)
         if config.schedule.g_reg_interval:
             steps.path_length_step.get_concrete_function(step, rates)
         if config.schedule.d_reg_interval:
-            steps.r1_step.get_concrete_function(step, reals, rates)
+            steps.r1_step.get_concrete_function(step, reals, rates, *labels)
         self.grids.trace()
 
     def train_iteration(self, batches: Iterator[np.ndarray]) -> dict[str, tf.Tensor]:
@@ -133,13 +142,27 @@ class Run:
         if schedule.g_reg_interval and state.iteration % schedule.g_reg_interval == 0:
             stats |= steps.path_length_step(step, rates)
         reals = self.devices.distribute(centred(tf.cast(next(batches), tf.float32)))
+        labels = self._labels()
         beta = tf.constant(ema_beta(config, state.num_images), tf.float32)
-        stats |= steps.discriminator_step(step, reals, rates, beta)
+        stats |= steps.discriminator_step(step, reals, rates, beta, *labels)
         if schedule.d_reg_interval and state.iteration % schedule.d_reg_interval == 0:
-            stats |= steps.r1_step(step, reals, rates)
+            stats |= steps.r1_step(step, reals, rates, *labels)
         state.iteration += 1
         state.num_images += config.minibatch
         return stats
+
+    def _labels(self) -> tuple[Any, ...]:
+        """Labels of this iteration's real images, for every device its own; () without classes."""
+        config = self.config
+        if not config.cond:
+            return ()
+        labels = self.dataset.labels_of(
+            config.minibatch,
+            config.seed,
+            self.state.iteration,
+            rows=self.devices.rows(config.minibatch),
+        )
+        return (self.devices.distribute(tf.constant(labels)),)
 
     def save(self, path: Path) -> None:
         """Writes a snapshot of all networks with the position, once for all workers.
@@ -206,6 +229,7 @@ class Run:
         config = self.config
         context = make_context(
             generator=self.networks.Gs,
+            labels=self.dataset.labels if config.cond else None,
             decoder=self.networks.E,
             dataset=self.dataset,
             seed=config.seed,

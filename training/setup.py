@@ -1,6 +1,10 @@
 """Builds networks and optimisers from a configuration: all variables are created here."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
 
 from dnnlib.errors import UserError
 from dnnlib.tflib.devices import Devices
@@ -63,6 +67,7 @@ def make_steps(
     networks: TrainedNetworks,
     execution: Execution,
     devices: Devices | None = None,
+    labels: np.ndarray | None = None,
 ) -> Steps:
     """Optimisers and training phases for these networks, which run as `execution` says.
 
@@ -71,6 +76,7 @@ def make_steps(
         networks: of `make_networks` with the same devices.
         execution: how the networks' operations run.
         devices: where they run; None: one device.
+        labels: float32 [M,C], of all real images; None: there are none.
 
     Raises:
         UserError: the minibatch cannot be shared by the devices.
@@ -80,7 +86,10 @@ def make_steps(
     for _, network in networks.items():
         network.run_with(execution.impl, execution.precision)
     with devices.strategy.scope():
-        return (Steps if networks.E is not None else PlainSteps)(
+        make: Callable[..., Steps] = Steps
+        if networks.E is None:
+            make = partial(PlainSteps, labels=np.zeros([0, 0]) if labels is None else labels)
+        return make(
             generator=networks.G,
             discriminator=networks.D,
             decoder=networks.E,

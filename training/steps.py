@@ -193,6 +193,16 @@ class Steps(tf.Module):
         """[N,Z], [N,B], flat noise -> [N,H,W,C]."""
         return self.generator(latents, bits, self.generator.split_noise(noise))
 
+    def _scores(
+        self, images: tf.Tensor, labels: tf.Tensor | None, minibatches: int = 1
+    ) -> tf.Tensor:
+        """[N,H,W,C] -> [N,1]; there are no labels here."""
+        return self.discriminator(images, minibatches=minibatches)
+
+    def _labels(self, bits: tf.Tensor) -> tf.Tensor | None:
+        """Labels of fakes, where there are some."""
+        return None
+
     # Phases as pure functions: tensors -> gradients and statistics.
 
     def generator_gradients(
@@ -274,14 +284,17 @@ class Steps(tf.Module):
         reals: tf.Tensor,
         fakes_draws: Draws | None = None,
         reals_draws: Draws | None = None,
+        labels: tf.Tensor | None = None,
     ) -> Gradients:
         """Discriminator step on fresh fakes and the reals given, both through the augmentation."""
-        d, augment = self.discriminator, self.options.augment.apply
+        augment = self.options.augment.apply
+        if labels is not None:
+            labels = tf.concat([self._labels(bits[0]), labels], 0)
         fakes = augment(self._fakes(latents, bits[0], noise[0]), fakes_draws or {})
         reals = augment(reals, reals_draws or {})
         with tf.GradientTape() as tape:
             # Fakes and reals in one pass, for the same reason.
-            scores = d(tf.concat([fakes, reals], 0), minibatches=2)
+            scores = self._scores(tf.concat([fakes, reals], 0), labels, minibatches=2)
             scores_fakes, scores_reals = tf.split(scores, 2)
             total = tf.reduce_mean(loss.discriminator_loss(scores_fakes, scores_reals))
         gradients = tape.gradient(total, self._d_vars, unconnected_gradients="zero")
@@ -292,13 +305,15 @@ class Steps(tf.Module):
             "scores/real_sign": tf.reduce_mean(tf.sign(scores_reals)),
         }
 
-    def r1_gradients(self, reals: tf.Tensor, draws: Draws | None = None) -> Gradients:
+    def r1_gradients(
+        self, reals: tf.Tensor, draws: Draws | None = None, labels: tf.Tensor | None = None
+    ) -> Gradients:
         """R1 on the discriminator step's reals, scaled by its interval."""
         with tf.GradientTape() as tape:
             with tf.GradientTape(watch_accessed_variables=False) as inner:
                 inner.watch(reals)
                 augmented = self.options.augment.apply(reals, draws or {})
-                scores = tf.reduce_sum(self.discriminator(augmented))
+                scores = tf.reduce_sum(self._scores(augmented, labels))
             penalty = loss.r1_penalty(inner.gradient(scores, reals), self.options.gamma)
             penalty = tf.reduce_mean(penalty)
             total = penalty * self.options.d_reg_interval
@@ -337,8 +352,10 @@ class Steps(tf.Module):
         share = self.num_slices // self._devices.num_replicas
         return tf.cast(replica, tf.int64) * share + index
 
-    def _slice(self, reals: tf.Tensor, index: int) -> tf.Tensor:
-        """The reals of a slice of this replica; `reals` are this replica's."""
+    def _slice(self, reals: tf.Tensor | None, index: int) -> tf.Tensor | None:
+        """The reals, or their labels, of a slice of this replica; `reals` are this replica's."""
+        if reals is None:
+            return None
         n = self.options.minibatch_gpu
         return reals[index * n : (index + 1) * n]
 
@@ -382,7 +399,12 @@ class Steps(tf.Module):
         return stats | {"skipped/G_reg": skipped}
 
     def _discriminator_step(
-        self, step: tf.Tensor, reals: tf.Tensor, rates: Rates, ema_beta: tf.Tensor
+        self,
+        step: tf.Tensor,
+        reals: tf.Tensor,
+        rates: Rates,
+        ema_beta: tf.Tensor,
+        labels: tf.Tensor | None = None,
     ) -> Stats:
         def one(index: int) -> Gradients:
             n, part, augment = self.options.minibatch_gpu, self._part(index), self.options.augment
@@ -390,7 +412,7 @@ class Steps(tf.Module):
             p = self.augment_p.read_value()
             draws = (self._draw_channel(augment, step, use, part, p) for use in ("fakes", "reals"))
             phase = self._compiled["discriminator_gradients"]
-            return phase(*drawn, self._slice(reals, index), *draws)
+            return phase(*drawn, self._slice(reals, index), *draws, self._slice(labels, index))
 
         gradients, stats = self._accumulate(one)
         skipped = self.d_adam.apply(gradients, rates.D * lazy_ratio(self.options.d_reg_interval))
@@ -413,12 +435,15 @@ class Steps(tf.Module):
         self.augment_p.assign(moved)
         return moved
 
-    def _r1_step(self, step: tf.Tensor, reals: tf.Tensor, rates: Rates) -> Stats:
+    def _r1_step(
+        self, step: tf.Tensor, reals: tf.Tensor, rates: Rates, labels: tf.Tensor | None = None
+    ) -> Stats:
         def one(index: int) -> Gradients:
             part, augment = self._part(index), self.options.augment
             p = self.augment_p.read_value()
             draws = self._draw_channel(augment, step, "reals_of_r1", part, p)
-            return self._compiled["r1_gradients"](self._slice(reals, index), draws)
+            phase = self._compiled["r1_gradients"]
+            return phase(self._slice(reals, index), draws, self._slice(labels, index))
 
         gradients, stats = self._accumulate(one)
         skipped = self.d_adam.apply(gradients, rates.D * lazy_ratio(self.options.d_reg_interval))

@@ -35,7 +35,8 @@ def train_model(args: argparse.Namespace, options: TrainOptions) -> None:
     task = find_task()
     num_gpus = plan.requested * (task.num_workers if task else 1)
     options = dataclasses.replace(options, num_gpus=num_gpus)
-    config = setup_training_config(options, dataset.resolution, dataset.num_channels)
+    label_size = dataset.label_size if options.cond else 0
+    config = setup_training_config(options, dataset.resolution, dataset.num_channels, label_size)
     if config.resume_pkl is not None and not config.num_bits:
         networks = network_configs(config.resume_pkl, ("G", "D"))
         config = like_snapshot(config, networks, config.resume_pkl)

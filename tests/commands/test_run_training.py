@@ -67,6 +67,7 @@ FLAGS: dict[str, tuple[str, object]] = {
     "--immunize=light": ("immunize", "light"),
     "--edit-strength=0@1,1@2": ("edit_strength", "0@1,1@2"),
     "--augment=ada": ("augment", "ada"),
+    "--cond=False": ("cond", False),
     "--decoupleL2-weight=5@60,15@80": ("decouple_weight", "5@60,15@80"),
     "--mirror-augment=True": ("mirror_augment", True),
     "--mirror-augment": ("mirror_augment", True),

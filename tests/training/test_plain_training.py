@@ -15,6 +15,8 @@ from tests.support.paths import REFERENCE
 from tests.support.small_runs import SMALL, write_images
 from training import plain_steps
 from training.config import PRESETS, TrainConfig, TrainOptions, setup_training_config
+from training.data.dataset import open_dataset
+from training.data.writer import DatasetWriter
 from training.models.snapshot import load_networks
 from training.networks.configs import StyleGAN2GeneratorConfig
 from training.networks.stylegan2 import StyleGAN2Generator
@@ -35,6 +37,12 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("datasets")
     write_images(folder / "noise", 50)
     write_images(folder / "noise16", 50, size=16)
+    for name, size in (("classes", 8), ("classes32", 32)):
+        with DatasetWriter(folder / name) as writer:
+            # Each class has a colour of its own.
+            for number in range(50):
+                writer.add(np.full([size, size, 3], 40 + 40 * (number % 5), np.uint8))
+            writer.add_labels(np.eye(5)[np.arange(50) % 5])
     return folder
 
 
@@ -138,7 +146,7 @@ def test_a_run_starts_from_files_of_the_original_code(layout, data_dir, tmp_path
     ("file", "wanted"),
     [
         ("plain_skip_16_tf.pkl", "its resolution is 16, this run's is 8; choose a data set"),
-        ("plain_resnet_32_labels_tf.pkl", "has 5 classes"),
+        ("plain_resnet_32_labels_tf.pkl", "has labels of 5 numbers, this run's have 0"),
         ("snapshot_resnet_skip_16.pkl", "is no plain StyleGAN2, .* choose --watermark-size"),
     ],
 )
@@ -192,6 +200,59 @@ def test_presets_are_those_of_stylegan2(config, base, gamma) -> None:
     assert found.loss.gamma == gamma
     assert from_dict(TrainConfig, to_dict(found)) == found
     assert from_dict(TrainConfig, to_dict(setup_training_config(TrainOptions(dataset="n"), 8, 3))).E
+
+
+# ---- Labels
+
+
+def test_labels_of_a_batch_are_those_of_its_images(data_dir: Path) -> None:
+    dataset = open_dataset(data_dir, "classes")
+    assert dataset.label_size == 5
+    with dataset.batches(8, 3, first=5) as batches:
+        for number in range(5, 9):
+            labels = dataset.labels_of(8, 3, number)
+            shown = next(batches)[:, 0, 0, 0]
+            np.testing.assert_array_equal(40 + 40 * labels.argmax(axis=1), shown)
+            np.testing.assert_array_equal(dataset.labels_of(8, 3, number, rows=(2, 5)), labels[2:5])
+    assert open_dataset(data_dir, "noise").label_size == 0
+
+
+def test_a_run_with_labels_and_its_end_when_stopped(data_dir: Path, tmp_path: Path) -> None:
+    whole = train(data_dir, tmp_path / "a", "--total-kimg=0.256", "--cond", dataset="classes")
+    half = train(data_dir, tmp_path / "b", "--total-kimg=0.128", "--cond", dataset="classes")
+    train(
+        data_dir, tmp_path / "b", "--total-kimg=0.256", "--cond", f"--resume={half}",
+        dataset="classes",
+    )  # fmt: skip
+    ours, theirs = (values(path / "network-final.pkl") for path in (half, whole))
+    for name, value in ours.items():
+        np.testing.assert_array_equal(value, theirs[name], name)
+    found = load_networks(whole / "network-final.pkl")
+    assert found.Gs.config.label_size == found.D.config.label_size == 5
+    options = TrainOptions(dataset="n", config="config-test", seed=5, watermark_size=0, cond=True)
+    before = make_networks(setup_training_config(options, 8, 3, 5))
+    for slot, key in (("G", "G_mapping/LabelEmbed/weight"), ("D", "LabelEmbed/weight")):
+        first = getattr(before, slot).named_variables()[key]
+        assert not np.array_equal(first, getattr(found, slot).named_variables()[key])
+
+
+def test_a_run_starts_from_a_file_with_labels(data_dir: Path, tmp_path: Path) -> None:
+    path = REFERENCE / "plain_resnet_32_labels_torch.pkl"
+    flags = (f"--resume-pkl={path}", "--total-kimg=0.064", "--cond")
+    run_dir = train(data_dir, tmp_path, *flags, dataset="classes32")
+    assert values(path).keys() == values(run_dir / "network-final.pkl").keys()
+
+
+@pytest.mark.parametrize(
+    ("flags", "wanted"),
+    [
+        (["--cond"], "--cond: the data set noise has no labels"),
+        (["--cond", "--watermark-size=8"], "--cond is for plain StyleGAN2"),
+    ],
+)
+def test_cond_that_does_not_fit(flags, wanted, data_dir, tmp_path) -> None:
+    with pytest.raises(UserError, match=wanted):
+        train(data_dir, tmp_path, *flags)
 
 
 # ---- Style mixing

@@ -242,7 +242,7 @@ OPTIONS: dict[str, tuple[Any, dict[str, Any]]] = {
 
 def test_table_of_options_is_complete() -> None:
     names = {field.name for field in dataclasses.fields(TrainOptions)}
-    assert names == OPTIONS.keys() | {"dataset", "mapping", "recipe"}
+    assert names == OPTIONS.keys() | {"dataset", "mapping", "recipe", "cond"}
 
 
 @pytest.mark.parametrize("name", OPTIONS)

@@ -158,17 +158,19 @@ def convert(content: Any, where: str) -> dict[str, NetworkData]:
             StyleGAN2's.
     """
     if isinstance(content, safe_pickle.Inert):
-        data = _network(content, where)
+        data = _network(content, where, PLAIN_FUNCTIONS | FUNCTIONS)
         slots = {"Discriminator": "D", "Decoder": "E"}
         return {slots.get(data.class_name, "Gs"): data}
-    order = PLAIN_TUPLE if _is_plain(content[0]) else TUPLE_ORDER
+    is_plain = _is_plain(content[0])
+    order: tuple[str, ...] = PLAIN_TUPLE if is_plain else TUPLE_ORDER
+    functions = PLAIN_FUNCTIONS if is_plain else FUNCTIONS
     if len(content) != len(order):
         raise UserError(
             f"{where} holds {len(content)} networks; a snapshot of fingerprinted networks holds "
             f"{', '.join(TUPLE_ORDER)}, one of StyleGAN2 {', '.join(PLAIN_TUPLE)}, or one of them"
         )
     return {
-        slot: _network(state, f"{where}: {slot}", is_plain=order == PLAIN_TUPLE)
+        slot: _network(state, f"{where}: {slot}", functions)
         for slot, state in zip(order, content, strict=True)
     }
 
@@ -180,21 +182,21 @@ def _is_plain(inert: Any) -> bool:
     return isinstance(function, str) and function in PLAIN_FUNCTIONS | _OTHERS
 
 
-def _network(inert: safe_pickle.Inert, where: str, is_plain: bool = False) -> NetworkData:
+def _network(
+    inert: safe_pickle.Inert, where: str, functions: dict[str, tuple[str, dict[str, Any]]]
+) -> NetworkData:
+    """A network that one of the functions has built."""
     state = _state(inert, where)
     function = state["build_func_name"]
     if function in _OTHERS:
         raise UserError(f"{where} is a {_OTHERS[function]} network; only StyleGAN2's can be read")
-    # The discriminator's name is the same: what it stands beside tells which it is.
-    tables = (PLAIN_FUNCTIONS, FUNCTIONS) if is_plain else (FUNCTIONS, PLAIN_FUNCTIONS)
-    functions = tables[0] if function in tables[0] else tables[1]
     if function not in functions:
         raise UserError(
             f"{where} was built by {safe_pickle.printable(function)}; only networks built by "
-            f"{', '.join(FUNCTIONS | PLAIN_FUNCTIONS)} can be read"
+            f"{', '.join(functions)} can be read"
         )
     class_name, defaults = functions[function]
-    if functions is PLAIN_FUNCTIONS:
+    if class_name.startswith("StyleGAN2"):
         return _plain_network(state, class_name, defaults, where)
     optional = OPTIONAL if class_name == "Generator" else set()
     kwargs = defaults | _keywords(state["static_kwargs"], {*defaults, *optional}, where)
