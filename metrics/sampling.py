@@ -107,8 +107,6 @@ def _samplers(
         sum(h * w for h, w in generator.noise_shapes),
     )
     num_classes = 0 if isinstance(generator, Generator) else generator.label_size
-    if real_labels is None:
-        real_labels = np.eye(num_classes, dtype=np.float32)
 
     def images_of(
         latents: tf.Tensor, codes: tf.Tensor, noise: tf.Tensor
@@ -128,7 +126,11 @@ def _samplers(
 
     def labels(num_images: int, first: int) -> np.ndarray:
         rng = np.random.default_rng([seed, first, _CLASSES])
-        return real_labels[rng.integers(0, len(real_labels), num_images)]
+        if real_labels is not None:
+            return real_labels[rng.integers(0, len(real_labels), num_images)]
+        found = np.zeros([num_images, num_classes], np.float32)
+        found[np.arange(num_images), rng.integers(0, num_classes, num_images)] = 1
+        return found
 
     def batch_of(latents: np.ndarray, bits: np.ndarray, first: int) -> GeneratedBatch:
         codes = labels(len(latents), first) if num_classes else bits

@@ -98,6 +98,7 @@ def test_all_that_is_trained_has_moved(finished: Path, data_dir: Path) -> None:
     assert np.linalg.norm(mean - after.G.dlatent_avg) < np.linalg.norm(mean)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_ends_with_the_same_bits(finished: Path, data_dir: Path, tmp_path) -> None:
     half = train(data_dir, tmp_path, "--total-kimg=0.32")
     train(data_dir, tmp_path, "--total-kimg=0.64", f"--resume={half}")
@@ -107,6 +108,7 @@ def test_a_stopped_run_ends_with_the_same_bits(finished: Path, data_dir: Path, t
         np.testing.assert_array_equal(value, theirs[name], name)
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_its_snapshot(finished: Path, data_dir: Path, tmp_path) -> None:
     flag = f"--resume-pkl={finished / 'network-final.pkl'}"
     run_dir = train(data_dir, tmp_path, "--total-kimg=0.704", flag)
@@ -115,6 +117,7 @@ def test_a_run_starts_from_its_snapshot(finished: Path, data_dir: Path, tmp_path
     assert 0 < np.abs(moved - values(finished / "network-final.pkl")["Gs/dlatent_avg"]).max() < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["tf", "torch"])
 def test_a_run_starts_from_files_of_the_original_code(layout, data_dir, tmp_path) -> None:
     """Its networks are those of the file, whatever the config says."""
@@ -217,6 +220,7 @@ def test_labels_of_a_batch_are_those_of_its_images(data_dir: Path) -> None:
     assert open_dataset(data_dir, "noise").label_size == 0
 
 
+@pytest.mark.slow
 def test_a_run_with_labels_and_its_end_when_stopped(data_dir: Path, tmp_path: Path) -> None:
     whole = train(data_dir, tmp_path / "a", "--total-kimg=0.256", "--cond", dataset="classes")
     half = train(data_dir, tmp_path / "b", "--total-kimg=0.128", "--cond", dataset="classes")
@@ -236,6 +240,7 @@ def test_a_run_with_labels_and_its_end_when_stopped(data_dir: Path, tmp_path: Pa
         assert not np.array_equal(first, getattr(found, slot).named_variables()[key])
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_a_file_with_labels(data_dir: Path, tmp_path: Path) -> None:
     path = REFERENCE / "plain_resnet_32_labels_torch.pkl"
     flags = (f"--resume-pkl={path}", "--total-kimg=0.064", "--cond")

@@ -18,6 +18,8 @@ _SLOTS = {"G": "G", "D": "D", "G_ema": "Gs"}
 # The FIR filter [1,3,3,1] in two dimensions, normalised to sum 1.
 _FILTER = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64
 
+_MAX_TENSORS = 1024  # of one network; one of 1024x1024 pixels has about 170
+_MAX_WIDTH = 1 << 16  # of a bias
 Transform = Callable[[np.ndarray], np.ndarray]
 
 
@@ -242,7 +244,7 @@ def _known(given: dict[str, Any], names: dict[str, str], where: str) -> dict[str
 
 
 def _variables(module: Inert, rules: tuple[_Rule, ...], where: str) -> dict[str, np.ndarray]:
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for path, value in tensors(module, where):
         if path.rpartition(".")[2] == "resample_filter":
             if value.shape != _FILTER.shape or not np.allclose(value, _FILTER):
@@ -254,6 +256,9 @@ def _variables(module: Inert, rules: tuple[_Rule, ...], where: str) -> dict[str,
                 f"{where} has the tensor {printable(path)}, which no StyleGAN2 network has"
             )
         name, change = named
+        # Before anything is computed of what the file may have placed a thousand times.
+        if len(found) >= _MAX_TENSORS or (change is _less_one and value.size > _MAX_WIDTH):
+            raise UserError(f"{where} has more or larger tensors than any network; get it again")
         found[name] = change(value)
     return found
 

@@ -197,6 +197,20 @@ CHANGES = {
         lambda s: block(s, "b4")["_modules"]["conv1"].state.update(conv_clamp=float("nan")),
         "conv_clamp=nan",
     ),
+    "many tensors": (
+        lambda s: synthesis(s)["_modules"].update(
+            {f"b{2**20 + n}": synthesis(s)["_modules"]["b8"] for n in range(200)}
+        ),
+        "more or larger tensors than any network",
+    ),
+    "large bias": (
+        lambda s: (
+            conv0(s)["_modules"]["affine"]
+            .state["_parameters"]
+            .update(bias=np.broadcast_to(np.float32(0), [1 << 30]))
+        ),
+        "more or larger tensors than any network",
+    ),
     "long name": (
         lambda s: conv0(s)["_buffers"].update({"a" * 5000: np.ones([], np.float32)}),
         "aaa...",
