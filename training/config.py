@@ -85,7 +85,6 @@ class TrainConfig(PassedOn):
     ticks: TickConfig
     channel: str = "identity"  # between generator and decoder, a key of `channels.CHANNELS`
     augment: str = "identity"  # before the discriminator, likewise
-    cond: bool = False  # plain StyleGAN2 of the data set's labels
     checkpoints: CheckpointConfig = field(default_factory=CheckpointConfig)
 
     @property
@@ -287,7 +286,6 @@ def setup_training_config(
         ticks=preset.ticks,
         channel=_channel(options, preset) if num_bits else "identity",
         augment=augment,
-        cond=options.cond,
     )
     return with_settings(config, settings_of(options))
 

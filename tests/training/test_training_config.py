@@ -163,6 +163,7 @@ def test_every_field_survives_json(tmp_path: Path) -> None:
         channel="clip",
         augment="clip",
         skip_bad_records=True,
+        cond=True,
         checkpoints=CheckpointConfig(15.0, 16),
     )
     for part in (config, config.loss, config.schedule, config.ticks, config.checkpoints):
