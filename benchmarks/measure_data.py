@@ -79,6 +79,6 @@ def training_flops(resolution: int) -> float:
     """FLOPs per image of a mean iteration of config-e-Gskip-Dresnet."""
     config = Setting(resolution=resolution).make_config()
     networks = make_networks(config)
-    per_image = [floor.network_flops(net) for net in (networks.G, networks.D, networks.E)]
+    per_image = [floor.network_flops(net) for _, net in networks.items()[:-1]]
     intervals = floor.phase_intervals(config.schedule)
     return floor.iteration_flops(floor.phase_flops(*per_image), intervals)

@@ -88,6 +88,7 @@ positive_int = _number(int, lambda value: 1 <= value <= _LARGEST, "positive inte
 non_negative_int = _number(int, lambda value: 0 <= value <= _LARGEST, "whole number of at least 0")
 positive_float = _number(float, lambda value: 0 < value < _INFINITY, "positive number")
 non_negative_float = _number(float, lambda value: 0 <= value < _INFINITY, "number of at least 0")
+finite_float = _number(float, lambda value: abs(value) < _INFINITY, "finite number")
 probability = _number(float, lambda value: 0 < value < 1, "probability between 0 and 1")
 
 

@@ -60,6 +60,7 @@ def complete(cls: type, values: dict[str, Any]) -> dict[str, Any]:
             values[item.name] = item.default
         if item.name not in values and item.default_factory is not dataclasses.MISSING:
             values[item.name] = item.default_factory()
+        hint = _chosen(hint, value)
         if dataclasses.is_dataclass(hint) and isinstance(value, dict):
             values[item.name] = complete(typing.cast(type, hint), value)
     return values
@@ -86,15 +87,28 @@ def _in_todays_names(cls: type, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
-    if isinstance(hint, types.UnionType):
-        if value is None:
-            return None
-        hint = next(h for h in typing.get_args(hint) if h is not types.NoneType)
+    if isinstance(hint, types.UnionType) and value is None:
+        return None
+    hint = _chosen(hint, value)
     if dataclasses.is_dataclass(hint) and isinstance(value, dict):
         return from_dict(typing.cast(type, hint), value, where)
     if typing.get_origin(hint) is tuple and isinstance(value, list):
         return tuple(value)
     return value
+
+
+def _chosen(hint: Any, value: Any) -> Any:
+    """Of a union, the first class; of several dataclasses, the first with all of a value's keys."""
+    if not isinstance(hint, types.UnionType):
+        return hint
+    choices = [h for h in typing.get_args(hint) if h is not types.NoneType]
+    if isinstance(value, dict):
+        for choice in choices:
+            if dataclasses.is_dataclass(choice):
+                names = {f.name for f in dataclasses.fields(choice)}
+                if names.issuperset(value):
+                    return choice
+    return choices[0]
 
 
 def save_json(config: Any, path: str | os.PathLike[str]) -> None:

@@ -114,8 +114,9 @@ def _check_url(url: str) -> None:
     scheme = url.partition(":")[0].lower()
     if scheme == "gdrive":
         raise UserError(
-            f"{url}: gdrive: names are not supported; download the file with a browser and give "
-            "its path"
+            f"{url}: gdrive: names are not supported; get the file, whether it is one of this "
+            "method or plain StyleGAN2, with a browser and give its path, or the https URL where "
+            "its owner keeps it today"
         )
     try:
         host = urlsplit(url).hostname

@@ -41,8 +41,14 @@ class DamagedError(Exception):
     """The file is truncated or no pickle."""
 
 
+class PlaceHolder:
+    """What must not be left in a result: something that a file has not finished."""
+
+    name: str  # for the refusal
+
+
 @dataclass
-class Global:
+class Global(PlaceHolder):
     """A name of the allow-list, not yet used."""
 
     name: str
@@ -51,7 +57,7 @@ class Global:
 
 
 @dataclass
-class Dtype:
+class Dtype(PlaceHolder):
     """A NumPy type under construction: REDUCE gives the kind and size, BUILD the byte order."""
 
     name: str  # for example "f4"
@@ -70,8 +76,10 @@ class Dtype:
 
 
 @dataclass
-class Array:
+class Array(PlaceHolder):
     """A NumPy array under construction: REDUCE makes an empty one, BUILD its contents."""
+
+    name = "an unfinished array"
 
     value: np.ndarray | None = None
 
@@ -86,7 +94,7 @@ class Array:
 
 def _array(shape: Any, dtype: Dtype, data: Any, order: str) -> np.ndarray:
     """A read-only view of `data`, so that no file can make arrays larger than itself."""
-    if not isinstance(data, bytes):
+    if not isinstance(data, bytes | memoryview):
         raise RefusedError("asks for a NumPy array whose contents are not bytes")
     if not (
         isinstance(shape, tuple)
@@ -105,6 +113,24 @@ def _array(shape: Any, dtype: Dtype, data: Any, order: str) -> np.ndarray:
         )
     flat = np.frombuffer(data, dtype.numpy()) if data else np.zeros(0, dtype.numpy())
     return flat.reshape(shape, order=order)  # type: ignore[call-overload, no-any-return]
+
+
+def position_in_file(array: np.ndarray) -> int | None:
+    """Where in the pickle the first value of an array lies, in bytes from its beginning.
+
+    Args:
+        array: from `safe_pickle.load` with a path, or a part of such an array.
+
+    Returns:
+        None where the file does not hold the values as they are (protocol 2 holds text).
+    """
+    base: Any = array
+    while not isinstance(base, memoryview):
+        if base is None:
+            return None
+        base = getattr(base, "base", None)
+    start = np.frombuffer(memoryview(base.obj), np.uint8).__array_interface__["data"][0]
+    return int(array.__array_interface__["data"][0] - start)
 
 
 def make_dtype(*args: Any) -> Dtype:

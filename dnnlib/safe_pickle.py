@@ -23,15 +23,17 @@ from dnnlib.pickle_values import (
     Dtype,
     Global,
     Inert,
+    PlaceHolder,
     RefusedError,
     make_array,
     make_dtype,
     make_ordered_dict,
     make_scalar,
+    position_in_file,
     printable,
 )
 
-__all__ = ["Allowed", "Inert", "load", "printable"]
+__all__ = ["Allowed", "Inert", "load", "position_in_file", "printable", "read_next"]
 
 MAX_BYTES = 4 << 30  # the largest published networks are a tenth of this
 MAX_OPERATIONS = 1_000_000  # a snapshot of four large networks takes about 40,000
@@ -40,8 +42,9 @@ MAX_INTEGER_BYTES = 9  # 64 bits and a sign
 
 _ARRAY_NAMES = ("numpy.core.multiarray", "numpy._core.multiarray")
 
-# What a file's class may turn into: a plain dictionary or an `Inert`.
-Allowed = Mapping[tuple[str, str], type[dict] | type[Inert]]
+# What a file's name may turn into: a class into a plain dictionary or an `Inert`; a function into
+# one of ours that stands in for it, which gets whatever the file passes.
+Allowed = Mapping[tuple[str, str], type[dict] | type[Inert] | Callable[..., Any]]
 
 
 def load(
@@ -51,13 +54,15 @@ def load(
 
     Args:
         source: path, or a binary file that is read to its end.
-        allow: further classes that the file may use, (module, name) -> `dict` (a subclass of dict
-            becomes a plain one) or `Inert` (an object becomes its state).
+        allow: further names that the file may use, (module, name) -> `dict` (a subclass of dict
+            becomes a plain one), `Inert` (an object becomes its state), or a function that stands
+            in for the file's and raises `RefusedError`.
         where: what error texts call the file; by default its path.
 
     Returns:
         Nested dict, list, tuple, str, bytes, int, float, bool, None, `Inert` and read-only NumPy
-        arrays of numbers or booleans. OrderedDict becomes dict, NumPy scalars Python numbers.
+        arrays of numbers or booleans, which are views of the file's bytes. OrderedDict becomes
+        dict, an empty set an empty list, NumPy scalars Python numbers.
 
     Raises:
         UserError: no such file, not a pickle, truncated, or it asks for anything else; one line
@@ -70,7 +75,8 @@ def load(
         where = where or str(getattr(source, "name", "the pickle"))
         data = source.read()
     try:
-        return _Machine(data, allow or {}).run()
+        machine = _Machine(data, allow or {})
+        return machine.stop(machine.run(0))
     except RefusedError as refusal:
         raise UserError(
             f"{where} {refusal}, which no snapshot needs; refused, nothing was run"
@@ -79,6 +85,28 @@ def load(
         raise UserError(
             f"{where} is not a complete snapshot ({damage}); get or copy the file again"
         ) from None
+
+
+def read_next(
+    data: bytes, start: int, allow: Allowed, persistent: Callable[[Any], Any]
+) -> tuple[Any, int]:
+    """Reads one of several pickles that lie one behind the other within a file's bytes.
+
+    Args:
+        data: few bytes: all of them are copied.
+        start: where it begins.
+        allow: as in `load`.
+        persistent: what a persistent id stands for.
+
+    Returns:
+        What `load` returns, and where the pickle ends.
+
+    Raises:
+        RefusedError, DamagedError: `load` makes a line of them.
+    """
+    machine = _Machine(data, allow, persistent)
+    end = machine.run(start)
+    return machine.result(), end
 
 
 def _read_file(path: Path, where: str) -> bytes:
@@ -97,8 +125,15 @@ def _read_file(path: Path, where: str) -> bytes:
 class _Machine:
     """The stack machine. Each operation that is not in `_OPERATIONS` is refused."""
 
-    def __init__(self, data: bytes, allow: Allowed) -> None:
+    def __init__(
+        self, data: bytes, allow: Allowed, persistent: Callable[[Any], Any] | None = None
+    ) -> None:
         self.data = data
+        self.view = memoryview(data)
+        self.operations = _OPERATIONS
+        if persistent is not None:
+            self.persistent = persistent
+            self.operations = _OPERATIONS | {"BINPERSID": _Machine.persistent_object}
         self.stack: list[Any] = []
         self.marks: list[list[Any]] = []  # the stacks below each MARK
         self.memo: dict[int, Any] = {}
@@ -114,18 +149,23 @@ class _Machine:
             self.globals[module, "_reconstruct"] = Global("_reconstruct", make=make_array)
             self.globals[module, "scalar"] = Global("scalar", make=make_scalar)
         for (module, name), kind in allow.items():
-            self.globals[module, name] = Global(f"{module}.{name}", new=kind)
+            full = f"{module}.{name}"
+            if isinstance(kind, type):
+                self.globals[module, name] = Global(full, new=kind)
+            else:
+                self.globals[module, name] = Global(full, make=kind)
 
-    def run(self) -> Any:
+    def run(self, start: int) -> int:
+        """Goes through the operations from `start`; returns where they end."""
+        file = io.BytesIO(self.data)
+        file.seek(start)
         try:
-            for count, (opcode, arg, position) in enumerate(
-                pickletools.genops(io.BytesIO(self.data))
-            ):
+            for count, (opcode, arg, position) in enumerate(pickletools.genops(file)):
                 if count >= MAX_OPERATIONS:
                     raise RefusedError(f"asks for more than {MAX_OPERATIONS:,} operations")
                 if opcode.name == "STOP":
-                    return self.stop(position)
-                operation = _OPERATIONS.get(opcode.name)
+                    return (position or 0) + 1
+                operation = self.operations.get(opcode.name)
                 if operation is None:
                     raise RefusedError(self.describe(opcode.name, arg))
                 operation(self, arg, position or 0)
@@ -145,10 +185,16 @@ class _Machine:
             return f"asks for the class registered under extension code {arg}"
         return f"uses the pickle operation {opcode}"
 
-    def stop(self, position: int | None) -> Any:
-        rest = len(self.data) - (position or 0) - 1
+    def stop(self, end: int) -> Any:
+        """The result of a pickle behind which nothing comes."""
+        rest = len(self.data) - end
         if rest:
             raise RefusedError(f"goes on for {format_bytes(rest)} after its end")
+        return self.result()
+
+    def result(self) -> Any:
+        if not self.stack:
+            raise DamagedError("its operations do not fit")
         result = self.stack.pop()
         if self.stack or self.marks:
             raise DamagedError("objects are left over at its end")
@@ -158,6 +204,13 @@ class _Machine:
 
     def push(self, arg: Any, _: int) -> None:
         self.stack.append(arg)
+
+    def bytes_at(self, arg: bytes, begin: int) -> None:
+        """Bytes as a view of the file, so that one can tell where in it an array lies."""
+        self.stack.append(self.view[begin : begin + len(arg)])
+
+    def persistent_object(self, _: Any, __: int) -> None:
+        self.stack.append(self.persistent(self.stack.pop()))
 
     def integer(self, arg: int, _: int) -> None:
         if arg.bit_length() > 8 * MAX_INTEGER_BYTES:
@@ -312,6 +365,7 @@ _OPERATIONS: dict[str, Callable[[_Machine, Any, int], None]] = {
     "EMPTY_DICT": _Machine.empty_dict,
     "SETITEM": _Machine.set_item,
     "SETITEMS": _Machine.set_items,
+    "EMPTY_SET": _Machine.empty_list,
     "EMPTY_TUPLE": _Machine.empty_tuple,
     "TUPLE": _Machine.marked_tuple,
     "TUPLE1": lambda self, _, __: self.short_tuple(1),
@@ -323,6 +377,10 @@ _OPERATIONS: dict[str, Callable[[_Machine, Any, int], None]] = {
     "REDUCE": _Machine.reduce,
     "NEWOBJ": _Machine.new_object,
     "BUILD": _Machine.build,
+    # Behind the operation and the number of bytes.
+    "SHORT_BINBYTES": lambda self, arg, position: self.bytes_at(arg, position + 2),
+    "BINBYTES": lambda self, arg, position: self.bytes_at(arg, position + 5),
+    "BINBYTES8": lambda self, arg, position: self.bytes_at(arg, position + 9),
 }
 for _name in ("BINPUT", "LONG_BINPUT"):
     _OPERATIONS[_name] = _Machine.put
@@ -330,10 +388,7 @@ for _name in ("BINGET", "LONG_BINGET"):
     _OPERATIONS[_name] = _Machine.get
 for _name in ("BININT", "BININT1", "BININT2", "LONG1", "LONG4"):
     _OPERATIONS[_name] = _Machine.integer
-for _name in (
-    *("BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
-    *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
-):
+for _name in ("BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"):
     _OPERATIONS[_name] = _Machine.push
 
 
@@ -369,9 +424,10 @@ def _finish(root: Any) -> Any:
             return Inert(node.class_name, copy(node.state, depth + 1))
         if isinstance(node, Array) and node.value is not None:
             return node.value
-        if isinstance(node, Global | Dtype | Array):
-            kind = node.name if isinstance(node, Global | Dtype) else "an unfinished array"
-            raise RefusedError(f"holds {kind} in place of data")
+        if isinstance(node, memoryview):
+            return bytes(node)
+        if isinstance(node, PlaceHolder):
+            raise RefusedError(f"holds {node.name} in place of data")
         return node
 
     return copy(root, 0)

@@ -16,18 +16,26 @@ from metrics.context import (
     MetricContext,
     RealImages,
 )
-from training.models.functions import fill_batch, make_function, to_uint8
+from training.models.functions import (
+    code_size,
+    fill_batch,
+    make_function,
+    make_images,
+    to_uint8,
+)
 from training.networks.decoder import Decoder
 from training.networks.generator import Generator
+from training.networks.stylegan2 import StyleGAN2Generator
 
 # Of the random numbers of what images are compared with. Not 0, which would be no other stream:
 # NumPy fills seeds up with zeros.
 _COUNTERPARTS = 1
+_CLASSES = 2  # of the classes of StyleGAN2
 
 
 def make_context(
     *,
-    generator: Generator,
+    generator: Generator | StyleGAN2Generator,
     decoder: Decoder | None = None,
     dataset: RealImages | None = None,
     inception: FeatureExtractor | None = None,
@@ -38,12 +46,14 @@ def make_context(
     cache_dir: Path | None = None,
     execution: Execution = PLAIN,
     devices: Devices | None = None,
+    labels: np.ndarray | None = None,
 ) -> MetricContext:
     """Wraps networks for the metrics; they are read at every call, so one context can follow
     networks that are being trained.
 
     Args:
-        generator: the average Gs.
+        generator: the average Gs. Plain StyleGAN2 makes its pictures without truncation, of
+            labels drawn at random.
         decoder: E as it is; None if there is none.
         dataset: real images.
         inception: what `check_inception` returned.
@@ -55,6 +65,8 @@ def make_context(
         execution: how the networks run. Latents, fingerprints and noise do not depend on it.
         devices: those under whose strategy the networks were made; None: one device. They share
             every minibatch. With several workers, all have to evaluate the same metrics at once.
+        labels: float32 [M,C], from which those of plain StyleGAN2 with labels are drawn; None:
+            classes, all alike.
 
     Raises:
         ValueError: the decoder does not fit the generator.
@@ -63,7 +75,7 @@ def make_context(
         for what in ("fingerprint_size", "resolution", "num_channels"):
             if getattr(generator, what) != getattr(decoder, what):
                 raise ValueError(f"generator and decoder differ in {what}")
-    generate, generate_pairs = _samplers(generator, seed, execution, devices)
+    generate, generate_pairs = _samplers(generator, seed, execution, devices, labels)
     return MetricContext(
         generate=generate,
         generate_pairs=generate_pairs,
@@ -82,7 +94,11 @@ def make_context(
 
 
 def _samplers(
-    generator: Generator, seed: int, execution: Execution, devices: Devices | None
+    generator: Generator | StyleGAN2Generator,
+    seed: int,
+    execution: Execution,
+    devices: Devices | None,
+    real_labels: np.ndarray | None,
 ) -> tuple[Callable[[int, int], GeneratedBatch], Callable[[int, int], GeneratedPairs]]:
     """`MetricContext.generate` and `generate_pairs` of a generator."""
     widths = (
@@ -90,14 +106,16 @@ def _samplers(
         generator.fingerprint_size,
         sum(h * w for h, w in generator.noise_shapes),
     )
+    num_classes = 0 if isinstance(generator, Generator) else generator.label_size
 
     def images_of(
-        latents: tf.Tensor, bits: tf.Tensor, noise: tf.Tensor
+        latents: tf.Tensor, codes: tf.Tensor, noise: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        images = generator(latents, bits, generator.split_noise(noise))
+        images = make_images(generator, latents, codes, generator.split_noise(noise))
         return to_uint8(images), images
 
-    signature = [tf.TensorSpec([None, width], tf.float32) for width in widths]
+    given = (widths[0], code_size(generator), widths[2])
+    signature = [tf.TensorSpec([None, width], tf.float32) for width in given]
     run = make_function(images_of, generator, execution, signature, devices)
 
     # Drawn by the number of the first image, so that no call depends on earlier ones.
@@ -106,10 +124,19 @@ def _samplers(
         latents = rng.standard_normal([num_images, widths[0]], np.float32)
         return latents, rng.integers(0, 2, [num_images, widths[1]], np.uint8)
 
+    def labels(num_images: int, first: int) -> np.ndarray:
+        rng = np.random.default_rng([seed, first, _CLASSES])
+        if real_labels is not None:
+            return real_labels[rng.integers(0, len(real_labels), num_images)]
+        found = np.zeros([num_images, num_classes], np.float32)
+        found[np.arange(num_images), rng.integers(0, num_classes, num_images)] = 1
+        return found
+
     def batch_of(latents: np.ndarray, bits: np.ndarray, first: int) -> GeneratedBatch:
+        codes = labels(len(latents), first) if num_classes else bits
         # Drawn here, because XLA would draw other numbers by the same seed.
         noise = tf.random.stateless_normal([len(latents), widths[2]], [seed, first])
-        as_uint8, as_float = run(tf.constant(latents), tf.constant(bits, tf.float32), noise)
+        as_uint8, as_float = run(tf.constant(latents), tf.constant(codes, tf.float32), noise)
         return GeneratedBatch(as_uint8.numpy(), as_float.numpy(), bits)
 
     def generate(num_images: int, first: int) -> GeneratedBatch:

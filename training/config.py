@@ -8,8 +8,15 @@ from typing import Any
 from dnnlib.config import with_settings
 from dnnlib.errors import UserError
 from dnnlib.flags import settings_of
-from training.networks.configs import DecoderConfig, DiscriminatorConfig, GeneratorConfig
+from training.networks.configs import (
+    DecoderConfig,
+    DiscriminatorConfig,
+    GeneratorConfig,
+    StyleGAN2DiscriminatorConfig,
+    StyleGAN2GeneratorConfig,
+)
 from training.options import AUGMENTS, AUTO_GAMMA, PassedOn, TrainOptions
+from training.plain_config import check_cond, plain_networks
 from training.ramps import Ramp
 from training.recipes import recommended
 
@@ -64,15 +71,15 @@ class CheckpointConfig:
 class TrainConfig(PassedOn):
     """A training run: options that are settings as they are, and what follows from the others."""
 
-    num_bits: int  # B, bits of the fingerprint
+    num_bits: int  # B, bits of the fingerprint; 0: plain StyleGAN2
     modulated_log2: tuple[int, int]  # resolutions whose layers the fingerprint modulates
     total_kimg: float
     minibatch: int  # images per iteration
     minibatch_gpu: int  # images per slice; gradients are accumulated over the slices
     num_gpus: int
-    G: GeneratorConfig
-    D: DiscriminatorConfig
-    E: DecoderConfig
+    G: GeneratorConfig | StyleGAN2GeneratorConfig
+    D: DiscriminatorConfig | StyleGAN2DiscriminatorConfig
+    E: DecoderConfig | None
     loss: LossConfig
     schedule: ScheduleConfig
     ticks: TickConfig
@@ -225,12 +232,15 @@ def find_preset(name: str) -> Preset:
     return PRESETS[name]
 
 
-def setup_training_config(options: TrainOptions, resolution: int, num_channels: int) -> TrainConfig:
+def setup_training_config(
+    options: TrainOptions, resolution: int, num_channels: int, label_size: int = 0
+) -> TrainConfig:
     """Settles all settings of a run from the options and the size of the data set's images.
 
     Args:
         options: the command line.
         resolution, num_channels: of the data set.
+        label_size: numbers per label of the data set; 0: it has none.
 
     Raises:
         UserError: an option that does not fit; the text names it.
@@ -256,6 +266,11 @@ def setup_training_config(options: TrainOptions, resolution: int, num_channels: 
         raise UserError(f"--watermark-size={num_bits}: a fingerprint has at most {MAX_BITS} bits")
     augment = preset.augment if options.augment is None else AUGMENTS[options.augment]
     images = {"resolution": resolution, "num_channels": num_channels}
+    check_cond(options, num_bits, label_size)
+    if num_bits:
+        networks = _networks(options, preset, num_bits, modulated, images)
+    else:
+        networks = plain_networks(options, preset, images, label_size if options.cond else 0)
     passed_on = {f.name: getattr(options, f.name) for f in dataclasses.fields(PassedOn)}
     config = TrainConfig(
         **passed_on,
@@ -265,11 +280,11 @@ def setup_training_config(options: TrainOptions, resolution: int, num_channels: 
         minibatch=minibatch,
         minibatch_gpu=minibatch_gpu,
         num_gpus=num_gpus,
-        **_networks(options, preset, num_bits, modulated, images),
+        **networks,
         loss=replace(preset.loss, gamma=_gamma(options, preset, resolution, minibatch)),
         schedule=_schedule(preset, augment),
         ticks=preset.ticks,
-        channel=_channel(options, preset),
+        channel=_channel(options, preset) if num_bits else "identity",
         augment=augment,
     )
     return with_settings(config, settings_of(options))

@@ -1,6 +1,7 @@
 """The image grids that a run writes."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from dnnlib.tflib.devices import Devices
 from dnnlib.tflib.execution import Execution
 from metrics.image_difference import MeanSquaredError
 from training.data.dataset import Dataset
-from training.models.functions import fill_batch, make_function, to_uint8
-from training.networks.generator import Generator
+from training.models.functions import fill_batch, make_function, make_images, to_uint8
+from training.networks.table import AnyGenerator
 
 _BATCH = 32
 _LOOKED_AT = 32  # pictures that a tick looks at
@@ -23,7 +24,8 @@ _LOOKED_AT = 32  # pictures that a tick looks at
 class Appearance:
     """What the fingerprint does to the pictures, and what the latent does: see `Grids.look`."""
 
-    psnr_fingerprints: float  # dB, between two fingerprints of one latent: large is invisible
+    # dB, between two fingerprints of one latent: large is invisible; infinite without fingerprints
+    psnr_fingerprints: float
     psnr_latents: float  # dB, between two latents of one fingerprint: small is varied
     images: np.ndarray  # uint8 [N,H,W,C], of latents and fingerprints of their own
     bits: np.ndarray  # [N,B], which they carry
@@ -46,15 +48,17 @@ class Grids:
         minibatch_gpu: of training.
         execution: how the network runs.
         devices: where; all workers have to make the grids at once, and the chief writes them.
+        labels: float32 [M,C], of all real images, in place of bits; None: there are none.
     """
 
     def __init__(
         self,
-        generator: Generator,
+        generator: AnyGenerator,
         seed: int,
         minibatch_gpu: int,
         execution: Execution,
         devices: Devices | None = None,
+        labels: np.ndarray | None = None,
     ) -> None:
         self._devices = devices or Devices()
         self._batch = min(minibatch_gpu, _BATCH) * self._devices.num_replicas
@@ -63,24 +67,25 @@ class Grids:
         rnd = np.random.RandomState(seed % 2**32)
         latents = rnd.randn(count, generator.latent_size).astype(np.float32)
         bits = rnd.randint(0, 2, [count, generator.fingerprint_size]).astype(np.float32)
+        if labels is not None:
+            bits = labels[rnd.randint(0, len(labels), count)]
         same_latents = np.repeat(latents[:1], count, axis=0)
         same_bits = np.repeat(bits[:1], count, axis=0)
-        self._inputs = {
-            "fakes-arbitrary": (latents, bits),
-            "fakes-watermarks-same": (latents, same_bits),
-            "fakes-latents-same": (same_latents, bits),
-        }
+        self._inputs = {"fakes-arbitrary": (latents, bits)}
+        if generator.fingerprint_size:
+            self._inputs["fakes-watermarks-same"] = (latents, same_bits)
+            self._inputs["fakes-latents-same"] = (same_latents, bits)
         self._noise = [
             rnd.randn(count, h, w, 1).astype(np.float32) for h, w in generator.noise_shapes
         ]
-        widths = (generator.latent_size, generator.fingerprint_size)
+        widths = (generator.latent_size, bits.shape[1])
         self._signature = [
             *(tf.TensorSpec([None, width], tf.float32) for width in widths),
             [tf.TensorSpec([None, h, w, 1], tf.float32) for h, w in generator.noise_shapes],
         ]
         self._execution = execution
         self._images: Any = make_function(
-            generator.__call__, generator, execution, self._signature, self._devices
+            partial(make_images, generator), generator, execution, self._signature, self._devices
         )
 
     def trace(self) -> None:
@@ -129,7 +134,7 @@ class Grids:
         return self._images(filled[0], filled[1], filled[2:]).numpy()[:count]
 
     def save(self, run_dir: Path, suffix: str) -> None:
-        """Writes the three grids as `<kind>-<suffix>.png`."""
+        """Writes the grids as `<kind>-<suffix>.png`; without fingerprints there is one kind."""
         for kind, (latents, bits) in self._inputs.items():
             made = self._pictures(latents, bits)
             if self._devices.is_chief:

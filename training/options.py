@@ -51,6 +51,7 @@ class PassedOn:
         (), "computed with each snapshot, or none", metavar="LIST", type=_metrics
     )
     mirror_augment: bool = flag(False, "mirror images at random")
+    cond: bool = flag(False, "plain StyleGAN2 of the labels that the data set has")
     skip_bad_records: bool = flag(False, "leave damaged records of a data set out")
     resume_pkl: str | None = flag(
         None, "start from this snapshot: path or https URL", metavar="PKL"
@@ -70,7 +71,12 @@ class TrainOptions(PassedOn):
     """
 
     num_gpus: int | None = flag(None, "GPUs to use (default: all there are)", metavar="N")
-    watermark_size: int | None = flag(None, "fingerprint bits", **_COUNT | {"metavar": "BITS"})
+    watermark_size: int | None = flag(
+        None,
+        "fingerprint bits; 0: plain StyleGAN2, without fingerprints",
+        metavar="BITS",
+        type=cli.non_negative_int,
+    )
     res_modulated_range: str | None = flag(
         None, "resolutions that the fingerprint modulates", metavar="LO-HI"
     )

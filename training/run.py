@@ -63,11 +63,17 @@ class Run:
         if config.resume_pkl is not None:
             pl_mean = self._start_from(config.resume_pkl)
         self.execution = resolve_execution(config.ops, config.precision)
-        self.steps = make_steps(config, self.networks, self.execution, self.devices)
+        labels = dataset.labels if config.cond else None
+        self.steps = make_steps(config, self.networks, self.execution, self.devices, labels)
         self.steps.pl_mean.assign(pl_mean)
         self.context = self._metric_context()
         self.grids = Grids(
-            self.networks.Gs, config.seed, config.minibatch_gpu, self.execution, self.devices
+            self.networks.Gs,
+            config.seed,
+            config.minibatch_gpu,
+            self.execution,
+            self.devices,
+            labels,
         )
 
     @property
@@ -81,10 +87,12 @@ class Run:
         found: dict[str, tf.Variable] = {"pl_mean": steps.pl_mean}
         if self.config.schedule.ada_kimg:
             found["augment_p"] = steps.augment_p
-        for slot in ("G", "D", "E", "Gs"):
-            for name, variable in getattr(networks, slot).named_variables().items():
+        for slot, network in networks.items():
+            for name, variable in network.named_variables().items():
                 found[f"{slot}/{name}"] = variable
         for slot, adam in (("G", steps.g_adam), ("D", steps.d_adam), ("E", steps.e_adam)):
+            if adam is None:
+                continue
             found[f"{slot}/adam/updates"] = adam.updates
             names = getattr(networks, slot).named_trainables()
             for name, first, second in zip(names, adam.first, adam.second, strict=True):
@@ -112,11 +120,14 @@ class Run:
         weights = tf.nest.map_structure(lambda _: scalar, weights_of(config.loss, 0))
         reals = tf.TensorSpec([config.minibatch, size, size, channels], tf.float32)
         steps.generator_step.get_concrete_function(step, rates, weights, Strengths(scalar))
-        steps.discriminator_step.get_concrete_function(step, reals, rates, scalar)
+        labels: tuple[Any, ...] = ()
+        if config.cond:
+            labels = (tf.TensorSpec([config.minibatch, self.dataset.label_size], tf.float32),)
+        steps.discriminator_step.get_concrete_function(step, reals, rates, scalar, *labels)
         if config.schedule.g_reg_interval:
             steps.path_length_step.get_concrete_function(step, rates)
         if config.schedule.d_reg_interval:
-            steps.r1_step.get_concrete_function(step, reals, rates)
+            steps.r1_step.get_concrete_function(step, reals, rates, *labels)
         self.grids.trace()
 
     def train_iteration(self, batches: Iterator[np.ndarray]) -> dict[str, tf.Tensor]:
@@ -131,16 +142,30 @@ class Run:
         if schedule.g_reg_interval and state.iteration % schedule.g_reg_interval == 0:
             stats |= steps.path_length_step(step, rates)
         reals = self.devices.distribute(centred(tf.cast(next(batches), tf.float32)))
+        labels = self._labels()
         beta = tf.constant(ema_beta(config, state.num_images), tf.float32)
-        stats |= steps.discriminator_step(step, reals, rates, beta)
+        stats |= steps.discriminator_step(step, reals, rates, beta, *labels)
         if schedule.d_reg_interval and state.iteration % schedule.d_reg_interval == 0:
-            stats |= steps.r1_step(step, reals, rates)
+            stats |= steps.r1_step(step, reals, rates, *labels)
         state.iteration += 1
         state.num_images += config.minibatch
         return stats
 
+    def _labels(self) -> tuple[Any, ...]:
+        """Labels of this iteration's real images, for every device its own; () without classes."""
+        config = self.config
+        if not config.cond:
+            return ()
+        labels = self.dataset.labels_of(
+            config.minibatch,
+            config.seed,
+            self.state.iteration,
+            rows=self.devices.rows(config.minibatch),
+        )
+        return (self.devices.distribute(tf.constant(labels)),)
+
     def save(self, path: Path) -> None:
-        """Writes a snapshot of all four networks with the position, once for all workers.
+        """Writes a snapshot of all networks with the position, once for all workers.
 
         Raises:
             UserError: a variable is not finite, or the file cannot be written.
@@ -172,21 +197,19 @@ class Run:
             The mean path length.
         """
         found = load_networks(name)
-        average = found.fingerprinted
-        pairs = {
-            "G": (self.networks.G, found.G or average),
-            "Gs": (self.networks.Gs, average),
-            "D": (self.networks.D, found.D),
-            "E": (self.networks.E, found.E),
-        }
-        for slot, (ours, theirs) in pairs.items():
+        is_plain = self.networks.E is None
+        average = found.generator if is_plain else found.fingerprinted
+        others = {"G": found.G or average, "Gs": average, "D": found.D, "E": found.E}
+        for slot, ours in self.networks.items():
+            theirs = others[slot]
             if theirs is None:
                 raise UserError(f"--resume-pkl={name} holds no network {slot}; name a snapshot")
             for key, value in ours.kwargs.items():
-                if theirs.kwargs[key] != value:
+                has = theirs.kwargs.get(key)
+                if has != value and key not in _SAMPLING:
                     flag = _FLAGS.get(key, "--config")
                     raise UserError(
-                        f"--resume-pkl={name}: its {key} is {theirs.kwargs[key]}, this run's is "
+                        f"--resume-pkl={name}: its {key} is {has}, this run's is "
                         f"{value}; choose {flag} as in the snapshot"
                     )
             ours.copy_from(theirs)
@@ -206,6 +229,7 @@ class Run:
         config = self.config
         context = make_context(
             generator=self.networks.Gs,
+            labels=self.dataset.labels if config.cond else None,
             decoder=self.networks.E,
             dataset=self.dataset,
             seed=config.seed,
@@ -225,6 +249,7 @@ def _as_tensors(numbers: Any) -> Any:
     return tf.nest.map_structure(lambda number: tf.constant(number, tf.float32), numbers)
 
 
+_SAMPLING = {"stored_noise"}  # about pictures by seed, not about what a network computes
 _FLAGS = {
     "fingerprint_size": "--watermark-size",
     "modulated_min_log2": "--res-modulated-range",

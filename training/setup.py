@@ -1,15 +1,23 @@
 """Builds networks and optimisers from a configuration: all variables are created here."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
 
 from dnnlib.errors import UserError
 from dnnlib.tflib.devices import Devices
 from dnnlib.tflib.execution import Execution
 from training.channels import find_channel
 from training.config import TrainConfig
+from training.networks.configs import StyleGAN2DiscriminatorConfig, StyleGAN2GeneratorConfig
 from training.networks.decoder import Decoder
 from training.networks.discriminator import Discriminator
 from training.networks.generator import Generator
+from training.networks.layers import Network
+from training.networks.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
+from training.plain_steps import PlainSteps
 from training.steps import StepOptions, Steps
 
 
@@ -17,10 +25,15 @@ from training.steps import StepOptions, Steps
 class TrainedNetworks:
     """The networks of a run, under the names that snapshots use."""
 
-    G: Generator
-    D: Discriminator
-    E: Decoder
-    Gs: Generator  # moving average of G
+    G: Generator | StyleGAN2Generator
+    D: Discriminator | StyleGAN2Discriminator
+    E: Decoder | None  # None: plain StyleGAN2
+    Gs: Generator | StyleGAN2Generator  # moving average of G
+
+    def items(self) -> list[tuple[str, Network]]:
+        """The networks that there are, each with its name, Gs last."""
+        found = [("G", self.G), ("D", self.D), ("E", self.E), ("Gs", self.Gs)]
+        return [(name, network) for name, network in found if network is not None]
 
 
 def make_networks(config: TrainConfig, devices: Devices | None = None) -> TrainedNetworks:
@@ -32,6 +45,15 @@ def make_networks(config: TrainConfig, devices: Devices | None = None) -> Traine
     """
     devices = devices or Devices()
     with devices.strategy.scope():
+        if isinstance(config.G, StyleGAN2GeneratorConfig):
+            assert isinstance(config.D, StyleGAN2DiscriminatorConfig)
+            return TrainedNetworks(
+                G=StyleGAN2Generator(config.G, seed=config.seed),
+                D=StyleGAN2Discriminator(config.D, seed=config.seed + 1),
+                E=None,
+                Gs=StyleGAN2Generator(config.G, seed=config.seed),
+            )
+        assert config.E is not None
         return TrainedNetworks(
             G=Generator(config.G, seed=config.seed),
             D=Discriminator(config.D, seed=config.seed + 1),
@@ -45,6 +67,7 @@ def make_steps(
     networks: TrainedNetworks,
     execution: Execution,
     devices: Devices | None = None,
+    labels: np.ndarray | None = None,
 ) -> Steps:
     """Optimisers and training phases for these networks, which run as `execution` says.
 
@@ -53,16 +76,20 @@ def make_steps(
         networks: of `make_networks` with the same devices.
         execution: how the networks' operations run.
         devices: where they run; None: one device.
+        labels: float32 [M,C], of all real images; None: there are none.
 
     Raises:
         UserError: the minibatch cannot be shared by the devices.
     """
     devices = devices or Devices()
     check_minibatch(config.minibatch, config.minibatch_gpu, devices.num_replicas)
-    for network in (networks.G, networks.D, networks.E, networks.Gs):
+    for _, network in networks.items():
         network.run_with(execution.impl, execution.precision)
     with devices.strategy.scope():
-        return Steps(
+        make: Callable[..., Steps] = Steps
+        if networks.E is None:
+            make = partial(PlainSteps, labels=np.zeros([0, 0]) if labels is None else labels)
+        return make(
             generator=networks.G,
             discriminator=networks.D,
             decoder=networks.E,

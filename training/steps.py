@@ -21,8 +21,7 @@ from training.channels import CHANNELS, Channel, Draws
 from training.draws import draw_inputs
 from training.ema import WeightAverage
 from training.networks.decoder import Decoder
-from training.networks.discriminator import Discriminator
-from training.networks.generator import Generator
+from training.networks.layers import Network
 from training.schedule import Rates, Strengths, lazy_ratio
 
 Stats = dict[str, tf.Tensor]
@@ -59,7 +58,8 @@ class Steps(tf.Module):
     """Owns the optimisers and the path length mean, and runs the phases.
 
     Args:
-        generator, discriminator, decoder: the networks trained.
+        generator, discriminator, decoder: the networks trained; there is no decoder where
+            `generator_gradients` does without.
         average: Gs, of the generator's class and arguments.
         options: constants of the run.
         devices: where the networks' variables are, and where the phases run; None: one device.
@@ -71,10 +71,10 @@ class Steps(tf.Module):
     def __init__(
         self,
         *,
-        generator: Generator,
-        discriminator: Discriminator,
-        decoder: Decoder,
-        average: Generator,
+        generator: Any,
+        discriminator: Any,
+        decoder: Decoder | None,
+        average: Network,
         options: StepOptions,
         devices: Devices | None = None,
     ) -> None:
@@ -96,9 +96,11 @@ class Steps(tf.Module):
         )
         self._g_vars = tuple(generator.named_trainables().values())
         self._d_vars = tuple(discriminator.named_trainables().values())
-        self._e_vars = tuple(decoder.named_trainables().values())
+        self._e_vars = () if decoder is None else tuple(decoder.named_trainables().values())
         self.g_adam = self._adam(generator.named_trainables(), options.g_reg_interval)
-        self.e_adam = self._adam(decoder.named_trainables(), options.g_reg_interval)
+        self.e_adam = None
+        if decoder is not None:
+            self.e_adam = self._adam(decoder.named_trainables(), options.g_reg_interval)
         self.d_adam = self._adam(discriminator.named_trainables(), options.d_reg_interval)
         self._compiled = {
             phase.__name__: tf.function(phase, jit_compile=options.jit, autograph=False)
@@ -169,6 +171,30 @@ class Steps(tf.Module):
         shape = (self.options.minibatch_gpu, d.resolution, d.resolution, d.num_channels)
         return channel.draw(shape, seed, strength)
 
+    # How latents and fingerprints become images, here and nowhere else.
+
+    def _styles(self, latents: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
+        """[N,Z], [N,B] -> [N,L,D]."""
+        return self.generator.map_fingerprints(bits)
+
+    def _synthesize(self, latents: tf.Tensor, styles: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+        """[N,Z], [N,L,D], flat noise -> [N,H,W,C]."""
+        return self.generator.synthesize(latents, styles, self.generator.split_noise(noise))
+
+    def _fakes(self, latents: tf.Tensor, bits: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+        """[N,Z], [N,B], flat noise -> [N,H,W,C]."""
+        return self.generator(latents, bits, self.generator.split_noise(noise))
+
+    def _scores(
+        self, images: tf.Tensor, labels: tf.Tensor | None, minibatches: int = 1
+    ) -> tf.Tensor:
+        """[N,H,W,C] -> [N,1]; there are no labels here."""
+        return self.discriminator(images, minibatches=minibatches)
+
+    def _labels(self, bits: tf.Tensor) -> tf.Tensor | None:
+        """Labels of fakes, where there are some."""
+        return None
+
     # Phases as pure functions: tensors -> gradients and statistics.
 
     def generator_gradients(
@@ -184,14 +210,15 @@ class Steps(tf.Module):
 
         `weights` are those of `loss.weights_of`; None are the draws of a channel without chance.
         """
-        g, d, e, options = self.generator, self.discriminator, self.decoder, self.options
+        d, e, options = self.discriminator, self.decoder, self.options
+        assert e is not None
         n = options.minibatch_gpu
         with tf.GradientTape() as tape:
             # Both fingerprints in one pass: twice the batch costs less than two calls.
-            both = g(
+            both = self._fakes(
                 tf.concat([latents, latents], 0),
                 tf.concat([bits[0], bits[1]], 0),
-                g.split_noise(tf.concat([noise[0], noise[1]], 0)),
+                tf.concat([noise[0], noise[1]], 0),
             )
             images, images_other = both[:n], both[n:]
             scores = d(options.augment.apply(images, fakes_draws or {}))
@@ -229,10 +256,10 @@ class Steps(tf.Module):
         """Path length regularisation, scaled by its interval."""
         g = self.generator
         with tf.GradientTape() as tape:
-            styles = g.map_fingerprints(bits[0])
+            styles = self._styles(latents, bits[0])
             with tf.GradientTape(watch_accessed_variables=False) as inner:
                 inner.watch(styles)
-                images = g.synthesize(latents, styles, g.split_noise(noise[0]))
+                images = self._synthesize(latents, styles, noise[0])
                 projected = tf.reduce_sum(images * pixels) / g.resolution
             lengths = loss.path_lengths(inner.gradient(projected, styles))
             penalty, _ = loss.path_length_penalty(lengths, self.pl_mean)
@@ -249,14 +276,17 @@ class Steps(tf.Module):
         reals: tf.Tensor,
         fakes_draws: Draws | None = None,
         reals_draws: Draws | None = None,
+        labels: tf.Tensor | None = None,
     ) -> Gradients:
         """Discriminator step on fresh fakes and the reals given, both through the augmentation."""
-        g, d, augment = self.generator, self.discriminator, self.options.augment.apply
-        fakes = augment(g(latents, bits[0], g.split_noise(noise[0])), fakes_draws or {})
+        augment = self.options.augment.apply
+        if labels is not None:
+            labels = tf.concat([self._labels(bits[0]), labels], 0)
+        fakes = augment(self._fakes(latents, bits[0], noise[0]), fakes_draws or {})
         reals = augment(reals, reals_draws or {})
         with tf.GradientTape() as tape:
             # Fakes and reals in one pass, for the same reason.
-            scores = d(tf.concat([fakes, reals], 0), minibatches=2)
+            scores = self._scores(tf.concat([fakes, reals], 0), labels, minibatches=2)
             scores_fakes, scores_reals = tf.split(scores, 2)
             total = tf.reduce_mean(loss.discriminator_loss(scores_fakes, scores_reals))
         gradients = tape.gradient(total, self._d_vars, unconnected_gradients="zero")
@@ -267,13 +297,15 @@ class Steps(tf.Module):
             "scores/real_sign": tf.reduce_mean(tf.sign(scores_reals)),
         }
 
-    def r1_gradients(self, reals: tf.Tensor, draws: Draws | None = None) -> Gradients:
+    def r1_gradients(
+        self, reals: tf.Tensor, draws: Draws | None = None, labels: tf.Tensor | None = None
+    ) -> Gradients:
         """R1 on the discriminator step's reals, scaled by its interval."""
         with tf.GradientTape() as tape:
             with tf.GradientTape(watch_accessed_variables=False) as inner:
                 inner.watch(reals)
                 augmented = self.options.augment.apply(reals, draws or {})
-                scores = tf.reduce_sum(self.discriminator(augmented))
+                scores = tf.reduce_sum(self._scores(augmented, labels))
             penalty = loss.r1_penalty(inner.gradient(scores, reals), self.options.gamma)
             penalty = tf.reduce_mean(penalty)
             total = penalty * self.options.d_reg_interval
@@ -312,8 +344,10 @@ class Steps(tf.Module):
         share = self.num_slices // self._devices.num_replicas
         return tf.cast(replica, tf.int64) * share + index
 
-    def _slice(self, reals: tf.Tensor, index: int) -> tf.Tensor:
-        """The reals of a slice of this replica; `reals` are this replica's."""
+    def _slice(self, reals: tf.Tensor | None, index: int) -> tf.Tensor | None:
+        """The reals, or their labels, of a slice of this replica; `reals` are this replica's."""
+        if reals is None:
+            return None
         n = self.options.minibatch_gpu
         return reals[index * n : (index + 1) * n]
 
@@ -332,8 +366,10 @@ class Steps(tf.Module):
         split = len(self._g_vars)
         ratio = lazy_ratio(self.options.g_reg_interval)
         skipped_g = self.g_adam.apply(gradients[:split], rates.G * ratio)
-        skipped_e = self.e_adam.apply(gradients[split:], rates.E * ratio)
-        return stats | {"skipped/G": skipped_g, "skipped/E": skipped_e}
+        stats = stats | {"skipped/G": skipped_g}
+        if self.e_adam is not None:
+            stats["skipped/E"] = self.e_adam.apply(gradients[split:], rates.E * ratio)
+        return stats
 
     def _path_length_step(self, step: tf.Tensor, rates: Rates) -> Stats:
         n = max(self.options.minibatch_gpu // 2, 1)
@@ -355,7 +391,12 @@ class Steps(tf.Module):
         return stats | {"skipped/G_reg": skipped}
 
     def _discriminator_step(
-        self, step: tf.Tensor, reals: tf.Tensor, rates: Rates, ema_beta: tf.Tensor
+        self,
+        step: tf.Tensor,
+        reals: tf.Tensor,
+        rates: Rates,
+        ema_beta: tf.Tensor,
+        labels: tf.Tensor | None = None,
     ) -> Stats:
         def one(index: int) -> Gradients:
             n, part, augment = self.options.minibatch_gpu, self._part(index), self.options.augment
@@ -363,7 +404,7 @@ class Steps(tf.Module):
             p = self.augment_p.read_value()
             draws = (self._draw_channel(augment, step, use, part, p) for use in ("fakes", "reals"))
             phase = self._compiled["discriminator_gradients"]
-            return phase(*drawn, self._slice(reals, index), *draws)
+            return phase(*drawn, self._slice(reals, index), *draws, self._slice(labels, index))
 
         gradients, stats = self._accumulate(one)
         skipped = self.d_adam.apply(gradients, rates.D * lazy_ratio(self.options.d_reg_interval))
@@ -386,12 +427,15 @@ class Steps(tf.Module):
         self.augment_p.assign(moved)
         return moved
 
-    def _r1_step(self, step: tf.Tensor, reals: tf.Tensor, rates: Rates) -> Stats:
+    def _r1_step(
+        self, step: tf.Tensor, reals: tf.Tensor, rates: Rates, labels: tf.Tensor | None = None
+    ) -> Stats:
         def one(index: int) -> Gradients:
             part, augment = self._part(index), self.options.augment
             p = self.augment_p.read_value()
             draws = self._draw_channel(augment, step, "reals_of_r1", part, p)
-            return self._compiled["r1_gradients"](self._slice(reals, index), draws)
+            phase = self._compiled["r1_gradients"]
+            return phase(self._slice(reals, index), draws, self._slice(labels, index))
 
         gradients, stats = self._accumulate(one)
         skipped = self.d_adam.apply(gradients, rates.D * lazy_ratio(self.options.d_reg_interval))

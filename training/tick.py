@@ -66,7 +66,11 @@ class Ticker:
         timed_kimg = max(state.num_images - self._timed_from, 1) / 1000
         means, skipped = state.statistics.take_means()
         seen = self._look()
-        means |= {"psnr_fingerprints": seen.psnr_fingerprints, "psnr_latents": seen.psnr_latents}
+        means |= {"psnr_latents": seen.psnr_latents}
+        between = f"between latents {seen.psnr_latents:.1f} dB"
+        if self._config.num_bits:
+            means |= {"psnr_fingerprints": seen.psnr_fingerprints}
+            between = f"between fingerprints {seen.psnr_fingerprints:.1f} dB, {between}"
         state.skipped_updates += skipped
         state.tick += 1
         self._log.line(
@@ -85,10 +89,7 @@ class Ticker:
         )
         parts = [f"{name} {means[name]:.4f}" for name in shown if name in means]
         self._log.line("  " + "  ".join(parts))
-        self._log.line(
-            f"  PSNR between fingerprints {seen.psnr_fingerprints:.1f} dB, "
-            f"between latents {seen.psnr_latents:.1f} dB"
-        )
+        self._log.line(f"  PSNR {between}")
         edited = self._try_edits(seen) if self._try_edits is not None else {}
         if edited:
             texts = (f"{name} {value:.3f}" for name, value in edited.items())
@@ -121,6 +122,8 @@ class Ticker:
             "Resources/peak_gpu_mem_gb": gpu_memory_gb(),
             "Resources/process_mem_gb": process_memory_gb(),
         }
+        if not self._config.num_bits:  # there is no decoder
+            scalars = {name: v for name, v in scalars.items() if name not in _OF_DECODER}
         self._log.scalars(scalars, state.num_images)
         state.tick_images = self._timed_from = state.num_images
         self._last_end = time.time()
@@ -138,6 +141,7 @@ class Ticker:
         )
 
 
+_OF_DECODER = {"Progress/E_lrate", "TrainE/learning_rate"}
 _LEARNED = 0.7  # bit accuracy from which on the fingerprint is there to be compared
 
 

@@ -121,8 +121,7 @@ class _Training:
         )
         for line in run.notes:
             self.log.line(line)
-        networks = run.networks
-        for name, network in (("G", networks.G), ("D", networks.D), ("E", networks.E)):
+        for name, network in run.networks.items()[:-1]:
             count = sum(int(np.prod(v.shape)) for v in network.named_trainables().values())
             self.log.line(f"{name}: {count} parameters")
 

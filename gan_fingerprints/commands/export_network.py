@@ -12,8 +12,9 @@ LAYOUTS = ("published", "npz")  # keys of training.models.layouts.LAYOUTS
 HELP = "write a snapshot for the published code, or as plain arrays"
 DESCRIPTION = """\
 published: a pickle (E, G, D, Gs) that the published TensorFlow 1 code and NumPy 1 read, if the
-snapshot has all four. The code of the networks is not in the file: the loader imports it from
-training.networks_stylegan2 of the published code, which has to be importable there.
+snapshot has all four; plain StyleGAN2 is (G, D, Gs), as its own code in TensorFlow 1 has it. The
+code of the networks is not in the file: the loader imports it from training.networks_stylegan2 of
+the published code, which has to be importable there.
 npz: all variables as plain arrays, E/..., G/..., D/..., Gs/..., and one JSON text.
 Every --network of this project takes both files.
 """

@@ -16,6 +16,7 @@ from gan_fingerprints.commands.common import (
     add_result_dir,
 )
 
+NOISE_MODES = ("random", "const", "none")  # as in training.models.functions
 EXAMPLE = """example:
   {command} --network=network-final.pkl --seeds=0-15 \\
       --fingerprint=0xcafe1234 --grid
@@ -25,6 +26,18 @@ Writes seed0000.png, ... and fingerprints.jsonl into a new numbered folder
 under --result-dir and prints the folder's name. The same seeds give the same pictures.
 An instance, which has one fingerprint in its weights, makes the pictures that its
 snapshot makes with that fingerprint, and no fingerprints.jsonl: it does not know it.
+Plain StyleGAN2, whether trained here or a file of NVIDIA's TensorFlow or PyTorch code,
+makes the pictures that its users know by these seeds; they carry no fingerprint.
+"""
+MIXING_EXAMPLE = """example:
+  {command} --network=stylegan2-ffhq.pkl --row-seeds=85,100,75 \
+      --col-seeds=55,821 --col-styles=0-6 --truncation-psi=0.7
+"""
+MIXING = """\
+Writes 85-55.png for every pair of seeds: the picture of the row's seed 85, whose layers
+--col-styles have the styles of the column's seed 55; 85-85.png is a seed's own picture;
+grid.png shows all of them. The network is plain StyleGAN2: in fingerprinted ones the styles
+carry the fingerprint.
 """
 
 
@@ -49,6 +62,14 @@ def build_parser(prog: str | None = None) -> cli.ArgumentParser:
     )
     add_flags(images)
     images.set_defaults(function=_run)
+    mixing = commands.add_parser(
+        "style-mixing-example",
+        help="write pictures of plain StyleGAN2 that mix the styles of two seeds",
+        description=MIXING,
+        epilog=MIXING_EXAMPLE,
+    )
+    add_mixing_flags(mixing)
+    mixing.set_defaults(function=_run_mixing)
     export = commands.add_parser(
         "export",
         help=export_network.HELP,
@@ -88,9 +109,60 @@ def add_flags(parser: cli.ArgumentParser) -> None:
     parser.add_argument("--grid", action="store_true", help="write grid.png as well")
     add_minibatch(parser, 16, "images per step, on all GPUs together")
     add_num_gpus(parser)
+    add_stylegan2(parser)
+    add_noise_mode(parser, "random, and const for PyTorch files of StyleGAN2")
+    add_execution(parser)
+    parser.add_verbose()
+
+
+def add_noise_mode(parser: cli.ArgumentParser, default: str) -> None:
+    """Adds `--noise-mode`; `default` is what the help says of it."""
     parser.add_argument(
-        "--truncation-psi", type=float, metavar="X", help="accepted, but without effect"
+        "--noise-mode",
+        choices=NOISE_MODES,
+        help=f"noise maps: drawn by seed, those of the network, or none (default: {default})",
     )
+
+
+def add_stylegan2(parser: cli.ArgumentParser) -> None:
+    """Adds what StyleGAN2 without fingerprints takes."""
+    parser.add_argument(
+        "--truncation-psi",
+        type=cli.finite_float,
+        metavar="X",
+        help="of plain StyleGAN2: how far styles lie from their mean (default: 1, as they are); "
+        "without effect on fingerprinted networks, which have no mean style",
+    )
+    parser.add_argument(
+        "--class",
+        dest="class_index",
+        type=cli.non_negative_int,
+        metavar="N",
+        help="of plain StyleGAN2 that was trained with classes: which one, from 0 on",
+    )
+
+
+def add_mixing_flags(parser: cli.ArgumentParser) -> None:
+    """Adds the flags of `style-mixing-example`."""
+    add_network(parser, "snapshot of plain StyleGAN2")
+    for side, default in (("row", [85, 100, 75, 458, 1500]), ("col", [55, 821, 1789, 293])):
+        parser.add_argument(
+            f"--{side}-seeds",
+            type=seed_list,
+            default=default,
+            metavar="LIST",
+            help=f"(default: {','.join(map(str, default))})",
+        )
+    parser.add_argument(
+        "--col-styles",
+        type=cli.number_list,
+        metavar="LIST",
+        help="layers whose styles are the column's (default: 0-6, as far as there are so many)",
+    )
+    add_result_dir(parser, "where the numbered folder is made")
+    add_minibatch(parser, 16, "images per step")
+    add_stylegan2(parser)
+    add_noise_mode(parser, "const")
     add_execution(parser)
     parser.add_verbose()
 
@@ -111,3 +183,8 @@ def generate(argv: Sequence[str] | None = None, prog: str | None = None) -> None
 def _run(args: argparse.Namespace) -> None:
     quiet_tensorflow(args.verbose)
     cli.deferred("gan_fingerprints.work.generate:generate_images")(args)
+
+
+def _run_mixing(args: argparse.Namespace) -> None:
+    quiet_tensorflow(args.verbose)
+    cli.deferred("gan_fingerprints.work.style_mixing:mix_styles")(args)

@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from dnnlib.run_dir import LOG, append_line, create_run_dir, mark_finished
 from dnnlib.tflib.devices import local_devices
 from dnnlib.tflib.machine import resolve_execution, resolve_num_gpus
@@ -13,8 +15,10 @@ from metrics.evaluate import check_metrics, evaluate
 from metrics.feature_extractors import check_inception
 from metrics.report import report
 from metrics.sampling import make_context
-from training.data.dataset import open_dataset
+from training.data.dataset import Dataset, open_dataset
 from training.models.snapshot import load_networks
+from training.networks.stylegan2 import StyleGAN2Generator
+from training.networks.table import AnyGenerator
 
 
 def measure(args: argparse.Namespace, names: Sequence[str]) -> None:
@@ -28,12 +32,16 @@ def measure(args: argparse.Namespace, names: Sequence[str]) -> None:
     devices = local_devices(plan.num_gpus)
     with devices.strategy.scope():
         networks = load_networks(args.network)
+    generator = networks.generator
+    if not isinstance(generator, StyleGAN2Generator):
+        generator = networks.fingerprinted
     dataset = None
     if args.dataset:
         dataset = open_dataset(args.data_dir, args.dataset, skip_bad_records=args.skip_bad_records)
     context = make_context(
-        generator=networks.fingerprinted,
+        generator=generator,
         decoder=networks.E,
+        labels=_labels(generator, dataset),
         dataset=dataset,
         minibatch=args.minibatch,
         seed=args.seed,
@@ -57,6 +65,15 @@ def measure(args: argparse.Namespace, names: Sequence[str]) -> None:
         mark_finished(run_dir)
     finally:
         remove_if_empty(run_dir)
+
+
+def _labels(generator: AnyGenerator, dataset: Dataset | None) -> np.ndarray | None:
+    """The data set's labels, if the generator takes such; its classes are drawn by them."""
+    if dataset is None or not isinstance(generator, StyleGAN2Generator):
+        return None
+    if not generator.label_size or dataset.label_size != generator.label_size:
+        return None
+    return dataset.labels
 
 
 def network_stem(name: str) -> str:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -20,41 +21,30 @@ from fingerprints.image_manifest import FILE_NAME, ManifestEntry, listing
 from training.models.functions import inputs_by_seed, make_generator
 from training.models.seeds import GeneratorInputs
 from training.models.snapshot import load_networks
-from training.networks.plain_generator import PlainGenerator
+from training.networks.generator import Generator
+from training.networks.stylegan2 import StyleGAN2Generator
+from training.networks.table import AnyGenerator
 
 
 def generate_images(args: argparse.Namespace) -> None:
     """The command `generate-images`."""
-    if args.truncation_psi is not None:
-        print("--truncation-psi has no effect: these networks have no truncation", file=sys.stderr)
-
     plan = resolve_num_gpus(args.num_gpus)
     execution = resolve_execution(args.ops, args.precision)
     devices = local_devices(plan.num_gpus)
     with devices.strategy.scope():
         generator = load_networks(args.network, only="generator").generator
-    is_instance = isinstance(generator, PlainGenerator)
-    if is_instance and args.fingerprint is not None:
-        raise UserError(
-            f"--fingerprint with --network={args.network}: this is an instance, whose fingerprint "
-            "is part of its weights; leave the flag out, or name the snapshot it was made from"
-        )
-    if is_instance and args.identical_watermark:
-        print(
-            "--identical-watermark has no effect: an instance has one fingerprint", file=sys.stderr
-        )
-    fingerprint = None
-    if args.fingerprint is not None:
-        try:
-            fingerprint = parse_fingerprint(args.fingerprint, generator.fingerprint_size)
-        except UserError as error:
-            raise UserError(f"--fingerprint with --network={args.network}: {error}") from error
-    generate = make_generator(generator, min(args.minibatch, len(args.seeds)), execution, devices)
+    takes_bits = isinstance(generator, Generator)
+    truncation = stylegan2_choices(args, generator)
+    fingerprint = _fingerprint(args, generator)
+    minibatch = min(args.minibatch, len(args.seeds))
+    generate = make_generator(generator, minibatch, execution, devices, **truncation)
     batches = inputs_by_seed(
         generator,
         args.seeds,
+        noise_mode=args.noise_mode,
+        class_index=args.class_index,
         identical_latent=args.identical_latent,
-        identical_watermark=args.identical_watermark and not is_instance,
+        identical_watermark=args.identical_watermark and takes_bits,
         fingerprint=fingerprint,
         minibatch=args.minibatch,
     )
@@ -63,7 +53,7 @@ def generate_images(args: argparse.Namespace) -> None:
     num_grid = min(len(args.seeds), size[0] * size[1]) if args.grid else 0
     folder = create_run_dir(args.result_dir, "generate-images")
     append_line(folder / LOG, _description(args))
-    manifest = None if is_instance else folder / FILE_NAME
+    manifest = folder / FILE_NAME if takes_bits else None
     grid = _write_images(generate, batches, folder, manifest, num_grid, len(args.seeds))
     if grid:
         save_grid(np.stack(grid), folder / "grid.png", size)
@@ -74,6 +64,60 @@ def generate_images(args: argparse.Namespace) -> None:
     print(folder)
 
 
+def stylegan2_choices(args: argparse.Namespace, generator: AnyGenerator) -> dict[str, Any]:
+    """Checks the flags of plain StyleGAN2 against a generator.
+
+    Returns:
+        The truncation, as `make_generator` takes it.
+
+    Raises:
+        UserError: a class that the generator has not, or none where it has some.
+    """
+    classes = generator.label_size if isinstance(generator, StyleGAN2Generator) else 0
+    if args.class_index is None and classes:
+        raise UserError(
+            f"--network={args.network} makes pictures of {classes} classes; name one: "
+            f"--class=0 to --class={classes - 1}"
+        )
+    if args.class_index is not None and args.class_index >= classes:
+        raise UserError(
+            f"--class={args.class_index} with --network={args.network}: "
+            + (f"its classes are 0 to {classes - 1}" if classes else "it knows no classes")
+        )
+    if args.truncation_psi is None:
+        return {}
+    if not isinstance(generator, StyleGAN2Generator):
+        print("--truncation-psi has no effect: these networks have no truncation", file=sys.stderr)
+        return {}
+    return {"truncation_psi": args.truncation_psi}
+
+
+def _fingerprint(args: argparse.Namespace, generator: AnyGenerator) -> np.ndarray | None:
+    """The fingerprint that the user chose, [B]; None: drawn by seed, or part of the weights.
+
+    Raises:
+        UserError: text that is none, or a generator that takes none.
+    """
+    if isinstance(generator, StyleGAN2Generator):
+        kind, has = "plain StyleGAN2, which takes no fingerprint", "plain StyleGAN2 has none"
+        cure = "leave the flag out"
+    else:
+        kind = "an instance, whose fingerprint is part of its weights"
+        has, cure = "an instance has one fingerprint", "leave the flag out"
+        cure += ", or name the snapshot it was made from"
+    takes_bits = isinstance(generator, Generator)
+    if args.fingerprint is not None and not takes_bits:
+        raise UserError(f"--fingerprint with --network={args.network}: this is {kind}; {cure}")
+    if args.identical_watermark and not takes_bits:
+        print(f"--identical-watermark has no effect: {has}", file=sys.stderr)
+    if args.fingerprint is None:
+        return None
+    try:
+        return parse_fingerprint(args.fingerprint, generator.fingerprint_size)
+    except UserError as error:
+        raise UserError(f"--fingerprint with --network={args.network}: {error}") from error
+
+
 def _description(args: argparse.Namespace) -> str:
     """What log.txt says of a run at its beginning."""
     seeds = f"{args.seeds[0]} to {args.seeds[-1]}" if len(args.seeds) > 1 else f"{args.seeds[0]}"
@@ -81,8 +125,13 @@ def _description(args: argparse.Namespace) -> str:
         "--identical-latent": args.identical_latent,
         "--identical-watermark": args.identical_watermark,
         "--fingerprint": args.fingerprint,
+        "--truncation-psi": args.truncation_psi,
+        "--class": args.class_index,
+        "--noise-mode": args.noise_mode,
     }
-    given = "".join(f" {name}={value}" for name, value in flags.items() if value)
+    given = "".join(
+        f" {name}={value}" for name, value in flags.items() if value not in (None, False)
+    )
     return f"generate-images --network={args.network}, {len(args.seeds)} seeds, {seeds}{given}"
 
 

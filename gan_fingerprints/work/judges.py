@@ -86,8 +86,8 @@ class RegistryJudge:
         )
         if self._detector.calibration is None and not quiet:
             print(
-                f"{not_calibrated(self.registry, self.model)}: p is exact for fingerprints drawn at "
-                "random, but says nothing of foreign images that all lean to one of them",
+                f"{not_calibrated(self.registry, self.model)}: p is exact for fingerprints drawn "
+                "at random, but says nothing of foreign images that all lean to one of them",
                 file=sys.stderr,
             )
 

@@ -14,7 +14,9 @@ from dnnlib.tflib.threads import pin_threads
 from dnnlib.tflib.workers import find_task
 from training.config import TrainConfig, setup_training_config
 from training.data.dataset import open_dataset
+from training.models.snapshot import network_configs
 from training.options import TrainOptions
+from training.plain_config import like_snapshot
 from training.resume import begin_run, differences, find_run, write_settings
 from training.run import Run
 from training.training_loop import train
@@ -33,7 +35,11 @@ def train_model(args: argparse.Namespace, options: TrainOptions) -> None:
     task = find_task()
     num_gpus = plan.requested * (task.num_workers if task else 1)
     options = dataclasses.replace(options, num_gpus=num_gpus)
-    config = setup_training_config(options, dataset.resolution, dataset.num_channels)
+    label_size = dataset.label_size if options.cond else 0
+    config = setup_training_config(options, dataset.resolution, dataset.num_channels, label_size)
+    if config.resume_pkl is not None and not config.num_bits:
+        networks = network_configs(config.resume_pkl, ("G", "D"))
+        config = like_snapshot(config, networks, config.resume_pkl)
 
     _say_modulated(options.res_modulated_range, config)
     _say_recipe(options, config)

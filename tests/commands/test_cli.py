@@ -21,6 +21,7 @@ COMMANDS = {
     "run_metrics.py": [["--metrics=watermark_accuracy_1k", "--network=missing.pkl"]],
     "run_generator.py": [
         ["generate-images", "--network=missing.pkl", "--seeds=0-3"],
+        ["style-mixing-example", "--network=missing.pkl"],
         ["export", "--network=missing.pkl", "--layout=npz", "--out=missing/out.npz"],
     ],
     "run_fingerprints.py": [

@@ -67,6 +67,7 @@ FLAGS: dict[str, tuple[str, object]] = {
     "--immunize=light": ("immunize", "light"),
     "--edit-strength=0@1,1@2": ("edit_strength", "0@1,1@2"),
     "--augment=ada": ("augment", "ada"),
+    "--cond=False": ("cond", False),
     "--decoupleL2-weight=5@60,15@80": ("decouple_weight", "5@60,15@80"),
     "--mirror-augment=True": ("mirror_augment", True),
     "--mirror-augment": ("mirror_augment", True),
@@ -192,7 +193,7 @@ def test_mistake(
     [
         "--gamma=nan", "--gamma=-1", "--decoupleL2-weight=inf", "--latentsRecL2-weight=x",
         "--watermarkCls-weight=-0.5", "--total-kimg=0", "--minibatch=0", "--minibatch-gpu=-4",
-        "--watermark-size=0", "--snapshot-ticks=0", "--kimg-per-tick=0", "--seed=one",
+        "--watermark-size=-1", "--snapshot-ticks=0", "--kimg-per-tick=0", "--seed=one",
         "--checkpoint-minutes=-1", "--keep-checkpoints=0", "--threads=0",
     ],
 )  # fmt: skip

@@ -210,7 +210,7 @@ OTHERS = {
     "a bare name": (b"ccollections\nOrderedDict\n", "holds OrderedDict in place of data"),
     "a bare type": (F4, "holds f4 in place of data"),
     "an unfinished array": (EMPTY_ARRAY, "an unfinished array"),
-    "set": (b"\x8f(K\x01\x90", "operation EMPTY_SET"),
+    "set": (b"\x8f(K\x01\x90", "operation ADDITEMS"),
     "array of objects": (
         array_state(b"K\x01\x85", b"cnumpy\ndtype\n(" + text("O8") + b"\x89\x88tR", b"]N\x61"),
         "NumPy type O8",

@@ -163,6 +163,7 @@ def test_every_field_survives_json(tmp_path: Path) -> None:
         channel="clip",
         augment="clip",
         skip_bad_records=True,
+        cond=True,
         checkpoints=CheckpointConfig(15.0, 16),
     )
     for part in (config, config.loss, config.schedule, config.ticks, config.checkpoints):
@@ -242,7 +243,7 @@ OPTIONS: dict[str, tuple[Any, dict[str, Any]]] = {
 
 def test_table_of_options_is_complete() -> None:
     names = {field.name for field in dataclasses.fields(TrainOptions)}
-    assert names == OPTIONS.keys() | {"dataset", "mapping", "recipe"}
+    assert names == OPTIONS.keys() | {"dataset", "mapping", "recipe", "cond"}
 
 
 @pytest.mark.parametrize("name", OPTIONS)

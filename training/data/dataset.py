@@ -1,4 +1,4 @@
-"""Reads TFRecord data sets in the published layout (see `writer`); labels are ignored."""
+"""Reads TFRecord data sets in the published layout (see `writer`)."""
 
 import dataclasses
 import functools
@@ -20,7 +20,7 @@ from tqdm import tqdm
 from dnnlib.atomic import is_incomplete
 from dnnlib.errors import UserError
 from training.data.records import DamagedRecordError, RecordFile, Tail
-from training.data.writer import is_valid_resolution
+from training.data.writer import is_valid_resolution, read_labels
 
 PREFETCH = 2  # batches read ahead, each by a thread of its own
 NAMED_RECORDS = 10  # so many bad records are named by number
@@ -142,6 +142,39 @@ class Dataset:
             image = np.empty([self.resolution, self.resolution, self.num_channels], np.uint8)
             self._read_image(index, image)
             yield image
+
+    @functools.cached_property
+    def labels(self) -> np.ndarray:
+        """Labels of all images, float32 [num_images,C]; C is 0 where the data set has none.
+
+        Raises:
+            UserError: they cannot be read, or are not one row per image.
+        """
+        found = read_labels(self.path.parent)
+        if found is None:
+            return np.zeros([self.num_images, 0], np.float32)
+        if len(found) < self.numbers.max() + 1 or not np.isfinite(found).all():
+            raise UserError(
+                f"the labels of {self.path.parent} are {len(found)} rows for "
+                f"{self.numbers.max() + 1} images, or not all finite; make the data set anew"
+            )
+        return np.asarray(found[self.numbers], np.float32)
+
+    @property
+    def label_size(self) -> int:
+        """C, numbers per label; 0: there are no labels."""
+        return int(self.labels.shape[1])
+
+    def labels_of(
+        self, batch_size: int, seed: int, number: int, *, rows: tuple[int, int] | None = None
+    ) -> np.ndarray:
+        """Labels of the images of a batch of `batches`: float32 [stop - start,C]."""
+        start, stop = (0, batch_size) if rows is None else rows
+        found = []
+        for row in range(start, stop):
+            epoch, place = divmod(number * batch_size + row, self.num_images)
+            found.append(epoch_order(self.num_images, seed, epoch)[place])
+        return self.labels[found]
 
     def cache_key(self) -> str:
         """A short hash for the names of caches: it changes when the file or its shape does."""

@@ -19,7 +19,7 @@ from dnnlib.atomic import open_atomic
 from dnnlib.errors import UserError
 from dnnlib.format import format_bytes
 from dnnlib.safe_pickle import MAX_BYTES, printable
-from training.models.legacy import UNUSED_VARIABLES, NetworkData
+from training.models.legacy import AVERAGING, UNUSED_VARIABLES, NetworkData
 
 CONFIGURATIONS = "configurations"
 MAX_ENTRIES = 100_000
@@ -115,7 +115,8 @@ def load_arrays(path: str | os.PathLike[str], where: str) -> dict[str, Any]:
         slot, _, name = key.partition("/")
         if slot not in networks:
             raise UserError(f"{where} has the array {printable(key)}, which is of no network")
-        if name not in UNUSED_VARIABLES:
+        is_used = networks[slot].get("class") == AVERAGING and name != "lod"
+        if is_used or name not in UNUSED_VARIABLES:
             networks[slot]["variables"][name] = array
     return content
 

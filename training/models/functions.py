@@ -14,6 +14,10 @@ from training.networks.decoder import Decoder
 from training.networks.generator import Generator
 from training.networks.layers import Network
 from training.networks.plain_generator import PlainGenerator
+from training.networks.stylegan2 import StyleGAN2Generator
+from training.networks.table import AnyGenerator
+
+NOISE_MODES = ("random", "const", "none")
 
 
 def make_function(
@@ -131,15 +135,54 @@ def convert_images_to_uint8(
     return tf.cast(tf.clip_by_value(images * scale + (0.5 - low * scale), 0.0, 255.0), tf.uint8)
 
 
+def code_size(generator: AnyGenerator) -> int:
+    """Width of what `make_images` takes beside latents: bits, or the classes of StyleGAN2."""
+    is_stylegan2 = isinstance(generator, StyleGAN2Generator)
+    return generator.label_size if is_stylegan2 else generator.fingerprint_size
+
+
+def make_images(
+    generator: AnyGenerator,
+    latents: tf.Tensor,
+    codes: tf.Tensor,
+    noise: Sequence[tf.Tensor],
+    *,
+    truncation_psi: float = 1.0,
+    truncation_cutoff: int | None = None,
+) -> tf.Tensor:
+    """Images of a generator of any class, [N,H,W,C] around [-1,1].
+
+    Args:
+        latents: [N,Z].
+        codes: [N,`code_size`]: bits as 0/1 floats, or one-hot labels of StyleGAN2. A
+            `PlainGenerator` carries its own fingerprint and leaves those given alone.
+        noise: maps [N,h,w,1].
+        truncation_psi, truncation_cutoff: of StyleGAN2, see there; the others have none.
+    """
+    if isinstance(generator, PlainGenerator):
+        return generator(latents, noise=noise)
+    if isinstance(generator, Generator):
+        return generator(latents, codes, noise=noise)
+    labels = codes if generator.label_size else None
+    return generator(
+        latents,
+        labels,
+        noise,
+        truncation_psi=truncation_psi,
+        truncation_cutoff=truncation_cutoff,
+    )
+
+
 def make_generator(
-    generator: Generator | PlainGenerator,
+    generator: AnyGenerator,
     minibatch: int | None = None,
     execution: Execution = PLAIN,
     devices: Devices | None = None,
+    **truncation: Any,
 ) -> Callable[[GeneratorInputs], np.ndarray]:
     """Wraps a generator network: generate(inputs of N images) -> uint8 [N,H,W,C], any N.
 
-    A `PlainGenerator` carries its own fingerprint and leaves those of the inputs alone.
+    `truncation` and what each class takes of the inputs: see `make_images`.
 
     What XLA compiles always makes at least `minibatch` images, so that a smaller last batch needs
     no program of its own. `devices`: see `make_function`.
@@ -147,14 +190,13 @@ def make_generator(
     noise = [tf.TensorSpec([None, h, w, 1], tf.float32) for h, w in generator.noise_shapes]
     signature = [
         tf.TensorSpec([None, generator.latent_size], tf.float32),
-        tf.TensorSpec([None, generator.fingerprint_size], tf.float32),
+        tf.TensorSpec([None, code_size(generator)], tf.float32),
         noise,
     ]
+    by_label = isinstance(generator, StyleGAN2Generator)
 
-    def images_of(latents: tf.Tensor, fingerprints: tf.Tensor, noise: list[tf.Tensor]) -> tf.Tensor:
-        if isinstance(generator, PlainGenerator):
-            return to_uint8(generator(latents, noise=noise))  # [N,H,W,C]
-        return to_uint8(generator(latents, fingerprints, noise=noise))
+    def images_of(latents: tf.Tensor, codes: tf.Tensor, noise: list[tf.Tensor]) -> tf.Tensor:
+        return to_uint8(make_images(generator, latents, codes, noise, **truncation))
 
     run = make_function(images_of, generator, execution, signature, devices)
 
@@ -162,28 +204,73 @@ def make_generator(
         def fill(values: np.ndarray) -> tf.Tensor:
             return tf.constant(fill_batch(values, minibatch, execution))
 
-        fingerprints = fill(inputs.fingerprints.astype(np.float32))
-        images = run(fill(inputs.latents), fingerprints, [fill(maps) for maps in inputs.noise])
+        codes = inputs.labels if by_label else inputs.fingerprints.astype(np.float32)
+        images = run(fill(inputs.latents), fill(codes), [fill(maps) for maps in inputs.noise])
         return images.numpy()[: len(inputs.seeds)]
 
     return generate
 
 
 def inputs_by_seed(
-    generator: Generator | PlainGenerator, seeds: Sequence[int], **choices: Any
+    generator: AnyGenerator,
+    seeds: Sequence[int],
+    *,
+    noise_mode: str | None = None,
+    class_index: int | None = None,
+    **choices: Any,
 ) -> Iterator[GeneratorInputs]:
-    """`sample_by_seed` with the sizes of a generator; `choices` are its other arguments."""
+    """`sample_by_seed` with the sizes of a generator.
+
+    Args:
+        generator: of any class.
+        seeds: at least one.
+        noise_mode: `random`, drawn by seed; `const`, the stored maps; `none`, zeros; None: as users
+            of the generator's file know it.
+        class_index: of a generator with classes, which needs one; None elsewhere.
+        choices: the other arguments of `sample_by_seed`.
+
+    Raises:
+        ValueError: a class that there is not, or none where there are some.
+    """
+    label = None
+    if isinstance(generator, StyleGAN2Generator):
+        if noise_mode is None and generator.config.stored_noise:
+            noise_mode = "const"
+        label = one_hot(generator.label_size, class_index)
+    fixed = None
+    if noise_mode == "const":
+        fixed = [maps.numpy() for maps in generator.synthesis.stored_noise()]
+    elif noise_mode == "none":
+        fixed = [np.zeros([1, h, w, 1], np.float32) for h, w in generator.noise_shapes]
     return sample_by_seed(
         seeds,
         latent_size=generator.latent_size,
         fingerprint_size=generator.fingerprint_size,
         noise_shapes=generator.noise_shapes,
+        label=label,
+        fixed_noise=fixed,
         **choices,
     )
 
 
+def one_hot(label_size: int, class_index: int | None) -> np.ndarray:
+    """The label of a class, float32 [C]; [0] where there are no classes.
+
+    Raises:
+        ValueError: no such class, or none is named where there are some.
+    """
+    label = np.zeros([label_size], np.float32)
+    if (class_index is None) != (label_size == 0):
+        raise ValueError(f"class {class_index} of a network with {label_size} classes")
+    if class_index is not None:
+        if not 0 <= class_index < label_size:
+            raise ValueError(f"class {class_index} of a network with {label_size} classes")
+        label[class_index] = 1
+    return label
+
+
 def images_by_seed(
-    generator: Generator | PlainGenerator,
+    generator: AnyGenerator,
     seeds: Sequence[int],
     fingerprint: np.ndarray | None = None,
     *,

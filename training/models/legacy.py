@@ -4,6 +4,7 @@ The published code pickled live objects of a class `Network`, source text includ
 states that `safe_pickle` read; the source is ignored.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +51,51 @@ FUNCTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 COMPONENTS = {"mapping": "G_mapping_watermark", "synthesis": "G_synthesis_stylegan2"}
+_COMPONENTS = {name: (function,) for name, function in COMPONENTS.items()}
+# The same for StyleGAN2 without fingerprints, and for StyleGAN2-ADA.
+PLAIN_TUPLE = ("G", "D", "Gs")
+_LABELS = {"label_size": 0, "label_fmaps": 512}
+_MAPPING = {"mapping_layers": 8, "mapping_lrmul": 0.01, "mapping_fmaps": 512}
+_PLAIN_G = (
+    "StyleGAN2Generator",
+    {
+        **_IMAGES,
+        **_FEATURE_MAPS,
+        **_LABELS,
+        **_MAPPING,
+        "latent_size": 512,
+        "dlatent_size": 512,
+        "architecture": "skip",
+        "conv_clamp": None,
+    },
+)
+_PLAIN_D = (
+    "StyleGAN2Discriminator",
+    {
+        **_IMAGES,
+        **_FEATURE_MAPS,
+        **_LABELS,
+        **_MAPPING,
+        "architecture": "resnet",
+        "mbstd_group_size": 4,
+        "conv_clamp": None,
+    },
+)
+PLAIN_FUNCTIONS = {
+    "G_main": _PLAIN_G,
+    "D_stylegan2": _PLAIN_D,
+    "D_main": _PLAIN_D,
+}
+PLAIN_COMPONENTS = {
+    "mapping": ("G_mapping",),
+    "synthesis": ("G_synthesis_stylegan2", "G_synthesis"),
+}
+_OTHERS = {
+    "G_style": "StyleGAN1",
+    "D_basic": "StyleGAN1",
+    "G_paper": "Progressive GAN",
+    "D_paper": "Progressive GAN",
+}
 RENAMED = {
     "watermark_size": "fingerprint_size",
     "res_modulated_min_log2": "modulated_min_log2",
@@ -67,14 +113,16 @@ _FIXED: dict[str, Any] = {
     "resample_kernel": [1, 3, 3, 1],
     "mbstd_num_features": 1,
 }
+_PLAIN_FIXED = _FIXED | {"normalize_latents": True, "use_noise": True}
 # Keywords that change how the published code ran a network, not what the network computes.
 _IGNORED = {
     *("randomize_noise", "fused_modconv", "is_training", "is_validation", "return_dlatents"),
     *("is_template_graph", "force_clean_graph", "mapping_func", "synthesis_func", "structure"),
     *("truncation_psi", "truncation_cutoff", "truncation_psi_val", "truncation_cutoff_val"),
-    *("dlatent_avg_beta", "style_mixing_prob", "dlatent_broadcast"),
+    *("dlatent_avg_beta", "style_mixing_prob", "dlatent_broadcast", "num_fp16_res"),
 }
 UNUSED_VARIABLES = ("lod", "dlatent_avg")
+AVERAGING = "StyleGAN2Generator"  # the class that does use `dlatent_avg`
 
 
 @dataclass(frozen=True)
@@ -102,41 +150,99 @@ def convert(content: Any, where: str) -> dict[str, NetworkData]:
         where: the file, for error texts.
 
     Returns:
-        Data of the networks "E", "G", "D", "Gs". One network alone is "Gs", "D" or "E".
+        Data of the networks "E", "G", "D", "Gs"; of plain StyleGAN2 "G", "D", "Gs". One network
+        alone is "Gs", "D" or "E".
 
     Raises:
-        UserError: another number of networks, or a network that is not one of the method's.
+        UserError: another number of networks, or a network that is neither one of the method's nor
+            StyleGAN2's.
     """
     if isinstance(content, safe_pickle.Inert):
-        data = _network(content, where)
-        slot = {"Generator": "Gs", "Discriminator": "D", "Decoder": "E"}[data.class_name]
-        return {slot: data}
-    if len(content) != len(TUPLE_ORDER):
+        data = _network(content, where, PLAIN_FUNCTIONS | FUNCTIONS)
+        slots = {"Discriminator": "D", "Decoder": "E"}
+        return {slots.get(data.class_name, "Gs"): data}
+    is_plain = _is_plain(content[0])
+    order: tuple[str, ...] = PLAIN_TUPLE if is_plain else TUPLE_ORDER
+    functions = PLAIN_FUNCTIONS if is_plain else FUNCTIONS
+    if len(content) != len(order):
         raise UserError(
             f"{where} holds {len(content)} networks; a snapshot of fingerprinted networks holds "
-            f"{', '.join(TUPLE_ORDER)}, or one of them"
+            f"{', '.join(TUPLE_ORDER)}, one of StyleGAN2 {', '.join(PLAIN_TUPLE)}, or one of them"
         )
     return {
-        slot: _network(state, f"{where}: {slot}")
-        for slot, state in zip(TUPLE_ORDER, content, strict=True)
+        slot: _network(state, f"{where}: {slot}", functions)
+        for slot, state in zip(order, content, strict=True)
     }
 
 
-def _network(inert: safe_pickle.Inert, where: str) -> NetworkData:
+def _is_plain(inert: Any) -> bool:
+    """Whether it is the first network of a snapshot without a decoder."""
+    state = inert.state if isinstance(inert, safe_pickle.Inert) else None
+    function = state.get("build_func_name") if isinstance(state, dict) else None
+    return isinstance(function, str) and function in PLAIN_FUNCTIONS | _OTHERS
+
+
+def _network(
+    inert: safe_pickle.Inert, where: str, functions: dict[str, tuple[str, dict[str, Any]]]
+) -> NetworkData:
+    """A network that one of the functions has built."""
     state = _state(inert, where)
     function = state["build_func_name"]
-    if not isinstance(function, str) or function not in FUNCTIONS:
+    if function in _OTHERS:
+        raise UserError(f"{where} is a {_OTHERS[function]} network; only StyleGAN2's can be read")
+    if function not in functions:
         raise UserError(
             f"{where} was built by {safe_pickle.printable(function)}; only networks built by "
-            f"{', '.join(FUNCTIONS)} can be read"
+            f"{', '.join(functions)} can be read"
         )
-    class_name, defaults = FUNCTIONS[function]
+    class_name, defaults = functions[function]
+    if class_name.startswith("StyleGAN2"):
+        return _plain_network(state, class_name, defaults, where)
     optional = OPTIONAL if class_name == "Generator" else set()
     kwargs = defaults | _keywords(state["static_kwargs"], {*defaults, *optional}, where)
     # Only the network itself has them, not its components; what is no pair is refused below.
     pairs = [p for p in state["variables"] if isinstance(p, tuple | list) and len(p) == 2]
     unused = {p[0]: p[1] for p in pairs if isinstance(p[0], str) and p[0] in UNUSED_VARIABLES}
     return NetworkData(class_name, kwargs, _variables(state, where), unused)
+
+
+def _plain_network(
+    state: dict[str, Any], class_name: str, defaults: dict[str, Any], where: str
+) -> NetworkData:
+    """A network of StyleGAN2 or StyleGAN2-ADA, whose average style is a variable."""
+    known = {*defaults, *OPTIONAL}
+    kwargs = defaults | _keywords(state["static_kwargs"], known, where, _PLAIN_FIXED)
+    kwargs["conv_clamp"] = 0.0 if kwargs["conv_clamp"] is None else kwargs["conv_clamp"]
+    variables = _variables(state, where, components=PLAIN_COMPONENTS)
+    if class_name == AVERAGING:
+        averages = [p[1] for p in state["variables"] if p[0] == "dlatent_avg"]
+        if averages:
+            variables["dlatent_avg"] = averages[0]
+        kwargs |= mapping_widths(variables, "G_mapping/LabelEmbed", "G_mapping/Dense0")
+    else:
+        kwargs |= mapping_widths(variables, "LabelEmbed", "Mapping0", "Output")
+    return NetworkData(class_name, kwargs, variables)
+
+
+def mapping_widths(
+    variables: dict[str, Any], embed: str, dense: str, output: str = ""
+) -> dict[str, Any]:
+    """Widths of a mapping of StyleGAN2, which its variables tell: the defaults of versions differ.
+
+    Args:
+        variables: from a file, unchecked.
+        embed, dense: scopes of the embedded labels and of the first layer.
+        output: that of the layer whose width a discriminator's mapping has.
+    """
+    scopes = {"mapping_fmaps": dense}
+    if f"{embed}/weight" in variables:  # a discriminator without labels has no mapping
+        scopes |= {"label_fmaps": embed, "dlatent_size": output}
+    found = {name: variables.get(f"{scope}/weight") for name, scope in scopes.items()}
+    return {
+        name: int(value.shape[1])
+        for name, value in found.items()
+        if isinstance(value, np.ndarray) and value.ndim == 2
+    }
 
 
 def _state(inert: Any, where: str) -> dict[str, Any]:
@@ -163,19 +269,21 @@ def _state(inert: Any, where: str) -> dict[str, Any]:
     return state
 
 
-def _keywords(static: dict[Any, Any], known: set[str], where: str) -> dict[str, Any]:
+def _keywords(
+    static: dict[Any, Any], known: set[str], where: str, fixed: dict[str, Any] = _FIXED
+) -> dict[str, Any]:
     kwargs = {}
     for published, value in static.items():
         name = RENAMED.get(published, published)
         if name in known:
             kwargs[name] = value
-        elif published in _FIXED:
+        elif published in fixed:
             plain = value.tolist() if isinstance(value, np.ndarray) else value
             plain = list(plain) if isinstance(plain, tuple) else plain
-            if plain != _FIXED[published]:
+            if plain != fixed[published]:
                 raise UserError(
                     f"{where} was made with {published}={safe_pickle.printable(value)}; only "
-                    f"{_FIXED[published]!r} is supported"
+                    f"{fixed[published]!r} is supported"
                 )
         elif published not in _IGNORED:
             raise UserError(
@@ -184,7 +292,12 @@ def _keywords(static: dict[Any, Any], known: set[str], where: str) -> dict[str, 
     return kwargs
 
 
-def _variables(state: dict[str, Any], where: str, prefix: str = "") -> dict[str, np.ndarray]:
+def _variables(
+    state: dict[str, Any],
+    where: str,
+    prefix: str = "",
+    components: Mapping[str, tuple[str, ...]] = _COMPONENTS,
+) -> dict[str, np.ndarray]:
     """The variables of a network and, under `G_<component>/`, of its components."""
     variables = {}
     for pair in state["variables"]:
@@ -195,13 +308,13 @@ def _variables(state: dict[str, Any], where: str, prefix: str = "") -> dict[str,
             # Scalars may be stored as NumPy scalars.
             variables[prefix + name] = np.asarray(value) if _is_number(value) else value
     for key, component in state["components"].items():
-        if key not in COMPONENTS or prefix:
+        if key not in components or prefix:
             raise UserError(f"{where} has the unknown component {safe_pickle.printable(key)}")
         inner = _state(component, f"{where}: {key}")
-        if inner["build_func_name"] != COMPONENTS[key]:
+        if inner["build_func_name"] not in components[key]:
             built_by = safe_pickle.printable(inner["build_func_name"])
             raise UserError(
-                f"{where}: {key} was built by {built_by}; only {COMPONENTS[key]} can be read"
+                f"{where}: {key} was built by {built_by}; only {components[key][0]} can be read"
             )
         variables |= _variables(inner, f"{where}: {key}", f"G_{key}/")
     return variables

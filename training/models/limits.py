@@ -12,9 +12,12 @@ from dnnlib.tflib.ops.activations import ACTIVATIONS
 from training.models.legacy import NetworkData
 from training.networks.configs import (
     DecoderConfig,
+    DenseMapping,
     DiscriminatorConfig,
     GeneratorConfig,
+    LabelMapping,
     PlainGeneratorConfig,
+    StyleGAN2GeneratorConfig,
 )
 from training.networks.table import NETWORKS
 
@@ -63,7 +66,7 @@ def _fits(name: str, value: Any, kind: Any) -> bool:
     if name == "mapping_act":
         return isinstance(value, str) and value in ACTIVATIONS
     if kind is int:
-        least = 0 if name.startswith(("modulated_", "map_")) else 1
+        least = 0 if name.startswith(("modulated_", "map_", "label_size")) else 1
         return type(value) is int and least <= value <= _MAX_WIDTH
     if kind is float:
         return type(value) in (int, float) and 0 <= value <= _MAX_WIDTH  # NaN is not
@@ -83,13 +86,19 @@ def _least_values(config: Any) -> float:
     if isinstance(config, GeneratorConfig | PlainGeneratorConfig):
         least += config.latent_size * 16 * nf(1) + config.resolution**2
     if isinstance(config, GeneratorConfig):
-        least += _least_of_mapping(config)
+        least += _least_of_mapping(config, config.fingerprint_size)
         low, high = config.modulated_min_log2, config.modulated_max_log2
         modulated = [stage for stage in stages if low <= stage + 1 <= high]
         least += sum(config.dlatent_size * nf(stage) for stage in modulated)
         low, high = config.map_min_log2, config.map_max_log2
         sizes = [4 ** (stage + 1) for stage in stages if 0 < low <= stage + 1 <= high]
         least += sum(config.dlatent_size * config.num_maps * size for size in sizes)
+    if isinstance(config, StyleGAN2GeneratorConfig):
+        least += config.resolution**2 + _least_of_mapping(config, config.latent_size)
+        least += sum(config.dlatent_size * nf(stage) for stage in stages)
+    if isinstance(config, LabelMapping) and config.label_size:
+        least += config.label_size * config.label_fmaps
+        least += _least_of_mapping(config, config.label_fmaps)
     if isinstance(config, DiscriminatorConfig):
         least += 16 * nf(1) * nf(0) + nf(0)
     if isinstance(config, DecoderConfig):
@@ -97,11 +106,11 @@ def _least_values(config: Any) -> float:
     return least
 
 
-def _least_of_mapping(config: GeneratorConfig) -> float:
+def _least_of_mapping(config: DenseMapping, width: int) -> float:
     if config.mapping_layers > _MAX_LAYERS:
         return math.inf
     wide, styles = config.mapping_fmaps, config.dlatent_size
     if config.mapping_layers == 1:
-        return config.fingerprint_size * styles
+        return width * styles
     hidden = (config.mapping_layers - 2) * wide**2
-    return config.fingerprint_size * wide + hidden + wide * styles
+    return width * wide + hidden + wide * styles

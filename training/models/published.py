@@ -21,6 +21,9 @@ from training.models.legacy import (
     COMPONENTS,
     FUNCTIONS,
     OPTIONAL,
+    PLAIN_COMPONENTS,
+    PLAIN_FUNCTIONS,
+    PLAIN_TUPLE,
     RENAMED,
     TUPLE_ORDER,
     NetworkData,
@@ -33,8 +36,15 @@ CLASS = "dnnlib.tflib.network.Network"
 MODULE = "training.networks_stylegan2"  # where the published code keeps its networks
 # Data for the published loader; nothing of ours ever runs it.
 SOURCE = "# The function is that of the published code, which has to be importable.\n"
-_FUNCTION_OF = {class_name: function for function, (class_name, _) in FUNCTIONS.items()}
+_FUNCTIONS = {
+    class_name: (function, keywords)
+    for table in (PLAIN_FUNCTIONS, FUNCTIONS)
+    for function, (class_name, keywords) in reversed(table.items())
+}
+# Of StyleGAN2: what no such file says, or says by the shapes of its variables.
+_UNSAID = {"stored_noise", "dlatent_size"}
 _PUBLISHED_NAME = {ours: published for published, ours in RENAMED.items()}
+_PLAIN_CLASSES = {class_name for class_name, _ in PLAIN_FUNCTIONS.values()}
 
 
 def save_published(
@@ -42,9 +52,11 @@ def save_published(
 ) -> None:
     """Writes the pickle (E, G, D, Gs) of the published layout, completely or not at all.
 
+    Plain StyleGAN2 is (G, D, Gs), in the layout of StyleGAN2's code.
+
     Args:
         path: file name, by custom `*.pkl`.
-        networks: E, G, D and Gs, checked, all keywords and float32 variables there
+        networks: all of these, checked, all keywords and float32 variables there
             (`snapshot.network_data`).
         where: the snapshot that they come from, for error texts.
 
@@ -52,13 +64,15 @@ def save_published(
         UserError: a network is missing, or the published code cannot build one like it; or the
             file cannot be written.
     """
-    missing = [slot for slot in TUPLE_ORDER if slot not in networks]
+    is_plain = any(data.class_name in _PLAIN_CLASSES for data in networks.values())
+    order = PLAIN_TUPLE if is_plain else TUPLE_ORDER
+    missing = [slot for slot in order if slot not in networks]
     if missing:
         raise UserError(
-            f"{where} lacks {' and '.join(missing)}: a published snapshot is E, G, D and Gs; "
-            "name a snapshot of a training, or take --layout=npz"
+            f"{where} lacks {' and '.join(missing)}: a published snapshot is "
+            f"{', '.join(order[:-1])} and Gs; name a snapshot of a training, or take --layout=npz"
         )
-    states = tuple(_state(slot, networks[slot], f"{where}: {slot}") for slot in TUPLE_ORDER)
+    states = tuple(_state(slot, networks[slot], f"{where}: {slot}") for slot in order)
     with open_atomic(path) as file:
         pickle_writer.dump(states, file)
 
@@ -70,17 +84,20 @@ def is_folded(networks: Mapping[str, NetworkData]) -> bool:
 
 def _state(slot: str, data: NetworkData, where: str) -> Inert:
     """A network as the published code pickled it."""
-    if data.class_name not in _FUNCTION_OF:
+    if data.class_name not in _FUNCTIONS:
         raise UserError(
             f"{where} is an instance, which the published code cannot build; name the snapshot "
             "that it was made from, or take --layout=npz"
         )
     data = _without_centring(data)
-    function = _FUNCTION_OF[data.class_name]
+    function, _ = _FUNCTIONS[data.class_name]
     keywords = _keywords(data, where)
-    if data.class_name != "Generator":
-        return _network(slot, function, keywords, data.variables)
-    return _network(slot, function, keywords, _unused(data), _components(data, keywords))
+    if data.class_name == "Generator":
+        return _network(slot, function, keywords, _unused(data), _components(data, keywords))
+    if data.class_name == "StyleGAN2Generator":
+        own = {"lod": 0.0, "dlatent_avg": data.variables["dlatent_avg"]}
+        return _network(slot, function, keywords, own, _components(data, keywords))
+    return _network(slot, function, keywords, data.variables)
 
 
 def _components(data: NetworkData, keywords: dict[str, Any]) -> dict[str, Inert]:
@@ -88,6 +105,9 @@ def _components(data: NetworkData, keywords: dict[str, Any]) -> dict[str, Inert]
 
     The mapping is told the number of style slots, as the published generator does.
     """
+    functions = COMPONENTS
+    if data.class_name in _PLAIN_CLASSES:
+        functions = {key: names[0] for key, names in PLAIN_COMPONENTS.items()}
     slots = 2 * resolution_log2(data.kwargs["resolution"]) - 2
     result = {}
     for key in ("synthesis", "mapping"):
@@ -98,7 +118,7 @@ def _components(data: NetworkData, keywords: dict[str, Any]) -> dict[str, Inert]
             if name.startswith(prefix)
         }
         more = {"dlatent_broadcast": slots} if key == "mapping" else {}
-        result[key] = _network(f"G_{key}", COMPONENTS[key], keywords | more, own)
+        result[key] = _network(f"G_{key}", functions[key], keywords | more, own)
     return result
 
 
@@ -126,10 +146,16 @@ def _network(
 
 def _keywords(data: NetworkData, where: str) -> dict[str, Any]:
     """Keywords under their published names; UserError for one that has none."""
-    _, published = FUNCTIONS[_FUNCTION_OF[data.class_name]]
+    _, published = _FUNCTIONS[data.class_name]
+    is_plain = data.class_name in _PLAIN_CLASSES
     defaults = {field.name: field.default for field in fields(NETWORKS[data.class_name].Config)}
     keywords: dict[str, Any] = {"label_size": 0}
     for name, value in data.kwargs.items():
+        # What StyleGAN2's code does not know as long as it means nothing.
+        unknown = name == "conv_clamp" and not value
+        unknown |= name == "label_fmaps" and not data.kwargs["label_size"]
+        if is_plain and (unknown or name in _UNSAID - set(published)):
+            continue
         if name in published or (name in OPTIONAL and value != defaults[name]):
             keywords[_PUBLISHED_NAME.get(name, name)] = value
         elif value != defaults[name]:

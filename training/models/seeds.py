@@ -14,6 +14,7 @@ class GeneratorInputs:
     latents: np.ndarray  # float32 [N,Z]
     fingerprints: np.ndarray  # uint8 [N,B] of 0 and 1
     noise: list[np.ndarray]  # per noise layer float32 [N,h,w,1]
+    labels: np.ndarray  # float32 [N,C], one-hot; C is 0 without classes
 
 
 def sample_by_seed(
@@ -25,6 +26,8 @@ def sample_by_seed(
     identical_latent: bool = False,
     identical_watermark: bool = False,
     fingerprint: np.ndarray | None = None,
+    label: np.ndarray | None = None,
+    fixed_noise: Sequence[np.ndarray] | None = None,
     minibatch: int = 16,
 ) -> Iterator[GeneratorInputs]:
     """Draws the inputs of one image per seed, in batches; the same seed gives the same image.
@@ -42,6 +45,8 @@ def sample_by_seed(
         identical_watermark: all images share one fingerprint.
         fingerprint: [B] of 0 and 1, takes the place of every drawn fingerprint. The draw still
             happens, so that noise maps are those of the same seed without it.
+        label: [C], that of all images; None: there are no classes.
+        fixed_noise: maps [1,h,w,1] of all images, in place of drawn ones.
         minibatch: images per batch; the last batch may be smaller.
     """
     shared = np.random.RandomState(seeds[0])
@@ -61,7 +66,13 @@ def sample_by_seed(
                 shared_bits if identical_watermark else rnd.randint(0, 2, (1, fingerprint_size))
             )
             for layer, (h, w) in enumerate(noise_shapes):
-                noise[layer][i, :, :, 0] = rnd.randn(1, 1, h, w)
+                if fixed_noise is None:
+                    noise[layer][i, :, :, 0] = rnd.randn(1, 1, h, w)
+                else:
+                    noise[layer][i] = fixed_noise[layer][0]
         if fingerprint is not None:
             bits[:] = fingerprint
-        yield GeneratorInputs(batch, latents, bits, noise)
+        labels = np.zeros([len(batch), 0 if label is None else len(label)], np.float32)
+        if label is not None:
+            labels[:] = label
+        yield GeneratorInputs(batch, latents, bits, noise, labels)

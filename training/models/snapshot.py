@@ -5,23 +5,24 @@ A snapshot is a pickle of plain data only (docs/architecture.md):
 "kwargs": {...}, "variables": {name: float32 array}}}, "checksums": {slot: {name: SHA-256}}}, slots
 "E", "G", "D", "Gs". An instance, a
 generator with one fingerprint in its weights, is a snapshot with a PlainGenerator as its only
-network. Published snapshots of the TensorFlow 1 implementation and .npz archives (`arrays_file`)
-are read as well. Nothing in a file is executed.
+network; plain StyleGAN2 has no "E". Published snapshots of the TensorFlow 1 implementation, those
+of StyleGAN2 in TensorFlow's and in PyTorch's layout, and .npz archives (`arrays_file`) are read as
+well. Nothing in a file is executed.
 """
 
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
-from dnnlib import safe_pickle
+from dnnlib import safe_pickle, torch_pickle
 from dnnlib.atomic import open_atomic
 from dnnlib.download import is_url, open_url_or_path
 from dnnlib.errors import UserError
-from training.models import arrays_file, checksums, legacy
+from training.models import arrays_file, checksums, legacy, torch_layout
 from training.models.legacy import NetworkData
 from training.models.limits import check_kwargs
 from training.networks.decoder import Decoder
@@ -29,7 +30,8 @@ from training.networks.discriminator import Discriminator
 from training.networks.generator import Generator
 from training.networks.layers import Network
 from training.networks.plain_generator import PlainGenerator
-from training.networks.table import NETWORKS, build
+from training.networks.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
+from training.networks.table import NETWORKS, AnyGenerator, build
 
 FORMAT = "gan-fingerprints"
 VERSION = 1
@@ -37,11 +39,11 @@ VERSION = 1
 _PROTOCOL = 4
 _SLOTS = {
     "E": ("Decoder",),
-    "G": ("Generator",),
-    "D": ("Discriminator",),
-    "Gs": ("Generator", "PlainGenerator"),
+    "G": ("Generator", "StyleGAN2Generator"),
+    "D": ("Discriminator", "StyleGAN2Discriminator"),
+    "Gs": ("Generator", "PlainGenerator", "StyleGAN2Generator"),
 }
-_SHARED_KWARGS = ("resolution", "num_channels", "latent_size", "fingerprint_size")
+_SHARED_KWARGS = ("resolution", "num_channels", "latent_size", "fingerprint_size", "label_size")
 
 
 @dataclass(frozen=True)
@@ -49,14 +51,14 @@ class Networks:
     """The networks of a snapshot; None where the file has none."""
 
     E: Decoder | None = None
-    G: Generator | None = None
-    D: Discriminator | None = None
-    Gs: Generator | PlainGenerator | None = None
+    G: Generator | StyleGAN2Generator | None = None
+    D: Discriminator | StyleGAN2Discriminator | None = None
+    Gs: AnyGenerator | None = None
     position: dict[str, Any] = field(default_factory=dict)  # where training was; "kimg" and more
     where: str = ""  # the file as the user named it
 
     @property
-    def generator(self) -> Generator | PlainGenerator:
+    def generator(self) -> AnyGenerator:
         """Gs, the average, or else G; a `PlainGenerator` where the file is an instance.
 
         Raises:
@@ -72,13 +74,18 @@ class Networks:
         """The generator, for those who give it fingerprints.
 
         Raises:
-            UserError: the file holds none, or an instance.
+            UserError: the file holds none, an instance, or plain StyleGAN2.
         """
         generator = self.generator
         if isinstance(generator, PlainGenerator):
             raise UserError(
                 f"{self.where} is an instance: its one fingerprint is part of its weights; name "
                 "the snapshot that it was made from"
+            )
+        if isinstance(generator, StyleGAN2Generator):
+            raise UserError(
+                f"{self.where} is plain StyleGAN2, whose pictures carry no fingerprint; name a "
+                "snapshot of a fingerprinted model"
             )
         return generator
 
@@ -98,9 +105,9 @@ def save_snapshot(
     path: str | os.PathLike[str],
     *,
     E: Decoder | None = None,
-    G: Generator | None = None,
-    D: Discriminator | None = None,
-    Gs: Generator | PlainGenerator | None = None,
+    G: Generator | StyleGAN2Generator | None = None,
+    D: Discriminator | StyleGAN2Discriminator | None = None,
+    Gs: AnyGenerator | None = None,
     position: dict[str, Any] | None = None,
 ) -> None:
     """Writes networks to `path`, completely or not at all.
@@ -224,10 +231,13 @@ def read_snapshot(
     if arrays_file.is_archive(path):
         content = arrays_file.load_arrays(path, where)
     else:
-        content = safe_pickle.load(path, legacy.ALLOW, where)
+        content = safe_pickle.load(path, {**legacy.ALLOW, **torch_pickle.names()}, where)
     position: Any = {}
     if legacy.is_published(content):
         networks = legacy.convert(content, where)
+        checksums.say_there_are_none(where)
+    elif torch_layout.is_torch(content):
+        networks = torch_layout.convert(content, where)
         checksums.say_there_are_none(where)
     elif isinstance(content, dict) and _is_text(content.get("format"), FORMAT):
         _check_version(content.get("version"), where)
@@ -306,6 +316,22 @@ def build_network(data: NetworkData, where: str) -> Network:
             )
         variable.assign(value.astype(np.float32))
     return network
+
+
+def network_configs(path_or_url: str | os.PathLike[str], slots: Iterable[str]) -> dict[str, Any]:
+    """What the networks of a snapshot were made from, without building them.
+
+    Returns:
+        By slot a configuration of `training.networks.configs`, of those that the file has.
+
+    Raises:
+        UserError: as `load_networks`.
+    """
+    networks, _ = read_snapshot(path_or_url)
+    found = {slot: networks[slot] for slot in slots if slot in networks}
+    for slot, data in found.items():
+        check_kwargs(data, f"{os.fspath(path_or_url)}: {slot}")
+    return {slot: NETWORKS[data.class_name].Config(**data.kwargs) for slot, data in found.items()}
 
 
 def _class_name(network: Network) -> str:

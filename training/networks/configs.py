@@ -17,10 +17,16 @@ class Images:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Codes:
+class Latents:
     """What an image is made from."""
 
     latent_size: int = 512  # Z
+
+
+@dataclass(frozen=True, kw_only=True)
+class Codes(Latents):
+    """What a fingerprinted image is made from."""
+
     fingerprint_size: int = 32  # B
 
 
@@ -40,15 +46,29 @@ class FeatureMaps:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StyleMapping:
-    """From fingerprints to styles, see `Mapping`."""
+class DenseMapping:
+    """From what an image is made from to styles."""
 
     dlatent_size: int = 512  # D, width of the styles
     mapping_fmaps: int = 512  # width of the hidden layers
     mapping_layers: int = 8
     mapping_lrmul: float = 0.01  # learning rate multiplier
     mapping_act: str = "lrelu"  # behind every layer; a key of ACTIVATIONS
+
+
+@dataclass(frozen=True, kw_only=True)
+class StyleMapping(DenseMapping):
+    """From fingerprints to styles, see `FingerprintMapping`."""
+
     center_bits: bool = False  # take bits as -1/+1, not 0/1
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelMapping(DenseMapping):
+    """From latents and labels to styles, see `LatentMapping`."""
+
+    label_size: int = 0  # classes; 0: no labels
+    label_fmaps: int = 512  # width of the embedded labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,3 +110,25 @@ class DecoderConfig(FeatureMaps, Codes, Images):
     """Of `Decoder`."""
 
     architecture: str = "resnet"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clamped:
+    """What StyleGAN2-ADA added, so that half precision does not overflow."""
+
+    conv_clamp: float = 0.0  # largest magnitude behind a convolution; 0: unbounded
+
+
+@dataclass(frozen=True, kw_only=True)
+class StyleGAN2GeneratorConfig(Clamped, FeatureMaps, LabelMapping, Latents, Images):
+    """Of `StyleGAN2Generator`."""
+
+    architecture: str = "skip"
+    # Pictures by seed take the stored noise maps, as users of StyleGAN2-ADA know it, and do not
+    # draw them behind the latent, as those of StyleGAN2 know it.
+    stored_noise: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class StyleGAN2DiscriminatorConfig(Clamped, LabelMapping, DiscriminatorConfig):
+    """Of `StyleGAN2Discriminator`; the mapping, for labels, ends in vectors of `dlatent_size`."""

@@ -33,7 +33,8 @@ class Block(NamedTuple):
 class Trunk(tf.Module):
     """StyleGAN2's discriminator up to its output layer: [N,H,W,C] -> [N,nf(0)].
 
-    `mbstd_group_size` None leaves out the minibatch standard deviation, as the decoder wants.
+    `mbstd_group_size` None leaves out the minibatch standard deviation, as the decoder wants;
+    `clamp` is the largest magnitude behind a convolution.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Trunk(tf.Module):
         config: DiscriminatorConfig | DecoderConfig,
         *,
         mbstd_group_size: int | None,
+        clamp: float | None = None,
     ) -> None:
         super().__init__()
         architecture = check_architecture(config.architecture)
@@ -56,14 +58,16 @@ class Trunk(tf.Module):
             if log2 != last and architecture != "skip":
                 return None
             scope = f"{2**log2}x{2**log2}/FromRGB"
-            return Conv(variables, scope, config.num_channels, nf(log2 - 1), 1)
+            # StyleGAN2-ADA does not clamp this layer at 4x4, nor the skip connections.
+            limit = clamp if log2 > 2 else None
+            return Conv(variables, scope, config.num_channels, nf(log2 - 1), 1, clamp=limit)
 
         blocks = []
         for log2 in range(last, 2, -1):
             scope, wide, narrow = f"{2**log2}x{2**log2}", nf(log2 - 1), nf(log2 - 2)
             rgb = from_rgb(log2)
-            conv0 = Conv(variables, f"{scope}/Conv0", wide, wide, 3)
-            conv1 = Conv(variables, f"{scope}/Conv1_down", wide, narrow, 3, down=True)
+            conv0 = Conv(variables, f"{scope}/Conv0", wide, wide, 3, clamp=clamp)
+            conv1 = Conv(variables, f"{scope}/Conv1_down", wide, narrow, 3, down=True, clamp=clamp)
             skip = None
             if architecture == "resnet":
                 skip = Conv(variables, f"{scope}/Skip", wide, narrow, 1, down=True, plain=True)
@@ -71,7 +75,7 @@ class Trunk(tf.Module):
         self._blocks = tuple(blocks)
         self.final_from_rgb = from_rgb(2)
         extra = 0 if mbstd_group_size is None else 1
-        self.conv = Conv(variables, "4x4/Conv", nf(1) + extra, nf(1), 3)
+        self.conv = Conv(variables, "4x4/Conv", nf(1) + extra, nf(1), 3, clamp=clamp)
         self.dense = Dense(variables, "4x4/Dense0", nf(1) * 16, nf(0))
         self.num_features = nf(0)
         self.keeps_image = architecture == "skip"

@@ -6,13 +6,12 @@ import numpy as np
 import tensorflow as tf
 
 from training.networks.configs import GeneratorConfig
-from training.networks.layers import Network
-from training.networks.mapping import Mapping
+from training.networks.mapping import FingerprintMapping
 from training.networks.running import OutputTransform, run_in_batches
-from training.networks.synthesis import Synthesis
+from training.networks.synthesis import Synthesis, Synthesizer
 
 
-class Generator(Network):
+class Generator(Synthesizer):
     """Fingerprint mapping and synthesis in one network (paper, section 3.2)."""
 
     Config = GeneratorConfig
@@ -21,20 +20,7 @@ class Generator(Network):
     def __init__(self, config: GeneratorConfig, *, seed: int | None = None) -> None:
         super().__init__(config, seed=seed)
         self.synthesis = Synthesis(self._factory, config)
-        self.mapping = Mapping(self._factory, config, num_slots=self.synthesis.num_slots)
-
-    @property
-    def noise_shapes(self) -> list[tuple[int, int]]:
-        """Height and width of every noise map, in order of the style slots."""
-        return [(size, size) for size in self.synthesis.noise_sizes]
-
-    def split_noise(self, flat: tf.Tensor) -> list[tf.Tensor]:
-        """Cuts values [N, sum of h*w] into noise maps [N,h,w,1]."""
-        maps, begin = [], 0
-        for h, w in self.noise_shapes:
-            maps.append(tf.reshape(flat[:, begin : begin + h * w], [-1, h, w, 1]))
-            begin += h * w
-        return maps
+        self.mapping = FingerprintMapping(self._factory, config, num_slots=self.synthesis.num_slots)
 
     def map_fingerprints(self, fingerprints: tf.Tensor) -> tf.Tensor:
         """Bits as 0/1 floats [N,B] -> styles [N,L,D]."""

@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -22,7 +22,7 @@ from dnnlib.tflib.ops.resample_conv import (
     conv_downsample_2d,
     upsample_conv_2d,
 )
-from training.networks.configs import Codes
+from training.networks.configs import Codes, Latents
 
 
 class VariableFactory:
@@ -80,9 +80,10 @@ class Network(tf.Module):
         self.config = config
         self.resolution: int = config.resolution
         self.num_channels: int = config.num_channels
-        if isinstance(config, Codes):
+        if isinstance(config, Latents):
             self.latent_size: int = config.latent_size
-            self.fingerprint_size: int = config.fingerprint_size
+        # Bits of the fingerprint; 0 for networks that know of none.
+        self.fingerprint_size = config.fingerprint_size if isinstance(config, Codes) else 0
         self._factory = VariableFactory(seed)
 
     @property
@@ -180,7 +181,8 @@ class Dense(tf.Module):
 class Conv(tf.Module):
     """Convolution, with bias and leaky ReLU unless `plain`: [N,H,W,I] -> [N,H',W',O].
 
-    `down` halves the resolution, `up` doubles it, both through the FIR filter [1,3,3,1].
+    `down` halves the resolution, `up` doubles it, both through the FIR filter [1,3,3,1]. Behind the
+    activation `clamp` is the largest magnitude.
     """
 
     def __init__(
@@ -194,11 +196,13 @@ class Conv(tf.Module):
         up: bool = False,
         down: bool = False,
         plain: bool = False,
+        clamp: float | None = None,
     ) -> None:
         super().__init__()
         self._shared = variables
         self.up = up
         self.down = down
+        self.clamp = clamp
         self.scale = 1 / math.sqrt(kernel * kernel * fan_in)
         self.weight = variables.normal(f"{scope}/weight", [kernel, kernel, fan_in, fan_out])
         self.bias = None if plain else variables.zeros(f"{scope}/bias", [fan_out])
@@ -208,7 +212,7 @@ class Conv(tf.Module):
         y = resampling_conv(x, self.weight * self.scale, self._shared, up=self.up, down=self.down)
         if self.bias is None:
             return y
-        return fused_bias_act(y, self.bias, act="lrelu", impl=self._shared.impl)
+        return fused_bias_act(y, self.bias, act="lrelu", clamp=self.clamp, impl=self._shared.impl)
 
 
 def resampling_conv(
@@ -230,6 +234,16 @@ def resampling_conv(
     else:
         y = conv_2d(x, w, impl=shared.impl)
     return tf.cast(y, dtype)
+
+
+class Shift(NamedTuple):
+    """What is added to the style and to the bias of a modulated layer, image by image.
+
+    With the same values for all images it is the same as other values of `mod_bias` and `bias`.
+    """
+
+    style: tf.Tensor | None = None  # [N,I]
+    bias: tf.Tensor | None = None  # [N,O]
 
 
 class ModulatedConv(tf.Module):
@@ -255,9 +269,12 @@ class ModulatedConv(tf.Module):
         noise: bool = True,
         act: str = "lrelu",
         offsets: Sequence[Callable[[tf.Tensor | None], tf.Tensor]] = (),
+        clamp: float | None = None,
     ) -> None:
         super().__init__()
         self._shared = variables
+        self.scope = scope
+        self.clamp = clamp
         self.offsets = tuple(offsets)
         self.up = up
         self.demodulate = demodulate
@@ -279,7 +296,11 @@ class ModulatedConv(tf.Module):
         self.bias = variables.zeros(f"{scope}/bias", [fan_out])
 
     def __call__(
-        self, x: tf.Tensor, style: tf.Tensor | None, noise: tf.Tensor | None = None
+        self,
+        x: tf.Tensor,
+        style: tf.Tensor | None,
+        noise: tf.Tensor | None = None,
+        shift: Shift = Shift(),  # noqa: B008 - immutable
     ) -> tf.Tensor:
         """[N,H,W,I], style [N,D], noise [N or 1,H',W',1] -> [N,H',W',O].
 
@@ -288,6 +309,8 @@ class ModulatedConv(tf.Module):
         w = self.weight * self.scale  # [k,k,I,O]
         if self.affine is not None:
             s = self.affine(style) + 1  # [N,I]
+            if shift.style is not None:
+                s = s + shift.style
             x = x * s[:, None, None, :]
         y = resampling_conv(x, w, self._shared, up=self.up)
         if self.affine is not None and self.demodulate:
@@ -298,7 +321,9 @@ class ModulatedConv(tf.Module):
             y = y + noise * self.noise_strength
         for offset in self.offsets:
             y = y + offset(style)
-        return fused_bias_act(y, self.bias, act=self.act, impl=self._shared.impl)
+        if shift.bias is not None:
+            y = y + shift.bias[:, None, None, :]
+        return fused_bias_act(y, self.bias, act=self.act, clamp=self.clamp, impl=self._shared.impl)
 
 
 def minibatch_stddev(x: tf.Tensor, group_size: int, minibatches: int = 1) -> tf.Tensor:

@@ -1,13 +1,15 @@
-"""Fingerprint mapping: bits -> styles."""
+"""Mapping: from what an image is made from to styles."""
+
+from collections.abc import Sequence
 
 import tensorflow as tf
 
 from dnnlib.tflib.shapes import check_shape
-from training.networks.configs import GeneratorConfig
+from training.networks.configs import DenseMapping, GeneratorConfig, LabelMapping
 from training.networks.layers import Dense, VariableFactory
 
 
-class Mapping(tf.Module):
+class FingerprintMapping(tf.Module):
     """Dense layers that turn a fingerprint into one style per slot (paper, section 3.2).
 
     The published form is 8 layers, lrmul 0.01, bits as 0/1, leaky ReLU behind every layer. Small
@@ -18,24 +20,10 @@ class Mapping(tf.Module):
         self, variables: VariableFactory, config: GeneratorConfig, *, num_slots: int
     ) -> None:
         super().__init__()
-        if config.mapping_layers < 1:
-            raise ValueError(f"mapping_layers={config.mapping_layers}: expected at least 1")
         self.fingerprint_size = config.fingerprint_size
         self.num_slots = num_slots
         self.center_bits = config.center_bits
-        hidden = [config.mapping_fmaps] * (config.mapping_layers - 1)
-        widths = [config.fingerprint_size, *hidden, config.dlatent_size]
-        self.layers = [
-            Dense(
-                variables,
-                f"G_mapping/Dense{index}",
-                widths[index],
-                widths[index + 1],
-                act=config.mapping_act,
-                lrmul=config.mapping_lrmul,
-            )
-            for index in range(config.mapping_layers)
-        ]
+        self.layers = _dense_layers(variables, "G_mapping/Dense", config.fingerprint_size, config)
 
     def __call__(self, fingerprints: tf.Tensor) -> tf.Tensor:
         """Bits as 0/1 floats [N,B] -> styles [N,L,D], the same in every slot."""
@@ -44,3 +32,76 @@ class Mapping(tf.Module):
         for layer in self.layers:
             x = layer(x)
         return tf.tile(x[:, None, :], [1, self.num_slots, 1])
+
+
+class LatentMapping(tf.Module):
+    """StyleGAN2's mapping: latents, labels or both -> [N,D].
+
+    Latents are scaled to unit second moment, and so are the labels once they are embedded; then
+    both go side by side through dense layers (StyleGAN2-ADA, arXiv 2006.06676, appendix).
+
+    Args:
+        scopes: of the embedding of the labels, and of the dense layers without their number.
+        latent_size: Z; 0: it takes labels alone.
+    """
+
+    def __init__(
+        self,
+        variables: VariableFactory,
+        config: LabelMapping,
+        *,
+        scopes: tuple[str, str],
+        latent_size: int,
+    ) -> None:
+        super().__init__()
+        self.latent_size = latent_size
+        self.label_size = config.label_size
+        self.embed = None
+        if config.label_size:
+            self.embed = Dense(
+                variables, scopes[0], config.label_size, config.label_fmaps, act="linear"
+            )
+        width = latent_size + (config.label_fmaps if config.label_size else 0)
+        self.layers = _dense_layers(variables, scopes[1], width, config)
+
+    def __call__(self, latents: tf.Tensor | None, labels: tf.Tensor | None) -> tf.Tensor:
+        """[N,Z], labels as one-hot floats [N,C] -> [N,D]; None where there are none."""
+        parts = []
+        if self.latent_size:
+            check_shape(latents, [None, self.latent_size], "latents")
+            parts.append(_unit_second_moment(latents))
+        if self.embed is not None:
+            if labels is None:
+                raise ValueError("labels: expected those of a network with classes, got None")
+            check_shape(labels, [None, self.label_size], "labels")
+            parts.append(_unit_second_moment(self.embed(labels)))
+        x = tf.concat(parts, axis=1) if len(parts) > 1 else parts[0]
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+def _dense_layers(
+    variables: VariableFactory, scope: str, width: int, config: DenseMapping
+) -> list[Dense]:
+    """Layers `<scope>0`, ... from [N,width] to [N,D]."""
+    if config.mapping_layers < 1:
+        raise ValueError(f"mapping_layers={config.mapping_layers}: expected at least 1")
+    hidden = [config.mapping_fmaps] * (config.mapping_layers - 1)
+    widths: Sequence[int] = [width, *hidden, config.dlatent_size]
+    return [
+        Dense(
+            variables,
+            f"{scope}{index}",
+            widths[index],
+            widths[index + 1],
+            act=config.mapping_act,
+            lrmul=config.mapping_lrmul,
+        )
+        for index in range(config.mapping_layers)
+    ]
+
+
+def _unit_second_moment(x: tf.Tensor) -> tf.Tensor:
+    """Pixel norm (Karras et al., arXiv 1710.10196, section 4.2) of vectors [N,I]."""
+    return x * tf.math.rsqrt(tf.reduce_mean(tf.square(x), axis=1, keepdims=True) + 1e-8)

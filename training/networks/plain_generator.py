@@ -6,12 +6,11 @@ import numpy as np
 import tensorflow as tf
 
 from training.networks.configs import PlainGeneratorConfig
-from training.networks.layers import Network
 from training.networks.running import OutputTransform, run_in_batches
-from training.networks.synthesis import Synthesis
+from training.networks.synthesis import Synthesis, Synthesizer
 
 
-class PlainGenerator(Network):
+class PlainGenerator(Synthesizer):
     """The synthesis network with plain convolutions: no mapping, no modulation, no fingerprint.
 
     Its variables have the names and shapes of a `Generator`'s; `training.models.baking` makes their
@@ -24,11 +23,6 @@ class PlainGenerator(Network):
     def __init__(self, config: PlainGeneratorConfig, *, seed: int | None = None) -> None:
         super().__init__(config, seed=seed)
         self.synthesis = Synthesis(self._factory, config)
-
-    @property
-    def noise_shapes(self) -> list[tuple[int, int]]:
-        """Height and width of every noise map, in order of the layers."""
-        return [(size, size) for size in self.synthesis.noise_sizes]
 
     def __call__(self, latents: tf.Tensor, noise: Sequence[tf.Tensor] | None = None) -> tf.Tensor:
         """Latents ~ N(0,1) [N,Z] -> images [N,H,W,C], around [-1,1], not clipped.

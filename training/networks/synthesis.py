@@ -1,24 +1,34 @@
 """Synthesis: latent and styles -> image."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from dnnlib.tflib.ops.upfirdn_2d import upsample_2d
 from dnnlib.tflib.shapes import check_shape
-from training.networks.configs import GeneratorConfig, PlainGeneratorConfig
+from training.networks.configs import (
+    DenseMapping,
+    GeneratorConfig,
+    PlainGeneratorConfig,
+    StyleGAN2GeneratorConfig,
+)
 from training.networks.layers import (
     RESAMPLE_FILTER,
     Conv,
     Dense,
     ModulatedConv,
+    Network,
+    Shift,
     VariableFactory,
     check_architecture,
     resolution_log2,
 )
 from training.networks.offsets import ConstantMap, StyleBias, StyleMaps
+
+AnyConfig = GeneratorConfig | PlainGeneratorConfig | StyleGAN2GeneratorConfig
+_NO_SHIFT = Shift()
 
 
 class Block(NamedTuple):
@@ -32,22 +42,20 @@ class Block(NamedTuple):
 
 
 class Synthesis(tf.Module):
-    """StyleGAN2's synthesis network with the latent in place of the learned constant.
+    """StyleGAN2's synthesis network, or that with the latent in place of the learned constant.
 
-    The latent enters through a dense layer at 4x4; the styles carry the fingerprint (paper,
-    section 3.2 and figure 2). In that of a plain generator no layer is modulated, and there are no
-    styles.
+    In StyleGAN2's the styles carry the latent. In the others it enters through a dense layer at
+    4x4, and the styles carry the fingerprint (paper, section 3.2 and figure 2); in that of a plain
+    generator no layer is modulated, and there are no styles.
     """
 
-    def __init__(
-        self, variables: VariableFactory, config: GeneratorConfig | PlainGeneratorConfig
-    ) -> None:
+    def __init__(self, variables: VariableFactory, config: AnyConfig) -> None:
         super().__init__()
         self._shared = variables
         check_architecture(config.architecture)
         last = resolution_log2(config.resolution)
         self.latent_size = config.latent_size
-        self.dlatent_size = config.dlatent_size if isinstance(config, GeneratorConfig) else None
+        self.dlatent_size = config.dlatent_size if isinstance(config, DenseMapping) else None
         self.num_slots = 2 * last - 2
         # One noise map per 3x3 convolution, numbered by its style slot.
         self.noise_sizes = [2 ** ((slot + 5) // 2) for slot in range(self.num_slots - 1)]
@@ -55,10 +63,14 @@ class Synthesis(tf.Module):
             variables.normal(f"G_synthesis/noise{slot}", [1, 1, size, size], trainable=False)
             for slot, size in enumerate(self.noise_sizes)
         ]
-        self.latent_channels = config.nf(1)
-        self.latent = Dense(
-            variables, "G_synthesis/4x4/Latent", config.latent_size, self.latent_channels * 16
-        )
+        channels = config.nf(1)
+        self.const = self.latent = None
+        if isinstance(config, StyleGAN2GeneratorConfig):
+            self.const = variables.normal("G_synthesis/4x4/Const/const", [1, channels, 4, 4])
+        else:
+            scope = "G_synthesis/4x4/Latent"
+            self.latent = Dense(variables, scope, config.latent_size, channels * 16)
+        self._first_channels = channels
         self._blocks = tuple(
             _make_block(variables, config, log2, is_last=log2 == last)
             for log2 in range(2, last + 1)
@@ -79,15 +91,16 @@ class Synthesis(tf.Module):
 
     def __call__(
         self,
-        latents: tf.Tensor,
+        latents: tf.Tensor | None,
         styles: tf.Tensor | None,
         noise: Sequence[tf.Tensor] | None = None,
+        shifts: Mapping[str, Shift] | None = None,
     ) -> tf.Tensor:
         """[N,Z], [N,L,D], noise maps [N or 1,h,w,1] (None: the stored ones) -> [N,H,W,C].
 
-        `styles` may be None where nothing is modulated.
+        `latents` are None where the first layer is a constant, `styles` may be where nothing is
+        modulated. `shifts` are those of layers by their `scope`.
         """
-        check_shape(latents, [None, self.latent_size], "latents")
         if self.dlatent_size is not None:
             check_shape(styles, [None, self.num_slots, self.dlatent_size], "styles")
         noise = self.stored_noise() if noise is None else noise
@@ -97,29 +110,60 @@ class Synthesis(tf.Module):
         def style(slot: int) -> tf.Tensor | None:
             return None if styles is None else styles[:, slot]
 
-        x = self.latent(latents)
-        x = tf.reshape(x, [-1, self.latent_channels, 4, 4])  # published weights: channels first
-        x = tf.transpose(x, [0, 2, 3, 1])  # [N,4,4,C]
+        def run(
+            layer: ModulatedConv, x: tf.Tensor, slot: int, noise: tf.Tensor | None = None
+        ) -> tf.Tensor:
+            shift = _NO_SHIFT if shifts is None else shifts.get(layer.scope, _NO_SHIFT)
+            return layer(x, style(slot), noise, shift)
+
+        x = self._first(latents, styles)
         image = None
         for block in self._blocks:
             slot = 2 * block.log2 - 4  # of Conv1
             shortcut = x
             if block.conv0_up is not None:
-                x = block.conv0_up(x, style(slot - 1), noise[slot - 1])
-            x = block.conv1(x, style(slot), noise[slot])
+                x = run(block.conv0_up, x, slot - 1, noise[slot - 1])
+            x = run(block.conv1, x, slot, noise[slot])
             if block.skip is not None:
                 x = (x + block.skip(shortcut)) * (1 / math.sqrt(2))
             if block.to_rgb is not None:
-                rgb = block.to_rgb(x, style(slot + 1))
+                rgb = run(block.to_rgb, x, slot + 1)
                 if image is not None:
                     rgb += upsample_2d(image, RESAMPLE_FILTER, impl=self._shared.impl)
                 image = rgb
         return image
 
+    def _first(self, latents: tf.Tensor | None, styles: tf.Tensor | None) -> tf.Tensor:
+        """What enters the first layer, [N,4,4,C]; published weights are channels first."""
+        if self.latent is None:
+            return tf.tile(tf.transpose(self.const, [0, 2, 3, 1]), [tf.shape(styles)[0], 1, 1, 1])
+        check_shape(latents, [None, self.latent_size], "latents")
+        x = tf.reshape(self.latent(latents), [-1, self._first_channels, 4, 4])
+        return tf.transpose(x, [0, 2, 3, 1])
+
+
+class Synthesizer(Network):
+    """A network whose images come from a `Synthesis`."""
+
+    synthesis: Synthesis
+
+    @property
+    def noise_shapes(self) -> list[tuple[int, int]]:
+        """Height and width of every noise map, in order of the layers."""
+        return [(size, size) for size in self.synthesis.noise_sizes]
+
+    def split_noise(self, flat: tf.Tensor) -> list[tf.Tensor]:
+        """Cuts values [N, sum of h*w] into noise maps [N,h,w,1]."""
+        maps, begin = [], 0
+        for h, w in self.noise_shapes:
+            maps.append(tf.reshape(flat[:, begin : begin + h * w], [-1, h, w, 1]))
+            begin += h * w
+        return maps
+
 
 def _make_block(
     variables: VariableFactory,
-    config: GeneratorConfig | PlainGeneratorConfig,
+    config: AnyConfig,
     log2: int,
     *,
     is_last: bool,
@@ -128,6 +172,7 @@ def _make_block(
     scope, channels = f"G_synthesis/{2**log2}x{2**log2}", config.nf(log2 - 1)
     before = config.nf(1) if log2 == 2 else config.nf(log2 - 2)
     style = _style_width(config, log2)
+    clamp = config.conv_clamp or None if isinstance(config, StyleGAN2GeneratorConfig) else None
     conv0_up = skip = to_rgb = None
 
     def offsets(scope: str) -> list[Any]:
@@ -143,10 +188,18 @@ def _make_block(
             style_width=style,
             up=True,
             offsets=offsets(f"{scope}/Conv0_up"),
+            clamp=clamp,
         )
     name = f"{scope}/{'Conv' if log2 == 2 else 'Conv1'}"
     conv1 = ModulatedConv(
-        variables, name, channels, channels, 3, style_width=style, offsets=offsets(name)
+        variables,
+        name,
+        channels,
+        channels,
+        3,
+        style_width=style,
+        offsets=offsets(name),
+        clamp=clamp,
     )
     if log2 > 2 and config.architecture == "resnet":
         skip = Conv(variables, f"{scope}/Skip", before, channels, 1, up=True, plain=True)
@@ -161,18 +214,21 @@ def _make_block(
             demodulate=False,
             noise=False,
             act="linear",
+            clamp=clamp,
         )
     return Block(log2, conv0_up, conv1, skip, to_rgb)
 
 
 def _make_offsets(
     variables: VariableFactory,
-    config: GeneratorConfig | PlainGeneratorConfig,
+    config: AnyConfig,
     scope: str,
     log2: int,
     channels: int,
 ) -> list[Any]:
     """What a 3x3 layer at 2**log2 x 2**log2 pixels adds before its activation."""
+    if isinstance(config, StyleGAN2GeneratorConfig):
+        return []
     has_map = config.map_min_log2 > 0 and config.map_min_log2 <= log2 <= config.map_max_log2
     if not isinstance(config, GeneratorConfig):
         return [ConstantMap(variables, scope, 2**log2, channels)] if has_map else []
@@ -185,8 +241,10 @@ def _make_offsets(
     return found
 
 
-def _style_width(config: GeneratorConfig | PlainGeneratorConfig, log2: int) -> int | None:
+def _style_width(config: AnyConfig, log2: int) -> int | None:
     """Width of the styles that modulate the layers of this resolution; None if none do."""
+    if isinstance(config, StyleGAN2GeneratorConfig):
+        return config.dlatent_size
     if not isinstance(config, GeneratorConfig):
         return None
     is_modulated = config.modulated_min_log2 <= log2 <= config.modulated_max_log2

@@ -7,12 +7,18 @@ from training.networks.discriminator import Discriminator
 from training.networks.generator import Generator
 from training.networks.layers import Network
 from training.networks.plain_generator import PlainGenerator
+from training.networks.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
+
+# What makes pictures.
+AnyGenerator = Generator | PlainGenerator | StyleGAN2Generator
 
 NETWORKS: dict[str, type[Network]] = {
     "Generator": Generator,
     "Discriminator": Discriminator,
     "Decoder": Decoder,
     "PlainGenerator": PlainGenerator,
+    "StyleGAN2Generator": StyleGAN2Generator,
+    "StyleGAN2Discriminator": StyleGAN2Discriminator,
 }
 
 

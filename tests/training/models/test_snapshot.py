@@ -37,6 +37,25 @@ NETWORK_KWARGS = {
     "PlainGenerator": {**COMMON, **CODES, "architecture": "orig"},
     "Discriminator": {**COMMON, "architecture": "skip", "mbstd_group_size": 2},
     "Decoder": {**COMMON, **CODES, "architecture": "orig"},
+    "StyleGAN2Generator": {
+        **COMMON,
+        "latent_size": 6,
+        "dlatent_size": 7,
+        "mapping_fmaps": 9,
+        "mapping_layers": 2,
+        "label_size": 3,
+        "label_fmaps": 4,
+        "conv_clamp": 256.0,
+        "stored_noise": True,
+    },
+    "StyleGAN2Discriminator": {
+        **COMMON,
+        "dlatent_size": 7,
+        "mapping_fmaps": 9,
+        "mapping_layers": 2,
+        "label_size": 3,
+        "label_fmaps": 4,
+    },
 }
 PUBLISHED = ("resnet_skip_16", "skip_resnet_32", "skip_resnet_32_widths")
 POSITION = {"kimg": 12.5, "config": "config-tiny", "history": [1, None, True, {"x": 0.25}]}

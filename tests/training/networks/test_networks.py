@@ -39,7 +39,9 @@ class Case:
     @property
     def kwargs(self) -> dict[str, Any]:
         kwargs = {"resolution": 8} | WIDTHS
-        if self.class_name != "Discriminator":
+        if self.class_name == "StyleGAN2Generator":
+            kwargs |= {"latent_size": 5} | MAPPING
+        elif not self.class_name.endswith("Discriminator"):
             kwargs |= CODE
         if self.class_name == "Generator":
             kwargs |= MAPPING
@@ -59,12 +61,20 @@ class Case:
             arrays = [rng.standard_normal([batch, 5]), rng.integers(0, 2, [batch, 6])]
         elif self.class_name == "PlainGenerator":
             arrays = [rng.standard_normal([batch, 5])]
+        elif self.class_name == "StyleGAN2Generator":
+            arrays = [rng.standard_normal([batch, 5]), *self.labels(rng, batch)]
         else:
             side, channels = self.kwargs["resolution"], self.kwargs.get("num_channels", 3)
             arrays = [rng.uniform(-1, 1, [batch, side, side, channels])]
+            arrays += self.labels(rng, batch)
         return [tf.constant(array, tf.float32) for array in arrays]
 
+    def labels(self, rng: np.random.Generator, batch: int) -> list[np.ndarray]:
+        classes = self.kwargs.get("label_size", 0)
+        return [np.eye(classes)[rng.integers(classes, size=batch)]] if classes else []
 
+
+LABELS = {"label_size": 3, "label_fmaps": 4}
 CASES = {
     "generator skip": Case("Generator", {"resolution": 16}),
     "generator resnet": Case("Generator", {"architecture": "resnet"}),
@@ -105,6 +115,18 @@ CASES = {
     "discriminator orig": Case("Discriminator", {"architecture": "orig"}),
     "discriminator grey": Case("Discriminator", {"num_channels": 1, "mbstd_group_size": 2}),
     "discriminator smallest": Case("Discriminator", {"resolution": 4}),
+    "stylegan2 generator skip": Case("StyleGAN2Generator", {"resolution": 16}),
+    "stylegan2 generator resnet, labels": Case(
+        "StyleGAN2Generator", {"architecture": "resnet", **LABELS}
+    ),
+    "stylegan2 generator orig, clamped": Case(
+        "StyleGAN2Generator", {"architecture": "orig", "conv_clamp": 4.0, "num_channels": 1}
+    ),
+    "stylegan2 discriminator resnet": Case("StyleGAN2Discriminator", {"resolution": 16}),
+    "stylegan2 discriminator skip, labels, clamped": Case(
+        "StyleGAN2Discriminator",
+        {"architecture": "skip", "conv_clamp": 4.0, **LABELS, **MAPPING},
+    ),
     "decoder resnet": Case("Decoder"),
     "decoder skip": Case("Decoder", {"architecture": "skip"}),
     "decoder orig": Case("Decoder", {"architecture": "orig"}),
@@ -142,7 +164,14 @@ def test_graph_of_unknown_batch_agrees_with_eager(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["generator centred, one linear layer", "discriminator skip", "decoder resnet"]
+    "name",
+    [
+        "generator centred, one linear layer",
+        "discriminator skip",
+        "decoder resnet",
+        "stylegan2 generator resnet, labels",
+        "stylegan2 discriminator skip, labels, clamped",
+    ],
 )
 def test_xla_agrees_with_eager(name):
     case = CASES[name]
@@ -160,7 +189,9 @@ def test_shapes_of_the_results(name):
     shapes = {
         "Generator": images,
         "PlainGenerator": images,
+        "StyleGAN2Generator": images,
         "Discriminator": [(4, 1)],
+        "StyleGAN2Discriminator": [(4, 1)],
         "Decoder": [(4, 5), (4, 6)],
     }
     results = outputs(case.network(), case.inputs(4))
@@ -196,7 +227,7 @@ def test_seed_fixes_the_initial_values(name):
     first, same, other, unseeded = values(3), values(3), values(4), values(None)
     for key in first:
         assert np.array_equal(first[key], same[key])
-        starts_at_zero = key.endswith(("bias", "noise_strength", "map"))
+        starts_at_zero = key.endswith(("bias", "noise_strength", "map", "avg"))
         assert np.array_equal(first[key], other[key]) == starts_at_zero, key
         assert np.array_equal(first[key], unseeded[key]) == starts_at_zero, key
 
@@ -218,9 +249,10 @@ def test_gradient_reaches_every_trainable(name):
 
 def expected_variables(case: Case) -> dict[str, list[int]]:
     """Published names and shapes."""
-    generates = case.class_name in ("Generator", "PlainGenerator")
+    generates = case.class_name.endswith("Generator")
+    is_stylegan2 = case.class_name.startswith("StyleGAN2")
     kwargs = {"architecture": "skip" if generates else "resnet", "num_channels": 3}
-    if case.class_name == "Generator":
+    if case.class_name in ("Generator", "StyleGAN2Generator"):
         kwargs |= {"modulated_min_log2": 2, "modulated_max_log2": 7}
     kwargs |= case.kwargs
     sides = [4, 8, 16][: resolution_log2(kwargs["resolution"]) - 1]
@@ -243,10 +275,16 @@ def expected_variables(case: Case) -> dict[str, list[int]]:
                 biased(f"{scope}/Conv1_down", 3, 3, width[side], below)
                 if architecture == "resnet":
                     expected[f"{scope}/Skip/weight"] = [1, 1, width[side], below]
-        discriminates = case.class_name == "Discriminator"
+        discriminates = case.class_name.endswith("Discriminator")
         biased("4x4/Conv", 3, 3, 9 if discriminates else 8, 8)
         biased("4x4/Dense0", 128, 8)
-        biased("Output", 8, 1 if discriminates else 11)
+        if "label_size" in kwargs:
+            biased("LabelEmbed", 3, 4)
+            biased("Mapping0", 4, 9)
+            biased("Mapping1", 9, 7)
+            biased("Output", 8, 7)
+        else:
+            biased("Output", 8, 1 if discriminates else 11)
         return expected
 
     def offsets(side, scope, channels):
@@ -273,7 +311,11 @@ def expected_variables(case: Case) -> dict[str, list[int]]:
             expected[f"{scope}/mod_weight"] = [7, shape[-2]]
             expected[f"{scope}/mod_bias"] = [shape[-2]]
 
-    biased("G_synthesis/4x4/Latent", 5, 128)
+    if is_stylegan2:
+        expected["G_synthesis/4x4/Const/const"] = [1, 8, 4, 4]
+        expected["dlatent_avg"] = [7]
+    else:
+        biased("G_synthesis/4x4/Latent", 5, 128)
     for side in sides:
         if side == 4:
             modulated(4, "Conv", 3, 3, 8, 8)
@@ -289,7 +331,13 @@ def expected_variables(case: Case) -> dict[str, list[int]]:
         expected[f"G_synthesis/noise{slot}"] = [1, 1, side, side]
     if case.class_name == "PlainGenerator":
         return expected
-    widths = [6, 7] if kwargs["mapping_layers"] == 1 else [6, 9, 7]
+    first = 6
+    if is_stylegan2:
+        first = 5
+        if "label_size" in kwargs:
+            biased("G_mapping/LabelEmbed", 3, 4)
+            first += 4
+    widths = [first, 7] if kwargs["mapping_layers"] == 1 else [first, 9, 7]
     for layer, (fan_in, units) in enumerate(itertools.pairwise(widths)):
         biased(f"G_mapping/Dense{layer}", fan_in, units)
     return expected
@@ -301,8 +349,8 @@ def test_variables_have_published_names_and_shapes(name):
     variables = network.named_variables()
     assert {key: list(v.shape) for key, v in variables.items()} == expected_variables(CASES[name])
     assert len({id(variable) for variable in variables.values()}) == len(variables)
-    noise = {key for key in variables if key.startswith("G_synthesis/noise")}
-    assert set(network.named_trainables()) == set(variables) - noise
+    fixed = {key for key in variables if key.startswith(("G_synthesis/noise", "dlatent_avg"))}
+    assert set(network.named_trainables()) == set(variables) - fixed
     # What tf.train.Checkpoint and optimisers see is the same set.
     assert {id(v) for v in network.variables} == {id(v) for v in variables.values()}
 
