@@ -1,5 +1,7 @@
 """`--watermark-size=0`: plain StyleGAN2 is trained, stopped, resumed, and started from a file."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import run_training
 from dnnlib.config import from_dict, to_dict
 from dnnlib.errors import UserError
 from dnnlib.tflib.execution import PLAIN
-from tests.support.paths import REFERENCE
+from tests.support.paths import REFERENCE, ROOT
 from tests.support.small_runs import SMALL, write_images
 from training import plain_steps
 from training.config import PRESETS, TrainConfig, TrainOptions, setup_training_config
@@ -303,3 +305,21 @@ def test_mixed_styles_are_those_of_the_two_latents() -> None:
         for slot in range(6):
             source = second if codes[0, image, slot] else first
             np.testing.assert_allclose(mixed[image, slot], source[image, slot], atol=1e-6)
+
+
+# ---- Several devices
+
+
+@pytest.mark.slow
+def test_two_devices_train_as_one_does(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.support.plain_on_devices", str(tmp_path / "found")]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=600)
+    found = dict(np.load(tmp_path / "found.npz"))
+    names = [name.removeprefix("one/") for name in found if name.startswith("one/")]
+    assert "Gs/dlatent_avg" in names
+    assert found["one/Gs/dlatent_avg"].any()
+    for name in names:
+        one, two = found[f"one/{name}"], found[f"two/{name}"]
+        np.testing.assert_allclose(
+            two, one, rtol=0, atol=1e-4 * max(1, np.abs(one).max()), err_msg=name
+        )
