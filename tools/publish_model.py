@@ -1,14 +1,15 @@
-"""Cuts a snapshot down to what users of a finished model need: Gs and the decoder."""
+"""Cuts a snapshot down to what users of a finished model need: Gs and the decoder.
+
+With --half, numbers are kept in 16 bits, which halves the file, and the discriminator is kept as
+well, so that training can go on from it.
+"""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from dnnlib import cli
-from dnnlib.format import format_bytes
 from dnnlib.tflib.start import quiet_tensorflow
 
-_LOAD = cli.deferred("training.models.snapshot:load_networks")
-_SAVE = cli.deferred("training.models.snapshot:save_snapshot")
+_PUBLISH = cli.deferred("tools.study.publish:publish")
 
 
 def build_parser() -> cli.ArgumentParser:
@@ -16,6 +17,7 @@ def build_parser() -> cli.ArgumentParser:
     parser = cli.ArgumentParser(prog="python3 -m tools.publish_model", description=__doc__)
     parser.add_argument("snapshot", metavar="PKL", help="snapshot of a training run")
     parser.add_argument("output", metavar="OUT", help="file to write")
+    parser.add_argument("--half", action="store_true", help="16 bits per number, with D")
     parser.add_verbose()
     return parser
 
@@ -24,9 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command."""
     args = build_parser().parse_args(argv)
     quiet_tensorflow(args.verbose)
-    found = _LOAD(args.snapshot)
-    _SAVE(args.output, E=found.decoder, Gs=found.generator, position=found.position)
-    print(f"{args.output}: {format_bytes(Path(args.output).stat().st_size)}")
+    print(_PUBLISH(args.snapshot, args.output, half=args.half))
 
 
 if __name__ == "__main__":

@@ -196,6 +196,18 @@ PRESETS: dict[str, Preset] = {
         schedule=replace(_TINY.schedule, decay_kimg=50.0),
         decoder={"fmap_max": 256},
     ),
+    # 64x64 pixels; takes --fingerprint-maps=16-32 --fingerprint-biases for its 128 bits.
+    "config-small": replace(
+        _TINY,
+        fmap_base=512,
+        dlatent_size=128,
+        watermark_size=128,
+        modulated_range="8-128",
+        total_kimg=290.0,
+        loss=LossConfig(decouple="8@70,40@130,150@190", latent=2.0, bits=20.0, gamma=2.0),
+        schedule=replace(_TINY.schedule, decay_kimg=60.0),
+        decoder={"fmap_max": 256},
+    ),
 }
 
 

@@ -26,7 +26,7 @@ EPILOG = """examples:
 
 configs:
   config-e, config-f, config-e-G{skip,resnet,orig}-D{skip,resnet,orig}: as published
-  config-tiny, config-tiny-128: for a CPU; docs/training.md explains them
+  config-tiny, config-tiny-128, config-small: for a CPU; docs/training.md explains them
   --recipe=recommended applies what was learned since to any of them, and says what it changes
 """
 

@@ -414,7 +414,7 @@ def test_description() -> None:
     assert setup(num_gpus=0, dataset="../a b").description.startswith(".._a_b-1gpu-")
 
 
-@pytest.mark.parametrize("name", ["config-tiny", "config-tiny-128"])
+@pytest.mark.parametrize("name", ["config-tiny", "config-tiny-128", "config-small"])
 def test_small_presets_have_room_for_their_bits(name: str) -> None:
     """In the styles, in the layers that they modulate, and in the decoder's last hidden layer."""
     config = setup(config=name)
