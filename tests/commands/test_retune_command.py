@@ -319,23 +319,23 @@ cli.run(run_fingerprints.main)
 def test_killed_and_gone_on_with_under_xla(network: Path, tmp_path: Path, number: int) -> None:
     """Twice, at any moment: the file is that of a command that nobody stopped, to the byte."""
 
-    def start(out: Path) -> "subprocess.Popen[str]":
+    def start(out: Path, minutes: float) -> "subprocess.Popen[str]":
         arguments = [
-            "retune", f"--network={network}", f"--out={out}", "--kimg=1.6", "--minibatch=4",
-            "--checkpoint-minutes=0.0001", "--ops=xla", "--threads=1",
+            "retune", f"--network={network}", f"--out={out}", "--kimg=0.24", "--minibatch=4",
+            f"--checkpoint-minutes={minutes}", "--ops=xla", "--threads=1",
         ]  # fmt: skip
         command = [sys.executable, "-c", SCRIPT, *arguments]
         return subprocess.Popen(
             command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
 
-    whole = start(tmp_path / "whole.pkl")
+    whole = start(tmp_path / "whole.pkl", 60)
     _, err = whole.communicate(timeout=600)
     assert whole.returncode == 0, err
     out = tmp_path / "new.pkl"
     checkpoints = tmp_path / "new.pkl.retune" / "checkpoints"
-    for least in (3, 60):
-        process = start(out)
+    for least in (3, 30):  # of 60 steps
+        process = start(out, 0.0001)
         deadline = time.monotonic() + 300
         while not any(int(p.name) >= least for p in checkpoints.glob("[0-9]" * 6)):
             assert process.poll() is None, process.communicate()[1]
@@ -345,7 +345,7 @@ def test_killed_and_gone_on_with_under_xla(network: Path, tmp_path: Path, number
         _, err = process.communicate(timeout=120)
         assert process.returncode == (-9 if number == signal.SIGKILL else 130), err
         assert not out.exists()
-    last = start(out)
+    last = start(out, 60)
     _, err = last.communicate(timeout=600)
     assert last.returncode == 0, err
     assert "going on at" in err
