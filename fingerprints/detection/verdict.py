@@ -16,15 +16,13 @@ Two rates, which are not the same:
 """
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from fingerprints.bits import decide_bits, unpack_bits
 from fingerprints.detection.calibration import Calibration
-from fingerprints.detection.evidence import chance, lost_weight, weigh
+from fingerprints.detection.comparison import Comparison, Leads
 from fingerprints.detection.nulls import ForeignNull, Index
-from fingerprints.detection.tails import count_matches
 from fingerprints.detection.views import AS_IT_IS, SEARCHES, Decision
 
 FPR = 1e-6  # P[a foreign image is called ours], per image
@@ -120,7 +118,7 @@ def decide(
         fpr: P[a foreign image is called ours], in (0, 1); see the module for the other rate.
         null: `Calibration.null_for` of this index, these views and the number of pooled images.
         margin_level: a lead is significant if its p-value is at most this.
-        decision: what logits weigh.
+        decision: what logits weigh, see `evidence`.
         views: names of the K views, the picture as it is first.
 
     Returns:
@@ -134,127 +132,74 @@ def decide(
     _check(logits, index, fpr, null, decision, views)
     if len(logits) == 0:
         return []
-    found = _Nearest.find(logits, index, decision)
-    num_tests = len(index) * len(views)
-    exact = np.minimum(1.0, num_tests * found.best)
-    calibrated = None if null is None else null.pvalue(found.best)
+    found = Comparison.of(logits, index, decision)
+    exact, calibrated = _pvalues(found.best, index, null, views)
     pvalues = exact if calibrated is None else np.maximum(exact, calibrated)
     passing = np.flatnonzero(pvalues <= fpr)
-    # Another fingerprint that passes as well, in whatever view, leaves two names.
-    others = found.best_other(passing)
-    beside = np.minimum(1.0, num_tests * others)
-    if null is not None:
-        beside = np.maximum(beside, null.pvalue(others))
-    is_alone = np.zeros(len(logits), bool)
-    is_alone[passing] = beside > fpr
     leads = found.leads(index)
-    sure = np.abs(logits[:, 0]).mean(axis=1)
+    # Another fingerprint that passes as well, in whatever view, leaves two names.
+    others = [p for p in _pvalues(found.best_other(passing), index, null, views) if p is not None]
+    is_named = np.isin(np.arange(len(logits)), passing[np.max(others, axis=0) > fpr])
+    if leads is not None:
+        is_named &= leads.pvalues <= margin_level
 
-    verdicts = []
-    for image in range(len(logits)):
-        kind: Kind = "not-ours"
-        if pvalues[image] <= fpr:
-            is_ahead = leads is None or leads.pvalues[image] <= margin_level
-            kind = "licensee" if is_ahead and is_alone[image] else "unattributed"
-        cal = None if calibrated is None else float(calibrated[image])
-        verdicts.append(
-            Verdict(
-                kind=kind,
-                candidate=int(index.ids[found.row[image]]),
-                matches=int(found.matches[image]),
-                num_bits=index.num_bits,
-                num_keys=len(index),
-                level=fpr,
-                pvalue=float(pvalues[image]),
-                exact_pvalue=float(exact[image]),
-                calibrated_pvalue=cal,
-                extrapolated=null is not None and cal is not None and null.is_extrapolated(cal),
-                runner_up=None if leads is None else int(index.ids[leads.row[image]]),
-                margin=None if leads is None else int(found.matches[image] - leads.matches[image]),
-                margin_pvalue=None if leads is None else float(leads.pvalues[image]),
-                confidence=float(sure[image]),
-                num_as_sure=None if null is None else null.num_as_sure(float(sure[image])),
-                num_foreign=None if null is None else null.num_independent,
-                decision=decision,
-                view=views[found.view[image]],
-                num_views=len(views),
-            )
-        )
-    return verdicts
+    is_ours = pvalues <= fpr
+    kinds = np.where(is_ours, np.where(is_named, "licensee", "unattributed"), "not-ours")
+    values = {
+        "kind": kinds.tolist(),
+        "candidate": index.ids[found.row].tolist(),
+        "matches": found.matches.tolist(),
+        "pvalue": pvalues.tolist(),
+        "exact_pvalue": exact.tolist(),
+        "view": [views[number] for number in found.view],
+        **_leads_of(found, leads, index),
+        **_calibrated(np.abs(logits[:, 0]).mean(axis=1), calibrated, null),
+    }
+    common: dict[str, Any] = {
+        "num_bits": index.num_bits,
+        "num_keys": len(index),
+        "level": fpr,
+        "num_foreign": None if null is None else null.num_independent,
+        "decision": decision,
+        "num_views": len(views),
+    }
+    rows = zip(*values.values(), strict=True)
+    return [Verdict(**common, **dict(zip(values, row, strict=True))) for row in rows]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Leads:
-    """The runner-up of every image, in the view of the closest fingerprint."""
+def _leads_of(found: Comparison, leads: Leads | None, index: Index) -> dict[str, list[Any]]:
+    """What verdicts say of runners-up."""
+    if leads is None:
+        nothing = [None] * len(found.row)
+        return {"runner_up": nothing, "margin": nothing, "margin_pvalue": nothing}
+    return {
+        "runner_up": index.ids[leads.row].tolist(),
+        "margin": (found.matches - leads.matches).tolist(),
+        "margin_pvalue": leads.pvalues.tolist(),
+    }
 
-    row: np.ndarray  # int64 [M]
-    matches: np.ndarray  # int64 [M]
-    pvalues: np.ndarray  # float64 [M]
+
+def _calibrated(
+    confidences: np.ndarray, pvalues: np.ndarray | None, null: ForeignNull | None
+) -> dict[str, list[Any]]:
+    """What verdicts say of foreign images."""
+    found: dict[str, list[Any]] = {"confidence": confidences.tolist()}
+    if null is None or pvalues is None:
+        nothing, no = [None] * len(confidences), [False] * len(confidences)
+        return found | {"calibrated_pvalue": nothing, "extrapolated": no, "num_as_sure": nothing}
+    return found | {
+        "calibrated_pvalue": pvalues.tolist(),
+        "extrapolated": [null.is_extrapolated(value) for value in pvalues.tolist()],
+        "num_as_sure": [null.num_as_sure(value) for value in confidences.tolist()],
+    }
 
 
-@dataclasses.dataclass(frozen=True)
-class _Nearest:
-    """The two closest fingerprints of M images in K views."""
-
-    weights: np.ndarray  # int32 [M,K,B]
-    rows: np.ndarray  # int64 [M,K,1 or 2]
-    lost: np.ndarray  # the same
-    chances: np.ndarray  # float64 [M,K], of the first of them
-    view: np.ndarray  # int64 [M], with the smallest chance
-    decided: np.ndarray  # uint8 [M,B], bits in that view
-    matches: np.ndarray  # int64 [M], of its first with these
-
-    @classmethod
-    def find(cls, logits: np.ndarray, index: Index, decision: Decision) -> "_Nearest":
-        num_images, num_views, num_bits = logits.shape
-        weights = weigh(logits, decision)
-        flat = weights.reshape(-1, num_bits)
-        rows, lost = (found.reshape(num_images, num_views, -1) for found in index.nearest(flat, 2))
-        chances = chance(flat, lost[..., 0].reshape(-1)).reshape(num_images, num_views)
-        view = chances.argmin(axis=1)
-        every = np.arange(num_images)
-        decided = decide_bits(logits[every, view])
-        bits = unpack_bits(index.words[rows[every, view, 0]], num_bits)
-        matches = count_matches(decided, bits)
-        return cls(weights, rows, lost, chances, view, decided, matches)
-
-    @property
-    def row(self) -> np.ndarray:
-        """Of the closest fingerprint, int64 [M]."""
-        return np.asarray(self.rows[np.arange(len(self.rows)), self.view, 0])
-
-    @property
-    def best(self) -> np.ndarray:
-        """Chance of the closest fingerprint, float64 [M]."""
-        return np.asarray(self.chances.min(axis=1))
-
-    def best_other(self, images: np.ndarray) -> np.ndarray:
-        """Of some images, the smallest chance that any other fingerprint has in any view.
-
-        A view's best other is among its two closest.
-        """
-        if len(images) == 0 or self.rows.shape[2] == 1:
-            return np.ones(len(images))
-        is_other = self.rows[images] != self.row[images, None, None]  # [P,K,2]
-        which = is_other.argmax(axis=2)[..., None]  # the first that is another
-        lost = np.take_along_axis(self.lost[images], which, axis=2)
-        weights = self.weights[images]
-        found = chance(weights.reshape(-1, weights.shape[2]), lost.reshape(-1))
-        return np.asarray(found.reshape(len(images), -1).min(axis=1))
-
-    def leads(self, index: Index) -> _Leads | None:
-        """How the closest fingerprint leads: T on the bits in which it and the next one differ."""
-        if self.rows.shape[2] == 1:
-            return None
-        every = np.arange(len(self.rows))
-        first, second = (
-            unpack_bits(index.words[self.rows[every, self.view, number]], index.num_bits)
-            for number in (0, 1)
-        )
-        weights = np.where(first != second, self.weights[every, self.view], 0)
-        matches = count_matches(self.decided, second)
-        pvalues = chance(weights, lost_weight(weights, first))
-        return _Leads(self.rows[every, self.view, 1], matches, pvalues)
+def _pvalues(
+    chances: np.ndarray, index: Index, null: ForeignNull | None, views: tuple[str, ...]
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Exact and, after calibration, calibrated p-values of fingerprints with these chances."""
+    exact = np.minimum(1.0, len(index) * len(views) * chances)
+    return exact, None if null is None else null.pvalue(chances)
 
 
 def _check(

@@ -77,7 +77,7 @@ def _report(
         )
         if ours := [str(path) for path, v in zip(paths, verdicts, strict=True) if v.is_ours]:
             print(
-                f"warning: {len(ours)} of these images fit a registered fingerprint as only the "
+                f"warning: {len(ours)} of these images match a registered fingerprint as only the "
                 f"model's own should; are they foreign? ({ours[0]}"
                 f"{', ...' if len(ours) > 1 else ''}) Take them out and calibrate again",
                 file=sys.stderr,

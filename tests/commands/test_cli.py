@@ -1,6 +1,7 @@
 """Every command answers `--help` and argument errors at once, without TensorFlow, in one line."""
 
 import importlib
+import json
 import os
 import resource
 import shlex
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import run_fingerprints
+from fingerprints.detection.views import SEARCHES
 from tests.support.paths import ROOT
 
 # A call of each command, or of each of its subcommands, whose required arguments are all there.
@@ -207,3 +210,18 @@ def test_missing_input_is_one_line(tmp_path: Path) -> None:
     assert_one_line_error(result)
     assert "missing.pkl" in result.stderr
     assert not list(tmp_path.iterdir()), "a failed command left files"
+
+
+@pytest.mark.parametrize("decision", ["soft", "bits"])
+def test_plans_share_the_rate_among_the_edits_that_are_tried(
+    decision: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ["plan", "--bits=64", "--licensees=9", f"--decision={decision}", "--json"]
+    found = []
+    for search in ("none", "light"):
+        run_fingerprints.main([*call, f"--search={search}"])
+        found.append(json.loads(capsys.readouterr().out))
+    assert [values["num_views"] for values in found] == [1, len(SEARCHES["light"])]
+    assert {values["decision"] for values in found} == {decision}
+    plain, searched = (values["max_licensees"] for values in found)
+    assert searched == plain // len(SEARCHES["light"])
