@@ -45,6 +45,7 @@ LICENSING = {
     "export": "write the registry's contents as CSV or JSON",
     "audit": "check the registry's log",
     "decode": "print the fingerprints that images carry",
+    "retune": "train the decoder alone to read edited pictures",
     "calibrate": "measure false matches on foreign images",
     "verify": "whether the model made an image, and whose",
     "attribute": "whose fingerprint fits images best",

