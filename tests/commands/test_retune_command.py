@@ -303,12 +303,17 @@ def test_what_cannot_be_retuned(run: Run, network: Path, tmp_path: Path) -> None
         run(*retune(network, tmp_path / "new.pkl"))
 
 
-# Runs the command as it is, with few pictures in the report.
+# Runs the command as it is, with few pictures in the report, and slowly enough to be stopped midway.
 SCRIPT = """
-import sys, run_fingerprints
+import sys, time, run_fingerprints
 from dnnlib import cli
 from training import retuning
 retuning._REPORT_SEEDS = range(100, 104)
+class Slow(retuning.tqdm):
+    def update(self, n=1):
+        time.sleep(0.05)
+        return super().update(n)
+retuning.tqdm = Slow
 sys.argv[0] = "run_fingerprints.py"
 cli.run(run_fingerprints.main)
 """
