@@ -17,6 +17,7 @@ from fingerprints.instances.issuing import Issuer, reserve
 from fingerprints.keys import load_secret, load_signing_key
 from fingerprints.registry.facade import Registry
 from gan_fingerprints.work.licensees import check_licensee, read_licensees
+from gan_fingerprints.work.models import load_model
 from gan_fingerprints.work.output import emit
 from gan_fingerprints.work.registry import (
     head_text,
@@ -25,9 +26,7 @@ from gan_fingerprints.work.registry import (
     open_registry,
 )
 from training.models.baking import Baker
-from training.models.hashes import hashes_of
 from training.models.instances import make_writers
-from training.models.snapshot import build_networks, read_snapshot
 from training.networks.generator import Generator
 
 
@@ -56,7 +55,8 @@ def issue(args: argparse.Namespace) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise write_error(folder, error) from error
-    generator, model_hash, decoder_hash = _load_model(args.network)
+    networks, model_hash, decoder_hash = load_model(args.network, only="generator")
+    generator = networks.fingerprinted
 
     registry: Registry | None = None
     if args.payload is None:
@@ -89,19 +89,6 @@ def issue(args: argparse.Namespace) -> None:
             progress.update()
     if registry is not None:
         print(head_text(keep_heads(args, registry)), file=sys.stderr)
-
-
-def _load_model(name: str) -> tuple[Generator, str, str]:
-    """The generator of a snapshot, and the hashes of the model and of its decoder."""
-    networks, position = read_snapshot(name)
-    model_hash, decoder_hash = hashes_of(networks, name, position)
-    if model_hash is None or decoder_hash is None:
-        raise UserError(
-            f"--network={name} must hold a generator and its decoder, which reads the "
-            "fingerprints back; name the training's snapshot"
-        )
-    found = build_networks(networks, position, name, only="generator")
-    return found.fingerprinted, model_hash, decoder_hash
 
 
 def _reserve(

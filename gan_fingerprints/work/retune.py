@@ -9,10 +9,11 @@ from dnnlib.errors import UserError
 from dnnlib.tflib.machine import resolve_execution
 from dnnlib.tflib.threads import pin_threads
 from gan_fingerprints.work.images import load_decoder
+from gan_fingerprints.work.models import load_model
 from gan_fingerprints.work.output import emit
 from gan_fingerprints.work.registry import keep_heads, open_registry
-from training.models.hashes import ORIGINAL, hashes_of
-from training.models.snapshot import Networks, build_networks, read_snapshot, save_snapshot
+from training.models.hashes import ORIGINAL
+from training.models.snapshot import save_snapshot
 from training.retuning import RetuneConfig, Retuning, WorkFolder
 
 
@@ -22,7 +23,7 @@ def retune(args: argparse.Namespace) -> None:
     if out.suffix != ".pkl":
         raise UserError(f"--out={out}: a snapshot's name ends with .pkl")
     threads = pin_threads(args.threads)
-    networks, model_hash, decoder_hash = _load_model(args.network)
+    networks, model_hash, decoder_hash = load_model(args.network)
     is_registered = _knows(args, model_hash)  # before hours of work
     generator, decoder = networks.fingerprinted, networks.decoder
     config = RetuneConfig(
@@ -76,12 +77,3 @@ def _enter(args: argparse.Namespace, out: Path, model_hash: str) -> None:
             f"entered the new decoder in {registry.name}; calibrate with it before verdicts",
             file=sys.stderr,
         )
-
-
-def _load_model(name: str) -> tuple[Networks, str, str]:
-    """The networks of a snapshot, and the hashes of the model and of its decoder."""
-    data, position = read_snapshot(name)
-    model_hash, decoder_hash = hashes_of(data, name, position)
-    if model_hash is None or decoder_hash is None:
-        raise UserError(f"--network={name} must hold a generator and its decoder")
-    return build_networks(data, position, name), model_hash, decoder_hash

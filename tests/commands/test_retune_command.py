@@ -303,7 +303,7 @@ def test_what_cannot_be_retuned(run: Run, network: Path, tmp_path: Path) -> None
         run(*retune(network, tmp_path / "new.pkl"))
 
 
-# Runs the command as it is, with few pictures in the report, and slowly enough to be stopped midway.
+# The command as it is, with few pictures in the report, and slow enough to be stopped midway.
 SCRIPT = """
 import sys, time, run_fingerprints
 from dnnlib import cli
