@@ -28,9 +28,18 @@ class Adam(tf.Module):
         self.beta2 = beta2
         self.epsilon = epsilon
         self.updates = tf.Variable(0, dtype=tf.int64, trainable=False, name="updates")
+        self._names = tuple(variables)
         self._targets = tuple(variables.values())
         self.first = [tf.Variable(tf.zeros_like(v), trainable=False) for v in self._targets]
         self.second = [tf.Variable(tf.zeros_like(v), trainable=False) for v in self._targets]
+
+    def named_state(self) -> dict[str, tf.Variable]:
+        """What the updates change beside the variables, by names that do not change."""
+        found = {"updates": self.updates}
+        for name, first, second in zip(self._names, self.first, self.second, strict=True):
+            found[f"first/{name}"] = first
+            found[f"second/{name}"] = second
+        return found
 
     def apply(self, gradients: list[tf.Tensor], learning_rate: tf.Tensor) -> tf.Tensor:
         """Updates all variables in order, or none if a gradient is not finite, as published.

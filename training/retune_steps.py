@@ -115,9 +115,5 @@ class RetuneSteps(tf.Module):
 
     def variables_by_name(self) -> dict[str, Any]:
         """Everything that the steps change, by names that do not change."""
-        found: dict[str, Any] = {"adam/updates": self.adam.updates}
-        names = self._decoder.named_trainables()
-        for name, first, second in zip(names, self.adam.first, self.adam.second, strict=True):
-            found[f"adam/first/{name}"] = first
-            found[f"adam/second/{name}"] = second
-        return found | {f"E/{n}": v for n, v in self._decoder.named_variables().items()}
+        state = {f"adam/{name}": v for name, v in self.adam.named_state().items()}
+        return state | {f"E/{name}": v for name, v in self._decoder.named_variables().items()}

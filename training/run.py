@@ -93,11 +93,8 @@ class Run:
         for slot, adam in (("G", steps.g_adam), ("D", steps.d_adam), ("E", steps.e_adam)):
             if adam is None:
                 continue
-            found[f"{slot}/adam/updates"] = adam.updates
-            names = getattr(networks, slot).named_trainables()
-            for name, first, second in zip(names, adam.first, adam.second, strict=True):
-                found[f"{slot}/adam/first/{name}"] = first
-                found[f"{slot}/adam/second/{name}"] = second
+            for name, variable in adam.named_state().items():
+                found[f"{slot}/adam/{name}"] = variable
         return found
 
     def begin(self) -> None:

@@ -5,6 +5,7 @@ turning; the others are tried in steps, and a decoder bears what lies between tw
 """
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 
@@ -65,6 +66,7 @@ def _window(share: float, right: float = 0.5, down: float = 0.5) -> Undo:
     return undo
 
 
+@cache
 def _weights(size: int, share: float, offset: float) -> np.ndarray:
     """Rows that resample `size` pixels linearly (triangle filter, wider when shrinking)."""
     begin = (1 - share) * offset * size

@@ -4,7 +4,6 @@ import numpy as np
 
 from dnnlib.errors import UserError
 from fingerprints.detection.evidence import chance, lost_weight, weigh
-from fingerprints.detection.views import Decision
 from training.models.snapshot import load_networks
 from training.networks.decoder import Decoder
 from training.networks.generator import Generator
@@ -24,13 +23,12 @@ def load_model(network: str) -> tuple[Generator, Decoder]:
     return model.fingerprinted, model.decoder
 
 
-def chances(logits: np.ndarray, bits: np.ndarray, decision: Decision = "soft") -> np.ndarray:
+def chances(logits: np.ndarray, bits: np.ndarray) -> np.ndarray:
     """How often a random fingerprint fits each picture as well as its own does: float64 [N].
 
     Args:
         logits: [N,B].
         bits: 0 or 1, [B], or one fingerprint per picture [N,B].
-        decision: what logits weigh.
     """
-    weights = weigh(logits, decision)
+    weights = weigh(logits, "soft")
     return chance(weights, lost_weight(weights, bits))
