@@ -21,12 +21,13 @@ from fingerprints.detection.views import Decision
 
 GRID = 8  # steps in the mean |logit|
 # Of the series: exponents of its tilts, per mean weight; what its sum may be off by, and the sum
-# from which on that is little; the log of a term that adds nothing; to what part of itself a value
-# is rounded up; numbers in a table at a time.
+# from which on that is little; the log of a size below which terms are left out, which takes less
+# than 2e-17 * (d + 1) off a sum; to what part of itself a value is rounded up; numbers in a table
+# at a time.
 _TILTS = np.arange(0, 6.1, 0.75)
 _SERIES_ERROR = 1e-11
 _SERIES_LEAST = 1e-5
-_NEGLIGIBLE = -50.0
+_NEGLIGIBLE = -39.0
 _DIGITS = 2**20
 _SERIES_VALUES = 2**21
 _RESCALE = 512  # halvings that are done at once; floats end at 2**1023
@@ -184,7 +185,7 @@ def _tilted_sums(
     ratio, length = np.exp(-tilt), lost[:, None] + 1
     # e^-idt * (1 + z + ... + z^d)
     geometric = circle[-(lost[:, None] * k) % points] - ratio**length * circle[k]
-    geometric /= 1 - ratio * circle[k]
+    geometric *= 1 / (1 - ratio * circle[k])
     terms = np.exp(size[:, kept] + 1j * angle) * geometric
     first = length[:, 0] if tilt == 0 else (1 - ratio ** length[:, 0]) / (1 - ratio)
     return (first + 2 * terms.real.sum(axis=1)) / points

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from dnnlib.ahead import map_ahead
 from dnnlib.errors import UserError
 from dnnlib.tflib.machine import resolve_execution
+from dnnlib.tflib.png import make_png_decoder
 from fingerprints.detection.alike import picture_hashes
 from fingerprints.detection.views import expand
 from fingerprints.image_files import ImageBatch, find_images, read_batches, read_list
@@ -24,6 +25,8 @@ from training.models.functions import make_decoder
 from training.models.hashes import hashes_of
 from training.models.snapshot import build_network, read_snapshot
 from training.networks.decoder import Decoder
+
+_MANY = 500  # files from which on a faster way to read them is made
 
 
 def load_decoder(name: str) -> tuple[Decoder, str | None, str]:
@@ -135,6 +138,9 @@ class Reader:
         self._hashes = hashes
         self._minibatch = min(args.minibatch, max(num_images, 1))
         self._decode = make_decoder(network, self._minibatch, execution)
+        self._decode_many = None
+        if num_images >= _MANY:  # to make it takes as long as Pillow for some hundred
+            self._decode_many = make_png_decoder(network.resolution, network.num_channels)
 
     def batches(
         self, paths: Sequence[str | os.PathLike[str]], num_done: int = 0
@@ -154,6 +160,7 @@ class Reader:
             self._network.num_channels,
             resize=self._args.resize,
             minibatch=self._minibatch,
+            decode_many=self._decode_many,
         )
         total = num_done + len(paths)
         with (

@@ -389,8 +389,8 @@ def test_files_are_read_ahead_but_not_far(place, monkeypatch):
     picture = str(next(place.pictures.glob("*.png")))
     minibatch, threads = 4, image_files.num_cores()
     args = place.arguments("decode", picture)
-    reader = Reader(args, load_decoder(args.network)[0], 1000)
-    batches = reader.batches([picture] * 1000)
+    reader = Reader(args, load_decoder(args.network)[0], 400)
+    batches = reader.batches([picture] * 400)
     for taken in range(1, 5):
         next(batches)
         time.sleep(0.2)

@@ -148,6 +148,32 @@ def test_batches_go_on_after_bad_files(tmp_path):
     assert none.shape == (0, 8, 8, 3)
 
 
+def test_batches_of_a_faster_way(tmp_path):
+    """It gets what is in the files, and what it leaves, or cannot be read, is read one by one."""
+    given = []
+
+    def decode_many(contents):
+        given.append([len(content) for content in contents])
+        return None if b"" in contents else np.full([len(contents), 8, 8, 3], 7, np.uint8)
+
+    good = [save(tmp_path / f"{i}.png", np.roll(RGB, i, axis=0)) for i in range(3)]
+    (tmp_path / "bad.png").write_bytes(b"")
+    paths = [*good, tmp_path / "bad.png", tmp_path / "missing.png"]
+    first, second, third = read_batches(
+        paths, 8, 3, resize=False, minibatch=2, threads=1, decode_many=decode_many
+    )
+    assert given == [[path.stat().st_size for path in good[:2]], [good[2].stat().st_size, 0]]
+    assert first.outcomes == good[:2]
+    assert (first.images == 7).all()
+    assert second.outcomes[0] == good[2]
+    np.testing.assert_array_equal(second.images, np.roll(RGB, 2, axis=0)[None])
+    assert [str(error) for error in (*second.outcomes[1:], *third.outcomes)] == [
+        f"{tmp_path / 'bad.png'}: cannot be read as an image: the file is empty",
+        f"{tmp_path / 'missing.png'}: cannot be read as an image: [Errno 2] No such file or "
+        f"directory: '{tmp_path / 'missing.png'}'",
+    ]
+
+
 def test_lists(tmp_path, monkeypatch):
     (tmp_path / "list.txt").write_text("a b.png\n\nc.png\n")
     assert read_list(str(tmp_path / "list.txt")) == ["a b.png", "c.png"]

@@ -55,8 +55,8 @@ def test_real_run(
 ) -> None:
     """The command, killed while it writes a checkpoint, ends like the one that is left alone."""
     monkeypatch.setattr(soak, "RESOLUTION", 4)
-    # Ten checkpoints, and a seed that waits for a fiftieth of the training: however unevenly the machine
-    # runs, one of them is still to be written then.
+    # Ten checkpoints, and a seed that waits for a fiftieth of the training: however unevenly the
+    # machine runs, one of them is still to be written then.
     monkeypatch.setattr(soak, "ITERATIONS", 40)
     monkeypatch.setattr(soak, "TICK", 4)
     monkeypatch.setattr(soak, "MOMENTS", {"starting": 0, "training": 0, "checkpoint": 1})
