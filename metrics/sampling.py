@@ -133,7 +133,9 @@ def _samplers(
         return found
 
     def batch_of(latents: np.ndarray, bits: np.ndarray, first: int) -> GeneratedBatch:
-        codes = labels(len(latents), first) if num_classes else bits
+        codes: np.ndarray = bits
+        if num_classes:
+            codes = np.concatenate([bits, labels(len(latents), first)], axis=1)
         # Drawn here, because XLA would draw other numbers by the same seed.
         noise = tf.random.stateless_normal([len(latents), widths[2]], [seed, first])
         as_uint8, as_float = run(tf.constant(latents), tf.constant(codes, tf.float32), noise)

@@ -18,7 +18,8 @@ _COUNT: dict[str, Any] = {"metavar": "N", "type": cli.positive_int}
 _KIMG: dict[str, Any] = {"metavar": "KIMG", "type": cli.positive_float}
 
 
-def _ramp(text: str) -> Ramp:
+def ramp(text: str) -> Ramp:
+    """Type of a flag that is a number or a ramp, see `training.ramps`."""
     try:
         return parse_ramp(text)
     except ValueError:
@@ -33,7 +34,7 @@ def _gamma(text: str) -> float | str:
 
 def _weight(published: str) -> dict[str, Any]:
     """Of a loss, whose flag has its published name."""
-    return {"type": _ramp, "name": f"--{published}-weight", "metavar": "W"}
+    return {"type": ramp, "name": f"--{published}-weight", "metavar": "W"}
 
 
 def _metrics(text: str) -> tuple[str, ...]:
@@ -135,7 +136,7 @@ class TrainOptions(PassedOn):
         None,
         "of those edits, 0 to 1, such as 0@20,1@60",
         metavar="STRENGTH",
-        type=_ramp,
+        type=ramp,
         sets="schedule.channel_strength",
     )
     augment: str | None = flag(

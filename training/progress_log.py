@@ -24,9 +24,12 @@ class ProgressLog:
         run_dir: where log.txt and the event file go.
         total_kimg: end of the bar.
         silent: write and show nothing, for all workers but the chief.
+        bar: show how far it is; False where somebody else does.
     """
 
-    def __init__(self, run_dir: Path, total_kimg: float, *, silent: bool = False) -> None:
+    def __init__(
+        self, run_dir: Path, total_kimg: float, *, silent: bool = False, bar: bool = True
+    ) -> None:
         path = Path(os.devnull) if silent else run_dir / "log.txt"
         try:
             self._file: IO[str] = open(  # noqa: SIM115 - closed by __exit__
@@ -44,7 +47,7 @@ class ProgressLog:
         self._bar = tqdm(
             total=round(total_kimg, 3),
             unit="kimg",
-            disable=silent or None,
+            disable=silent or not bar or None,
             file=sys.stderr,
             dynamic_ncols=True,
             bar_format="{l_bar}{bar}| {n:.1f}/{total:.1f} kimg [{elapsed}<{remaining}{postfix}]",

@@ -11,9 +11,9 @@ from training import loss
 from training.adam import Adam
 from training.channels import Channel, Draws
 from training.draws import draw_inputs
-from training.models.functions import to_uint8
+from training.models.functions import make_images, to_uint8
 from training.networks.decoder import Decoder
-from training.networks.generator import Generator
+from training.networks.table import Fingerprinted
 
 Stats = dict[str, tf.Tensor]
 
@@ -26,7 +26,7 @@ class StepInputs:
     """Random inputs of one step."""
 
     latents: tf.Tensor  # [N,Z]
-    bits: tf.Tensor  # [1,N,B] of 0 and 1
+    codes: tf.Tensor  # [1,N,B] of 0 and 1, of an adopted generator with labels behind them
     noise: tf.Tensor  # [1,N,sum h*w]
     draws: Draws  # of the channel
 
@@ -45,7 +45,7 @@ class RetuneSteps(tf.Module):
 
     def __init__(
         self,
-        generator: Generator,
+        generator: Fingerprinted,
         decoder: Decoder,
         channel: Channel,
         *,
@@ -75,7 +75,7 @@ class RetuneSteps(tf.Module):
         )
 
     def gradients(
-        self, latents: tf.Tensor, bits: tf.Tensor, noise: tf.Tensor, draws: Draws
+        self, latents: tf.Tensor, codes: tf.Tensor, noise: tf.Tensor, draws: Draws
     ) -> tuple[list[tf.Tensor], Stats]:
         """Gradients of the decoder's loss; pictures are rounded to 8 bits before they are edited.
 
@@ -83,15 +83,16 @@ class RetuneSteps(tf.Module):
         untouched ones alone (Yu et al., arXiv 2012.08726, equations 3 and 4).
         """
         g, n = self._generator, self._minibatch
-        made = g(latents, bits[0], g.split_noise(noise[0]))
+        made = make_images(g, latents, codes[0], g.split_noise(noise[0]))
+        bits = codes[0, :, : g.fingerprint_size]
         images = centred(tf.cast(to_uint8(made), tf.float32))
         received = self._channel.apply(images, draws)
         with tf.GradientTape() as tape:
             decoded, logits = self._decoder(tf.concat([images, received], 0))
             clean, edited = tf.split(logits, 2)
             parts = {
-                "bits": tf.reduce_mean(loss.bits_loss(bits[0], edited)),
-                "bits_clean": tf.reduce_mean(loss.bits_loss(bits[0], clean)),
+                "bits": tf.reduce_mean(loss.bits_loss(bits, edited)),
+                "bits_clean": tf.reduce_mean(loss.bits_loss(bits, clean)),
                 "latent": tf.reduce_mean(loss.latent_loss(latents, decoded[:n])),
             }
             total = parts["bits"] + CLEAN_WEIGHT * parts["bits_clean"]
@@ -99,13 +100,13 @@ class RetuneSteps(tf.Module):
         gradients = tape.gradient(total, self._variables, unconnected_gradients="zero")
         return gradients, {
             **parts,
-            "bit_accuracy": loss.bit_accuracy(bits[0], clean),
-            "bit_accuracy_edited": loss.bit_accuracy(bits[0], edited),
+            "bit_accuracy": loss.bit_accuracy(bits, clean),
+            "bit_accuracy_edited": loss.bit_accuracy(bits, edited),
         }
 
     def _step(self, step: tf.Tensor, rate: tf.Tensor) -> Stats:
         inputs = self.draw(step)
-        gradients, stats = self._gradients(inputs.latents, inputs.bits, inputs.noise, inputs.draws)
+        gradients, stats = self._gradients(inputs.latents, inputs.codes, inputs.noise, inputs.draws)
         self.adam.apply(gradients, rate)
         return stats
 

@@ -6,38 +6,32 @@ command goes on after any stop, to the bit.
 """
 
 import math
-import signal
-import sys
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-import tensorflow as tf
-from tqdm import tqdm
 
 from dnnlib.atomic import remove_folder, write_error
 from dnnlib.config import load_json, save_json
-from dnnlib.errors import Terminated, UserError
-from dnnlib.interrupts import interrupts
+from dnnlib.errors import UserError
 from dnnlib.locks import try_lock_folder
 from dnnlib.tflib.execution import Execution
 from fingerprints.bits import decide_bits
 from training.channels import find_channel
-from training.checkpoint import Checkpoints, Cures, remove_remains
-from training.models.functions import inputs_by_seed, make_decoder, make_generator
+from training.checkpoint import Cures, remove_remains
+from training.models.functions import inputs_of_all_classes, make_decoder, make_generator
 from training.networks.decoder import Decoder
-from training.networks.generator import Generator
+from training.networks.table import Fingerprinted
 from training.probes import accuracies_after_edits
 from training.resume import differences, environment_of
 from training.retune_steps import RetuneSteps
+from training.step_loop import run_steps
 
 _SETTINGS = "settings.json"
 _REPORT_SEEDS = range(2**31, 2**31 + 512)  # pictures that before and after are measured on
 _MINIBATCH = 64  # of the report
-_LOOK = 50  # steps between two looks at how it goes
 UNEDITED = "none"
 
 
@@ -60,16 +54,6 @@ class RetuneConfig:
     def rate(self, step: int) -> float:
         """Learning rate of a step."""
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * step / self.num_steps))
-
-
-@dataclass(frozen=True)
-class RetunePosition:
-    """Where a retuning is, beside its variables."""
-
-    step: int
-    elapsed: float  # seconds, those of earlier processes included
-    before: dict[str, float]  # bit accuracy by edit before the first step
-    environment: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -155,7 +139,7 @@ class Retuning:
     def __init__(
         self,
         config: RetuneConfig,
-        generator: Generator,
+        generator: Fingerprinted,
         decoder: Decoder,
         execution: Execution,
         threads: int,
@@ -179,7 +163,7 @@ class Retuning:
         """Bit accuracy by edit, of 8-bit pictures of seeds that are not trained on."""
         generate = make_generator(self._generator, _MINIBATCH, self._execution)
         decode = make_decoder(self._decoder, _MINIBATCH, self._execution)
-        batches = list(inputs_by_seed(self._generator, _REPORT_SEEDS, minibatch=_MINIBATCH))
+        batches = list(inputs_of_all_classes(self._generator, _REPORT_SEEDS, _MINIBATCH))
         images = np.concatenate([generate(inputs) for inputs in batches])
         bits = np.concatenate([inputs.fingerprints for inputs in batches])
 
@@ -207,63 +191,17 @@ class Retuning:
             f"delete {folder} and run the command with a smaller --learning-rate",
             f"delete {folder} and run the command again",
         )
-        kept = Checkpoints(folder, self._steps.variables_by_name(), 2, RetunePosition, cures)
-        environment = environment_of(
-            ops=self._execution.ops, precision=self._execution.precision, threads=self._threads
+        end = run_steps(
+            self._steps,
+            config,
+            folder,
+            what="retuning",
+            cures=cures,
+            environment=environment_of(
+                ops=self._execution.ops, precision=self._execution.precision, threads=self._threads
+            ),
+            minutes=minutes,
+            say=say,
+            measure=self.measure,
         )
-        position = kept.restore()
-        if position is None:
-            position = RetunePosition(0, 0.0, self.measure(), environment)
-        else:
-            say(f"going on at {position.step * config.minibatch / 1000:.1f} kimg")
-            if different := differences(position.environment, environment):
-                say(
-                    f"warning: {', '.join(different)}: it goes on, but not to the bit as if it had "
-                    "never stopped"
-                )
-        begun = saved = time.monotonic()
-        updates = self._steps.num_updates()
-        before, elapsed = position.before, position.elapsed
-
-        def position_at(step: int) -> RetunePosition:
-            return RetunePosition(step, elapsed + time.monotonic() - begun, before, environment)
-
-        stopped = None
-        with (
-            interrupts() as interrupted,
-            tqdm(
-                total=config.num_steps,
-                initial=position.step,
-                unit="step",
-                file=sys.stderr,
-                disable=None,
-            ) as progress,
-        ):
-            for step in range(position.step, config.num_steps):
-                if interrupted.is_set:
-                    kept.save(position_at(step))
-                    stopped = interrupted.signal
-                    break
-                stats = self._steps.step(
-                    tf.constant(step, tf.int64), tf.constant(config.rate(step), tf.float32)
-                )
-                progress.update()
-                if step % _LOOK == _LOOK - 1:
-                    before_look, updates = updates, self._steps.num_updates()
-                    if updates == before_look:
-                        raise UserError(
-                            f"retuning diverged: the gradients of {_LOOK} steps in a row were not "
-                            f"finite; {cures.diverged}"
-                        )
-                    accuracies = (stats["bit_accuracy"], stats["bit_accuracy_edited"])
-                    shown = " edited ".join(f"{float(value):.3f}" for value in accuracies)
-                    progress.set_postfix_str(f"bits {shown}")
-                if time.monotonic() - saved >= minutes * 60:
-                    kept.save(position_at(step + 1))
-                    saved = time.monotonic()
-        if stopped is not None:
-            say(f"stopped; the same command goes on with {folder}")
-            raise Terminated if stopped == signal.SIGTERM else KeyboardInterrupt
-        kept.save(position_at(config.num_steps))
-        seconds = position_at(config.num_steps).elapsed
-        return RetuneReport(before, self.measure(), seconds, asdict(config))
+        return RetuneReport(end.before, self.measure(), end.elapsed, asdict(config))

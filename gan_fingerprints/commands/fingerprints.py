@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dnnlib import cli
 from dnnlib.tflib.start import quiet_tensorflow
 from gan_fingerprints.commands import (
+    adopt,
     calibrate,
     decode,
     issue,
@@ -18,7 +19,7 @@ from gan_fingerprints.commands import (
 
 # In the order of a fingerprint's life, which is that of `--help`.
 GROUPS = (
-    *(keygen, plan, issue, verify_manifest, registry_contents),
+    *(keygen, plan, adopt, issue, verify_manifest, registry_contents),
     *(decode, retune, calibrate, verify),
 )
 

@@ -21,9 +21,8 @@ from fingerprints.image_manifest import FILE_NAME, ManifestEntry, listing
 from training.models.functions import inputs_by_seed, make_generator
 from training.models.seeds import GeneratorInputs
 from training.models.snapshot import load_networks
-from training.networks.generator import Generator
 from training.networks.stylegan2 import StyleGAN2Generator
-from training.networks.table import AnyGenerator
+from training.networks.table import AnyGenerator, Fingerprinted
 
 
 def generate_images(args: argparse.Namespace) -> None:
@@ -33,7 +32,7 @@ def generate_images(args: argparse.Namespace) -> None:
     devices = local_devices(plan.num_gpus)
     with devices.strategy.scope():
         generator = load_networks(args.network, only="generator").generator
-    takes_bits = isinstance(generator, Generator)
+    takes_bits = isinstance(generator, Fingerprinted)
     truncation = stylegan2_choices(args, generator)
     fingerprint = _fingerprint(args, generator)
     minibatch = min(args.minibatch, len(args.seeds))
@@ -105,7 +104,7 @@ def _fingerprint(args: argparse.Namespace, generator: AnyGenerator) -> np.ndarra
         kind = "an instance, whose fingerprint is part of its weights"
         has, cure = "an instance has one fingerprint", "leave the flag out"
         cure += ", or name the snapshot it was made from"
-    takes_bits = isinstance(generator, Generator)
+    takes_bits = isinstance(generator, Fingerprinted)
     if args.fingerprint is not None and not takes_bits:
         raise UserError(f"--fingerprint with --network={args.network}: this is {kind}; {cure}")
     if args.identical_watermark and not takes_bits:

@@ -10,6 +10,7 @@ from dnnlib.pixels import centred
 from dnnlib.tflib.devices import Devices
 from dnnlib.tflib.execution import PLAIN, Execution
 from training.models.seeds import GeneratorInputs, sample_by_seed
+from training.networks.adopted import AdoptedGenerator
 from training.networks.decoder import Decoder
 from training.networks.generator import Generator
 from training.networks.layers import Network
@@ -136,9 +137,9 @@ def convert_images_to_uint8(
 
 
 def code_size(generator: AnyGenerator) -> int:
-    """Width of what `make_images` takes beside latents: bits, or the classes of StyleGAN2."""
-    is_stylegan2 = isinstance(generator, StyleGAN2Generator)
-    return generator.label_size if is_stylegan2 else generator.fingerprint_size
+    """Width of what `make_images` takes beside latents: bits, then the classes of StyleGAN2."""
+    classes = generator.label_size if isinstance(generator, StyleGAN2Generator) else 0
+    return generator.fingerprint_size + classes
 
 
 def make_images(
@@ -154,7 +155,7 @@ def make_images(
 
     Args:
         latents: [N,Z].
-        codes: [N,`code_size`]: bits as 0/1 floats, or one-hot labels of StyleGAN2. A
+        codes: [N,`code_size`]: bits as 0/1 floats, then one-hot labels of StyleGAN2. A
             `PlainGenerator` carries its own fingerprint and leaves those given alone.
         noise: maps [N,h,w,1].
         truncation_psi, truncation_cutoff: of StyleGAN2, see there; the others have none.
@@ -163,14 +164,15 @@ def make_images(
         return generator(latents, noise=noise)
     if isinstance(generator, Generator):
         return generator(latents, codes, noise=noise)
-    labels = codes if generator.label_size else None
-    return generator(
+    bits, labels = tf.split(codes, [generator.fingerprint_size, generator.label_size], axis=1)
+    styles = generator.map_latents(
         latents,
-        labels,
-        noise,
+        labels if generator.label_size else None,
         truncation_psi=truncation_psi,
         truncation_cutoff=truncation_cutoff,
     )
+    shifts = generator.shifts(bits) if isinstance(generator, AdoptedGenerator) else None
+    return generator.synthesize(styles, noise, shifts)
 
 
 def make_generator(
@@ -193,7 +195,6 @@ def make_generator(
         tf.TensorSpec([None, code_size(generator)], tf.float32),
         noise,
     ]
-    by_label = isinstance(generator, StyleGAN2Generator)
 
     def images_of(latents: tf.Tensor, codes: tf.Tensor, noise: list[tf.Tensor]) -> tf.Tensor:
         return to_uint8(make_images(generator, latents, codes, noise, **truncation))
@@ -204,7 +205,7 @@ def make_generator(
         def fill(values: np.ndarray) -> tf.Tensor:
             return tf.constant(fill_batch(values, minibatch, execution))
 
-        codes = inputs.labels if by_label else inputs.fingerprints.astype(np.float32)
+        codes = np.concatenate([inputs.fingerprints.astype(np.float32), inputs.labels], axis=1)
         images = run(fill(inputs.latents), fill(codes), [fill(maps) for maps in inputs.noise])
         return images.numpy()[: len(inputs.seeds)]
 
@@ -249,8 +250,24 @@ def inputs_by_seed(
         noise_shapes=generator.noise_shapes,
         label=label,
         fixed_noise=fixed,
+        # So that its noise is that of the generator which it was, and of its instances.
+        bits_last=isinstance(generator, AdoptedGenerator),
         **choices,
     )
+
+
+def inputs_of_all_classes(
+    generator: AnyGenerator, seeds: Sequence[int], minibatch: int
+) -> Iterator[GeneratorInputs]:
+    """`inputs_by_seed`, in batches; where there are classes, one after the other has a batch."""
+    classes = generator.label_size if isinstance(generator, StyleGAN2Generator) else 0
+    for number, start in enumerate(range(0, len(seeds), minibatch)):
+        yield from inputs_by_seed(
+            generator,
+            seeds[start : start + minibatch],
+            class_index=number % classes if classes else None,
+            minibatch=minibatch,
+        )
 
 
 def one_hot(label_size: int, class_index: int | None) -> np.ndarray:

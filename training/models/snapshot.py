@@ -3,13 +3,15 @@
 A snapshot is a pickle of plain data only (docs/architecture.md):
 {"format": "gan-fingerprints", "version": 1, "position": {...}, "networks": {slot: {"class": name,
 "kwargs": {...}, "variables": {name: float32 array}}}, "checksums": {slot: {name: SHA-256}}}, slots
-"E", "G", "D", "Gs". An instance, a
+"E", "G", "D", "Gs"; an adopted model has "original" as well: {"bytes": the file that its generator
+came in, "sha256": text}. An instance, a
 generator with one fingerprint in its weights, is a snapshot with a PlainGenerator as its only
 network; plain StyleGAN2 has no "E". Published snapshots of the TensorFlow 1 implementation, those
 of StyleGAN2 in TensorFlow's and in PyTorch's layout, and .npz archives (`arrays_file`) are read as
 well. Nothing in a file is executed.
 """
 
+import hashlib
 import os
 import pickle
 from collections.abc import Iterable, Mapping
@@ -25,13 +27,14 @@ from dnnlib.errors import UserError
 from training.models import arrays_file, checksums, legacy, torch_layout
 from training.models.legacy import NetworkData
 from training.models.limits import check_kwargs
+from training.networks.adopted import AdoptedGenerator
 from training.networks.decoder import Decoder
 from training.networks.discriminator import Discriminator
 from training.networks.generator import Generator
 from training.networks.layers import Network
 from training.networks.plain_generator import PlainGenerator
 from training.networks.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
-from training.networks.table import NETWORKS, AnyGenerator, build
+from training.networks.table import NETWORKS, AnyGenerator, Fingerprinted, build
 
 FORMAT = "gan-fingerprints"
 VERSION = 1
@@ -41,7 +44,7 @@ _SLOTS = {
     "E": ("Decoder",),
     "G": ("Generator", "StyleGAN2Generator"),
     "D": ("Discriminator", "StyleGAN2Discriminator"),
-    "Gs": ("Generator", "PlainGenerator", "StyleGAN2Generator"),
+    "Gs": ("Generator", "PlainGenerator", "StyleGAN2Generator", "AdoptedGenerator"),
 }
 _SHARED_KWARGS = ("resolution", "num_channels", "latent_size", "fingerprint_size", "label_size")
 
@@ -70,7 +73,7 @@ class Networks:
         return generator
 
     @property
-    def fingerprinted(self) -> Generator:
+    def fingerprinted(self) -> Fingerprinted:
         """The generator, for those who give it fingerprints.
 
         Raises:
@@ -82,12 +85,12 @@ class Networks:
                 f"{self.where} is an instance: its one fingerprint is part of its weights; name "
                 "the snapshot that it was made from"
             )
-        if isinstance(generator, StyleGAN2Generator):
-            raise UserError(
-                f"{self.where} is plain StyleGAN2, whose pictures carry no fingerprint; name a "
-                "snapshot of a fingerprinted model"
-            )
-        return generator
+        if isinstance(generator, AdoptedGenerator | Generator):
+            return generator
+        raise UserError(
+            f"{self.where} is plain StyleGAN2, whose pictures carry no fingerprint; name a "
+            "snapshot of a fingerprinted model, or make one of it: run_fingerprints.py adopt"
+        )
 
     @property
     def decoder(self) -> Decoder:
@@ -109,6 +112,7 @@ def save_snapshot(
     D: Discriminator | StyleGAN2Discriminator | None = None,
     Gs: AnyGenerator | None = None,
     position: dict[str, Any] | None = None,
+    original: np.ndarray | None = None,
 ) -> None:
     """Writes networks to `path`, completely or not at all.
 
@@ -116,6 +120,7 @@ def save_snapshot(
         path: file name, by custom `*.pkl`.
         E, G, D, Gs: the networks that the file shall hold.
         position: where training was; nested dict and list of text, numbers, True, False, None.
+        original: the file that an adopted generator came in, see `read_original`.
 
     Raises:
         UserError: no space, no permission or no such folder; the file does not change.
@@ -123,25 +128,26 @@ def save_snapshot(
     """
     slots: dict[str, Network | None] = {"E": E, "G": G, "D": D, "Gs": Gs}
     networks = {slot: network_data(n) for slot, n in slots.items() if n is not None}
-    save_networks(path, networks, position)
+    save_networks(path, networks, position, original)
 
 
 def save_networks(
     path: str | os.PathLike[str],
     networks: Mapping[str, NetworkData],
     position: dict[str, Any] | None = None,
+    original: np.ndarray | None = None,
 ) -> None:
     """`save_snapshot` for networks that are data already: no variable is made.
 
     Args:
         path: file name, by custom `*.pkl`.
         networks: by slot; their variables are float32 arrays.
-        position: as in `save_snapshot`.
+        position, original: as in `save_snapshot`.
 
     Raises:
         UserError, ValueError: as `save_snapshot`.
     """
-    content = {
+    content: dict[str, Any] = {
         "format": FORMAT,
         "checksums": {slot: checksums.of_arrays(data.variables) for slot, data in networks.items()},
         "version": VERSION,
@@ -155,6 +161,9 @@ def save_networks(
             for slot, data in networks.items()
         },
     }
+    if original is not None:
+        digest = hashlib.sha256(original.data).hexdigest()
+        content["original"] = {"bytes": original, "sha256": digest}
     with open_atomic(path) as file:
         pickle.dump(content, file, protocol=_PROTOCOL)
 
@@ -250,6 +259,34 @@ def read_snapshot(
         raise UserError(f"{where} is a snapshot without networks or position; get the file again")
     _check_slots(networks, where)
     return networks, position
+
+
+def read_original(path_or_url: str | os.PathLike[str]) -> np.ndarray:
+    """The file that the generator of an adopted model came in.
+
+    Returns:
+        Its bytes, uint8 [N]. `safe_pickle.load(io.BytesIO(...))` reads them like any other file.
+
+    Raises:
+        UserError: the snapshot cannot be read, holds no such file, or a damaged one.
+    """
+    where = os.fspath(path_or_url)
+    path = open_url_or_path(path_or_url)
+    content: Any = {}
+    if not arrays_file.is_archive(path):
+        content = safe_pickle.load(path, {**legacy.ALLOW, **torch_pickle.names()}, where)
+    entry = content.get("original") if isinstance(content, dict) else None
+    if not isinstance(entry, dict):
+        raise UserError(
+            f"{where} does not hold the file that its generator came in; name the snapshot that "
+            "adopt has written"
+        )
+    found = entry.get("bytes")
+    if not (isinstance(found, np.ndarray) and found.dtype == np.uint8 and found.ndim == 1):
+        raise UserError(f"{where}: the original in it is no file; get the file again")
+    if not _is_text(entry.get("sha256"), hashlib.sha256(found.data).hexdigest()):
+        raise UserError(f"{where}: the original in it is damaged; get the file again")
+    return found
 
 
 def _check_slots(networks: Mapping[str, NetworkData], where: str) -> None:

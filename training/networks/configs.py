@@ -130,5 +130,12 @@ class StyleGAN2GeneratorConfig(Clamped, FeatureMaps, LabelMapping, Latents, Imag
 
 
 @dataclass(frozen=True, kw_only=True)
+class AdoptedGeneratorConfig(StyleGAN2GeneratorConfig, Codes):
+    """Of `AdoptedGenerator`."""
+
+    fingerprint_biases: bool = False  # fingerprints shift biases beside styles
+
+
+@dataclass(frozen=True, kw_only=True)
 class StyleGAN2DiscriminatorConfig(Clamped, LabelMapping, DiscriminatorConfig):
     """Of `StyleGAN2Discriminator`; the mapping, for labels, ends in vectors of `dlatent_size`."""

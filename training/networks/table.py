@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from training.networks.adopted import AdoptedGenerator
 from training.networks.decoder import Decoder
 from training.networks.discriminator import Discriminator
 from training.networks.generator import Generator
@@ -10,7 +11,9 @@ from training.networks.plain_generator import PlainGenerator
 from training.networks.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
 
 # What makes pictures.
-AnyGenerator = Generator | PlainGenerator | StyleGAN2Generator
+AnyGenerator = Generator | PlainGenerator | StyleGAN2Generator | AdoptedGenerator
+# What gives a picture any fingerprint.
+Fingerprinted = Generator | AdoptedGenerator
 
 NETWORKS: dict[str, type[Network]] = {
     "Generator": Generator,
@@ -18,6 +21,7 @@ NETWORKS: dict[str, type[Network]] = {
     "Decoder": Decoder,
     "PlainGenerator": PlainGenerator,
     "StyleGAN2Generator": StyleGAN2Generator,
+    "AdoptedGenerator": AdoptedGenerator,
     "StyleGAN2Discriminator": StyleGAN2Discriminator,
 }
 
