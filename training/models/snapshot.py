@@ -251,7 +251,7 @@ def read_snapshot(
     elif isinstance(content, dict) and _is_text(content.get("format"), FORMAT):
         _check_version(content.get("version"), where)
         position = content.get("position")
-        networks = _own_networks(content.get("networks"), where)
+        networks = own_networks(content.get("networks"), where)
         checksums.check(content.get("checksums"), networks, where)
     else:
         raise UserError(f"{where} is no snapshot of networks; name a network-snapshot-*.pkl file")
@@ -404,7 +404,7 @@ def _is_text(value: Any, text: str) -> bool:
     return isinstance(value, str) and value == text  # an array would compare by elements
 
 
-def _own_networks(networks: Any, where: str) -> dict[str, NetworkData]:
+def own_networks(networks: Any, where: str) -> dict[str, NetworkData]:
     """The `networks` part of our own format."""
     if not isinstance(networks, dict):
         raise UserError(f"{where} is a snapshot without networks; get the file again")

@@ -166,6 +166,21 @@ def tensors(module: Inert, where: str, prefix: str = "") -> Iterator[tuple[str, 
         yield from tensors(inner, where, f"{prefix}{name}.")
 
 
+def raw_generators(content: dict[str, Any], where: str) -> dict[str, dict[str, np.ndarray]]:
+    """Tensors of the generators as they are in the file: slot "Gs" or "G" -> our name -> values.
+
+    Raises:
+        UserError: as `tensors`.
+    """
+    found: dict[str, dict[str, np.ndarray]] = {}
+    for theirs, ours in _SLOTS.items():
+        if ours == "D" or content.get(theirs) is None:
+            continue
+        named = ((_named(path, _GENERATOR), v) for path, v in tensors(content[theirs], where))
+        found[ours] = {name[0]: value for name, value in named if name is not None}
+    return found
+
+
 def _network(module: Any, where: str) -> NetworkData:
     state = _part(module, where)
     name = module.class_name
