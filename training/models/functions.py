@@ -10,11 +10,12 @@ from dnnlib.pixels import centred
 from dnnlib.tflib.devices import Devices
 from dnnlib.tflib.execution import PLAIN, Execution
 from training.models.seeds import GeneratorInputs, sample_by_seed
+from training.networks.adopted import AdoptedGenerator
 from training.networks.decoder import Decoder
 from training.networks.generator import Generator
 from training.networks.layers import Network
 from training.networks.plain_generator import PlainGenerator
-from training.networks.stylegan2 import StyleGAN2Generator
+from training.networks.stylegan2 import LatentSynthesizer
 from training.networks.table import AnyGenerator
 
 NOISE_MODES = ("random", "const", "none")
@@ -135,10 +136,14 @@ def convert_images_to_uint8(
     return tf.cast(tf.clip_by_value(images * scale + (0.5 - low * scale), 0.0, 255.0), tf.uint8)
 
 
+def num_classes(generator: AnyGenerator) -> int:
+    """Classes of a generator, 0 where it knows none."""
+    return generator.label_size if isinstance(generator, LatentSynthesizer) else 0
+
+
 def code_size(generator: AnyGenerator) -> int:
-    """Width of what `make_images` takes beside latents: bits, or the classes of StyleGAN2."""
-    is_stylegan2 = isinstance(generator, StyleGAN2Generator)
-    return generator.label_size if is_stylegan2 else generator.fingerprint_size
+    """Width of what `make_images` takes beside latents: bits, then classes."""
+    return generator.fingerprint_size + num_classes(generator)
 
 
 def make_images(
@@ -154,23 +159,25 @@ def make_images(
 
     Args:
         latents: [N,Z].
-        codes: [N,`code_size`]: bits as 0/1 floats, or one-hot labels of StyleGAN2. A
-            `PlainGenerator` carries its own fingerprint and leaves those given alone.
+        codes: [N,`code_size`]: bits as 0/1 floats, then one-hot labels; each where the generator
+            takes some. A `PlainGenerator` carries its own fingerprint and leaves that given alone.
         noise: maps [N,h,w,1].
-        truncation_psi, truncation_cutoff: of StyleGAN2, see there; the others have none.
+        truncation_psi, truncation_cutoff: of StyleGAN2, see there; those without have none.
     """
     if isinstance(generator, PlainGenerator):
         return generator(latents, noise=noise)
     if isinstance(generator, Generator):
         return generator(latents, codes, noise=noise)
-    labels = codes if generator.label_size else None
-    return generator(
-        latents,
-        labels,
-        noise,
-        truncation_psi=truncation_psi,
-        truncation_cutoff=truncation_cutoff,
-    )
+    bits, labels = tf.split(codes, [generator.fingerprint_size, generator.label_size], axis=1)
+    options: dict[str, Any] = {
+        "labels": labels if generator.label_size else None,
+        "noise": noise,
+        "truncation_psi": truncation_psi,
+        "truncation_cutoff": truncation_cutoff,
+    }
+    if isinstance(generator, AdoptedGenerator):
+        return generator(latents, bits, **options)
+    return generator(latents, **options)
 
 
 def make_generator(
@@ -193,7 +200,6 @@ def make_generator(
         tf.TensorSpec([None, code_size(generator)], tf.float32),
         noise,
     ]
-    by_label = isinstance(generator, StyleGAN2Generator)
 
     def images_of(latents: tf.Tensor, codes: tf.Tensor, noise: list[tf.Tensor]) -> tf.Tensor:
         return to_uint8(make_images(generator, latents, codes, noise, **truncation))
@@ -204,7 +210,7 @@ def make_generator(
         def fill(values: np.ndarray) -> tf.Tensor:
             return tf.constant(fill_batch(values, minibatch, execution))
 
-        codes = inputs.labels if by_label else inputs.fingerprints.astype(np.float32)
+        codes = np.concatenate([inputs.fingerprints.astype(np.float32), inputs.labels], axis=1)
         images = run(fill(inputs.latents), fill(codes), [fill(maps) for maps in inputs.noise])
         return images.numpy()[: len(inputs.seeds)]
 
@@ -233,7 +239,7 @@ def inputs_by_seed(
         ValueError: a class that there is not, or none where there are some.
     """
     label = None
-    if isinstance(generator, StyleGAN2Generator):
+    if isinstance(generator, LatentSynthesizer):
         if noise_mode is None and generator.config.stored_noise:
             noise_mode = "const"
         label = one_hot(generator.label_size, class_index)
@@ -249,6 +255,7 @@ def inputs_by_seed(
         noise_shapes=generator.noise_shapes,
         label=label,
         fixed_noise=fixed,
+        bits_last=isinstance(generator, AdoptedGenerator),
         **choices,
     )
 

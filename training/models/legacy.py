@@ -133,6 +133,8 @@ class NetworkData:
     kwargs: dict[str, Any]
     variables: dict[str, np.ndarray]  # by published name
     unused: dict[str, Any] = field(default_factory=dict)  # of `UNUSED_VARIABLES`, if the file had
+    # Of an `AdoptedGenerator`: the bytes of the file that it came in, uint8 [M].
+    original_file: np.ndarray | None = None
 
 
 def is_published(content: Any) -> bool:

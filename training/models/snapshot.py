@@ -7,7 +7,8 @@ A snapshot is a pickle of plain data only (docs/architecture.md):
 generator with one fingerprint in its weights, is a snapshot with a PlainGenerator as its only
 network; plain StyleGAN2 has no "E". Published snapshots of the TensorFlow 1 implementation, those
 of StyleGAN2 in TensorFlow's and in PyTorch's layout, and .npz archives (`arrays_file`) are read as
-well. Nothing in a file is executed.
+well. Nothing in a file is executed. The entry of an adopted generator also holds the file that it
+came in (`original_file`).
 """
 
 import os
@@ -22,16 +23,16 @@ from dnnlib import safe_pickle, torch_pickle
 from dnnlib.atomic import open_atomic
 from dnnlib.download import is_url, open_url_or_path
 from dnnlib.errors import UserError
-from training.models import arrays_file, checksums, legacy, torch_layout
+from training.models import arrays_file, checksums, legacy, original_file, torch_layout
 from training.models.legacy import NetworkData
 from training.models.limits import check_kwargs
+from training.networks.adopted import AdoptedGenerator
 from training.networks.decoder import Decoder
 from training.networks.discriminator import Discriminator
-from training.networks.generator import Generator
 from training.networks.layers import Network
 from training.networks.plain_generator import PlainGenerator
 from training.networks.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
-from training.networks.table import NETWORKS, AnyGenerator, build
+from training.networks.table import NETWORKS, AnyGenerator, Fingerprinted, TrainedGenerator, build
 
 FORMAT = "gan-fingerprints"
 VERSION = 1
@@ -39,9 +40,9 @@ VERSION = 1
 _PROTOCOL = 4
 _SLOTS = {
     "E": ("Decoder",),
-    "G": ("Generator", "StyleGAN2Generator"),
+    "G": ("Generator", "StyleGAN2Generator", "AdoptedGenerator"),
     "D": ("Discriminator", "StyleGAN2Discriminator"),
-    "Gs": ("Generator", "PlainGenerator", "StyleGAN2Generator"),
+    "Gs": ("Generator", "PlainGenerator", "StyleGAN2Generator", "AdoptedGenerator"),
 }
 _SHARED_KWARGS = ("resolution", "num_channels", "latent_size", "fingerprint_size", "label_size")
 
@@ -51,7 +52,7 @@ class Networks:
     """The networks of a snapshot; None where the file has none."""
 
     E: Decoder | None = None
-    G: Generator | StyleGAN2Generator | None = None
+    G: TrainedGenerator | None = None
     D: Discriminator | StyleGAN2Discriminator | None = None
     Gs: AnyGenerator | None = None
     position: dict[str, Any] = field(default_factory=dict)  # where training was; "kimg" and more
@@ -70,7 +71,7 @@ class Networks:
         return generator
 
     @property
-    def fingerprinted(self) -> Generator:
+    def fingerprinted(self) -> Fingerprinted:
         """The generator, for those who give it fingerprints.
 
         Raises:
@@ -105,7 +106,7 @@ def save_snapshot(
     path: str | os.PathLike[str],
     *,
     E: Decoder | None = None,
-    G: Generator | StyleGAN2Generator | None = None,
+    G: TrainedGenerator | None = None,
     D: Discriminator | StyleGAN2Discriminator | None = None,
     Gs: AnyGenerator | None = None,
     position: dict[str, Any] | None = None,
@@ -151,6 +152,7 @@ def save_networks(
                 "class": data.class_name,
                 "kwargs": _plain(data.kwargs),
                 "variables": data.variables,
+                **original_file.entries(data),
             }
             for slot, data in networks.items()
         },
@@ -165,7 +167,8 @@ def network_data(network: Network) -> NetworkData:
         name: np.asarray(variable.numpy(), np.float32)
         for name, variable in network.named_variables().items()
     }
-    return NetworkData(_class_name(network), network.kwargs, variables)
+    original = network.original_file if isinstance(network, AdoptedGenerator) else None
+    return NetworkData(_class_name(network), network.kwargs, variables, original_file=original)
 
 
 def load_networks(
@@ -315,6 +318,8 @@ def build_network(data: NetworkData, where: str) -> Network:
                 f"{tuple(variable.shape)}"
             )
         variable.assign(value.astype(np.float32))
+    if isinstance(network, AdoptedGenerator):
+        network.original_file = data.original_file
     return network
 
 
@@ -383,7 +388,8 @@ def _own_networks(networks: Any, where: str) -> dict[str, NetworkData]:
         variables = parts.get("variables")
         if not (isinstance(name, str) and isinstance(kwargs, dict) and isinstance(variables, dict)):
             raise UserError(f"{where}: {slot} lacks class, kwargs or variables; get the file again")
-        result[slot] = NetworkData(name, kwargs, variables)
+        original = original_file.check(parts, f"{where}: {slot}")
+        result[slot] = NetworkData(name, kwargs, variables, original_file=original)
     return result
 
 

@@ -130,5 +130,12 @@ class StyleGAN2GeneratorConfig(Clamped, FeatureMaps, LabelMapping, Latents, Imag
 
 
 @dataclass(frozen=True, kw_only=True)
+class AdoptedGeneratorConfig(StyleGAN2GeneratorConfig, Codes):
+    """Of `AdoptedGenerator`: of the generator that it adopts, and of what fingerprints do."""
+
+    fingerprint_biases: bool = False  # they move the biases of layers, not their styles alone
+
+
+@dataclass(frozen=True, kw_only=True)
 class StyleGAN2DiscriminatorConfig(Clamped, LabelMapping, DiscriminatorConfig):
     """Of `StyleGAN2Discriminator`; the mapping, for labels, ends in vectors of `dlatent_size`."""

@@ -15,17 +15,19 @@ from training.networks.running import OutputTransform, run_in_batches
 from training.networks.synthesis import Synthesis, Synthesizer
 
 
-class StyleGAN2Generator(Synthesizer):
-    """Latent, and label where there are classes -> styles -> image.
+class LatentSynthesizer(Synthesizer):
+    """Latent, and label where there are classes -> styles -> image: the networks of StyleGAN2.
 
     `dlatent_avg` is the mean style, which truncation draws styles to.
     """
 
-    Config = StyleGAN2GeneratorConfig
     config: StyleGAN2GeneratorConfig
 
-    def __init__(self, config: StyleGAN2GeneratorConfig, *, seed: int | None = None) -> None:
+    def __init__(
+        self, config: StyleGAN2GeneratorConfig, *, seed: int | None = None, frozen: bool = False
+    ) -> None:
         super().__init__(config, seed=seed)
+        self._factory.is_frozen = frozen
         self.label_size = config.label_size
         self.synthesis = Synthesis(self._factory, config)
         self.mapping = LatentMapping(
@@ -74,6 +76,12 @@ class StyleGAN2Generator(Synthesizer):
         `shifts`: what is added to style and bias of layers, by the layer's `scope`.
         """
         return self.synthesis(None, styles, noise, shifts)
+
+
+class StyleGAN2Generator(LatentSynthesizer):
+    """The generator of StyleGAN2."""
+
+    Config = StyleGAN2GeneratorConfig
 
     def __call__(
         self,

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from training.networks.adopted import AdoptedGenerator
 from training.networks.decoder import Decoder
 from training.networks.discriminator import Discriminator
 from training.networks.generator import Generator
@@ -10,7 +11,10 @@ from training.networks.plain_generator import PlainGenerator
 from training.networks.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
 
 # What makes pictures.
-AnyGenerator = Generator | PlainGenerator | StyleGAN2Generator
+TrainedGenerator = Generator | StyleGAN2Generator | AdoptedGenerator
+AnyGenerator = TrainedGenerator | PlainGenerator
+# What makes pictures with the fingerprint that it is given.
+Fingerprinted = Generator | AdoptedGenerator
 
 NETWORKS: dict[str, type[Network]] = {
     "Generator": Generator,
@@ -19,6 +23,7 @@ NETWORKS: dict[str, type[Network]] = {
     "PlainGenerator": PlainGenerator,
     "StyleGAN2Generator": StyleGAN2Generator,
     "StyleGAN2Discriminator": StyleGAN2Discriminator,
+    "AdoptedGenerator": AdoptedGenerator,
 }
 
 
