@@ -5,11 +5,11 @@ Stateless random numbers of one seed differ between XLA and plain TensorFlow.
 
 import tensorflow as tf
 
-from training.networks.generator import Generator
+from training.networks.table import Fingerprinted
 
 
 def draw_inputs(
-    generator: Generator, seed: tf.Tensor, num: int, generator_calls: int
+    generator: Fingerprinted, seed: tf.Tensor, num: int, generator_calls: int
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """What calls of the generator with the same latents need.
 

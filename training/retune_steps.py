@@ -13,7 +13,7 @@ from training.channels import Channel, Draws
 from training.draws import draw_inputs
 from training.models.functions import to_uint8
 from training.networks.decoder import Decoder
-from training.networks.generator import Generator
+from training.networks.table import Fingerprinted
 
 Stats = dict[str, tf.Tensor]
 
@@ -45,7 +45,7 @@ class RetuneSteps(tf.Module):
 
     def __init__(
         self,
-        generator: Generator,
+        generator: Fingerprinted,
         decoder: Decoder,
         channel: Channel,
         *,
@@ -83,7 +83,7 @@ class RetuneSteps(tf.Module):
         untouched ones alone (Yu et al., arXiv 2012.08726, equations 3 and 4).
         """
         g, n = self._generator, self._minibatch
-        made = g(latents, bits[0], g.split_noise(noise[0]))
+        made = g(latents, bits[0], noise=g.split_noise(noise[0]))
         images = centred(tf.cast(to_uint8(made), tf.float32))
         received = self._channel.apply(images, draws)
         with tf.GradientTape() as tape:

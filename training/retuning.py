@@ -29,7 +29,7 @@ from training.channels import find_channel
 from training.checkpoint import Checkpoints, Cures, remove_remains
 from training.models.functions import inputs_by_seed, make_decoder, make_generator
 from training.networks.decoder import Decoder
-from training.networks.generator import Generator
+from training.networks.table import Fingerprinted
 from training.probes import accuracies_after_edits
 from training.resume import differences, environment_of
 from training.retune_steps import RetuneSteps
@@ -155,7 +155,7 @@ class Retuning:
     def __init__(
         self,
         config: RetuneConfig,
-        generator: Generator,
+        generator: Fingerprinted,
         decoder: Decoder,
         execution: Execution,
         threads: int,

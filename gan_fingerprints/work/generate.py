@@ -18,12 +18,11 @@ from dnnlib.tflib.devices import local_devices
 from dnnlib.tflib.machine import resolve_execution, resolve_num_gpus
 from fingerprints.bits import parse_fingerprint
 from fingerprints.image_manifest import FILE_NAME, ManifestEntry, listing
-from training.models.functions import inputs_by_seed, make_generator
+from training.models.functions import inputs_by_seed, make_generator, num_classes
 from training.models.seeds import GeneratorInputs
 from training.models.snapshot import load_networks
-from training.networks.generator import Generator
-from training.networks.stylegan2 import StyleGAN2Generator
-from training.networks.table import AnyGenerator
+from training.networks.stylegan2 import LatentSynthesizer, StyleGAN2Generator
+from training.networks.table import AnyGenerator, Fingerprinted
 
 
 def generate_images(args: argparse.Namespace) -> None:
@@ -33,7 +32,7 @@ def generate_images(args: argparse.Namespace) -> None:
     devices = local_devices(plan.num_gpus)
     with devices.strategy.scope():
         generator = load_networks(args.network, only="generator").generator
-    takes_bits = isinstance(generator, Generator)
+    takes_bits = isinstance(generator, Fingerprinted)
     truncation = stylegan2_choices(args, generator)
     fingerprint = _fingerprint(args, generator)
     minibatch = min(args.minibatch, len(args.seeds))
@@ -73,7 +72,7 @@ def stylegan2_choices(args: argparse.Namespace, generator: AnyGenerator) -> dict
     Raises:
         UserError: a class that the generator has not, or none where it has some.
     """
-    classes = generator.label_size if isinstance(generator, StyleGAN2Generator) else 0
+    classes = num_classes(generator)
     if args.class_index is None and classes:
         raise UserError(
             f"--network={args.network} makes pictures of {classes} classes; name one: "
@@ -86,7 +85,7 @@ def stylegan2_choices(args: argparse.Namespace, generator: AnyGenerator) -> dict
         )
     if args.truncation_psi is None:
         return {}
-    if not isinstance(generator, StyleGAN2Generator):
+    if not isinstance(generator, LatentSynthesizer):
         print("--truncation-psi has no effect: these networks have no truncation", file=sys.stderr)
         return {}
     return {"truncation_psi": args.truncation_psi}
@@ -105,7 +104,7 @@ def _fingerprint(args: argparse.Namespace, generator: AnyGenerator) -> np.ndarra
         kind = "an instance, whose fingerprint is part of its weights"
         has, cure = "an instance has one fingerprint", "leave the flag out"
         cure += ", or name the snapshot it was made from"
-    takes_bits = isinstance(generator, Generator)
+    takes_bits = isinstance(generator, Fingerprinted)
     if args.fingerprint is not None and not takes_bits:
         raise UserError(f"--fingerprint with --network={args.network}: this is {kind}; {cure}")
     if args.identical_watermark and not takes_bits:

@@ -25,9 +25,9 @@ from gan_fingerprints.work.registry import (
     not_calibrated,
     open_registry,
 )
-from training.models.baking import Baker
+from training.models.adopted_baking import make_baker
 from training.models.instances import make_writers
-from training.networks.generator import Generator
+from training.networks.table import Fingerprinted
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ def issue(args: argparse.Namespace) -> None:
         raise write_error(folder, error) from error
     networks, model_hash, decoder_hash = load_model(args.network, only="generator")
     generator = networks.fingerprinted
+    baker = make_baker(generator, args.network)
 
     registry: Registry | None = None
     if args.payload is None:
@@ -67,7 +68,7 @@ def issue(args: argparse.Namespace) -> None:
         orders = [_payload_order(args, generator.fingerprint_size, model_hash)]
 
     issuer = Issuer(
-        Baker(generator).bake,
+        baker.bake,
         writers,
         folder,
         model_hash=model_hash,
@@ -94,7 +95,7 @@ def issue(args: argparse.Namespace) -> None:
 def _reserve(
     args: argparse.Namespace,
     registry: Registry,
-    generator: Generator,
+    generator: Fingerprinted,
     hashes: tuple[str, str],
     licensees: list[tuple[str, str]],
 ) -> list[_Order]:

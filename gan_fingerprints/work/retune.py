@@ -12,6 +12,7 @@ from gan_fingerprints.work.images import load_decoder
 from gan_fingerprints.work.models import load_model
 from gan_fingerprints.work.output import emit
 from gan_fingerprints.work.registry import keep_heads, open_registry
+from training.models.functions import num_classes
 from training.models.hashes import ORIGINAL
 from training.models.snapshot import save_snapshot
 from training.retuning import RetuneConfig, Retuning, WorkFolder
@@ -26,6 +27,11 @@ def retune(args: argparse.Namespace) -> None:
     networks, model_hash, decoder_hash = load_model(args.network)
     is_registered = _knows(args, model_hash)  # before hours of work
     generator, decoder = networks.fingerprinted, networks.decoder
+    if num_classes(generator):
+        raise UserError(
+            f"--network={args.network}: decoders of generators with classes cannot be retuned yet; "
+            "name a model without classes"
+        )
     config = RetuneConfig(
         network=f"{model_hash} {decoder_hash}",
         immunize=args.immunize,

@@ -16,6 +16,7 @@ from dnnlib.tflib.machine import resolve_execution
 from gan_fingerprints.work.generate import stylegan2_choices
 from training.models.functions import fill_batch, inputs_by_seed, make_function, to_uint8
 from training.models.snapshot import load_networks
+from training.networks.adopted import AdoptedGenerator
 from training.networks.stylegan2 import StyleGAN2Generator
 
 _COL_STYLES = 7  # the first of them, by default
@@ -29,6 +30,11 @@ def mix_styles(args: argparse.Namespace) -> None:
     """
     execution = resolve_execution(args.ops, args.precision)
     generator = load_networks(args.network, only="generator").generator
+    if isinstance(generator, AdoptedGenerator):
+        raise UserError(
+            f"--network={args.network}: an adopted generator mixes no styles here; name the file "
+            "that it came in, or an instance of it"
+        )
     if not isinstance(generator, StyleGAN2Generator):
         raise UserError(
             f"--network={args.network}: its styles carry the fingerprint, and its latent enters "

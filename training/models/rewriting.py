@@ -58,9 +58,9 @@ class ForeignFile:
         # NumPy's view of a text that was decoded lies in no file.
         if position is None or not values.flags.c_contiguous or values.dtype.str not in _KINDS:
             raise UserError(
-                f"{self._where} holds {slot}'s {name} in a form that cannot be written over (a "
-                "pickle of protocol 2, or half precision); write the file anew with the program "
-                "that made it, with pickle's protocol 4 and in single precision"
+                f"{self._where} holds {name} of {slot} in a form that cannot be written over (a "
+                "pickle of protocol 2, or half precision); write the file anew with "
+                "run_generator.py export --layout=published"
             )
         return Place(position, values)
 

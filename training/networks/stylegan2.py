@@ -9,10 +9,16 @@ import tensorflow as tf
 
 from training.networks.configs import StyleGAN2DiscriminatorConfig, StyleGAN2GeneratorConfig
 from training.networks.discriminator import Trunk
-from training.networks.layers import Dense, Network, Shift
+from training.networks.layers import Dense, Network, Shift, VariableFactory
 from training.networks.mapping import LatentMapping
 from training.networks.running import OutputTransform, run_in_batches
 from training.networks.synthesis import Synthesis, Synthesizer
+
+
+def make_mapping(variables: VariableFactory, config: StyleGAN2GeneratorConfig) -> LatentMapping:
+    """The mapping of a generator: latents and labels -> styles."""
+    scopes = ("G_mapping/LabelEmbed", "G_mapping/Dense")
+    return LatentMapping(variables, config, scopes=scopes, latent_size=config.latent_size)
 
 
 class LatentSynthesizer(Synthesizer):
@@ -30,12 +36,7 @@ class LatentSynthesizer(Synthesizer):
         self._factory.is_frozen = frozen
         self.label_size = config.label_size
         self.synthesis = Synthesis(self._factory, config)
-        self.mapping = LatentMapping(
-            self._factory,
-            config,
-            scopes=("G_mapping/LabelEmbed", "G_mapping/Dense"),
-            latent_size=config.latent_size,
-        )
+        self.mapping = make_mapping(self._factory, config)
         zeros = np.zeros([config.dlatent_size], np.float32)
         self.dlatent_avg = self._factory.constant("dlatent_avg", zeros, trainable=False)
 
