@@ -181,10 +181,13 @@ def run_onnx(path: Path, given: dict[str, np.ndarray], noise) -> np.ndarray:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["plain_skip_16_torch", "plain_resnet_32_labels_tf"])
 @pytest.mark.parametrize(
-    ("exporter", "run"),
-    [(export.SavedModelExporter, run_saved_model), (export.OnnxExporter, run_onnx)],
+    ("exporter", "run", "name"),
+    [
+        (export.SavedModelExporter, run_saved_model, "plain_resnet_32_labels_tf"),
+        (export.OnnxExporter, run_onnx, "plain_resnet_32_labels_tf"),
+        (export.OnnxExporter, run_onnx, "plain_skip_16_torch"),
+    ],
 )
 def test_other_programs_make_the_parents_pictures(tmp_path, exporter, run, name):
     parent = make_parent(name)
