@@ -10,11 +10,13 @@ from PIL import Image
 import run_fingerprints
 import run_generator
 import run_metrics
+import run_training
 from dnnlib.errors import UserError
 from fingerprints.bits import parse_fingerprint
 from fingerprints.registry.facade import Registry
 from tests.support.adopted import save_adopted
 from tests.support.paths import REFERENCE
+from training import retuning
 from training.models.snapshot import load_networks
 
 SKIP, LABELS = "plain_skip_16_tf", "plain_resnet_32_labels_torch"
@@ -143,3 +145,42 @@ def test_plain_arrays_leave_the_file_out(capsys, tmp_path, models):
     assert after.config == before.config
     for name, variable in before.named_variables().items():
         np.testing.assert_array_equal(after.named_variables()[name], variable)
+
+
+@pytest.mark.parametrize("flags", [["--watermark-size=0"], []])
+def test_no_training_goes_on_from_it(models, flags):
+    flags = [
+        f"--data-dir={REFERENCE / 'tfrecords'}",
+        "--dataset=emoji12",
+        "--config=config-tiny",
+        f"--resume-pkl={models[LABELS]}",
+        "--dry-run",
+        *flags,
+    ]
+    with pytest.raises(UserError, match="is an adopted generator, whose own weights stay as they"):
+        run_training.main(flags)
+
+
+def retune(tmp_path: Path, network: Path) -> Path:
+    out = tmp_path / "retuned.pkl"
+    run_fingerprints.main([
+        "retune", f"--network={network}", f"--out={out}", f"--registry={tmp_path / 'none.db'}",
+        "--kimg=0.016", "--minibatch=4", "--immunize=flip", "--ops=reference",
+    ])  # fmt: skip
+    return out
+
+
+@pytest.mark.slow
+def test_a_retuned_snapshot_keeps_the_file(tmp_path, monkeypatch, models):
+    monkeypatch.setattr(retuning, "_REPORT_SEEDS", range(100, 104))
+    before = load_networks(models[SKIP])
+    after = load_networks(retune(tmp_path, models[SKIP]))
+    np.testing.assert_array_equal(after.Gs.original_file, before.Gs.original_file)
+    ours, theirs = after.decoder.named_variables(), before.decoder.named_variables()
+    assert any(np.abs(ours[name] - theirs[name]).max() > 0 for name in theirs)
+
+
+def test_decoders_of_classes_cannot_be_retuned(tmp_path, models):
+    with pytest.raises(UserError, match="of generators with classes cannot be retuned yet"):
+        retune(tmp_path, models[LABELS])
+    assert not list(tmp_path.glob("retuned*"))

@@ -181,10 +181,13 @@ def run_onnx(path: Path, given: dict[str, np.ndarray], noise) -> np.ndarray:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["plain_skip_16_torch", "plain_resnet_32_labels_tf"])
 @pytest.mark.parametrize(
-    ("exporter", "run"),
-    [(export.SavedModelExporter, run_saved_model), (export.OnnxExporter, run_onnx)],
+    ("exporter", "run", "name"),
+    [
+        (export.SavedModelExporter, run_saved_model, "plain_resnet_32_labels_tf"),
+        (export.OnnxExporter, run_onnx, "plain_resnet_32_labels_tf"),
+        (export.OnnxExporter, run_onnx, "plain_skip_16_torch"),
+    ],
 )
 def test_other_programs_make_the_parents_pictures(tmp_path, exporter, run, name):
     parent = make_parent(name)
@@ -199,3 +202,21 @@ def test_other_programs_make_the_parents_pictures(tmp_path, exporter, run, name)
         writer.write(baker.bake(bits), path)
         expected = images_of(parent, bits, latents, labels, noise=noise)
         np.testing.assert_allclose(run(path, given, noise), expected, rtol=0, atol=1e-3)
+
+
+def test_the_mean_of_instances_is_the_generator_of_the_mean_of_their_bits():
+    """What the page says of averaging: bits that differ are gone, the others are whole."""
+    parent = make_parent(FILES[0])
+    baker = AdoptedBaker(parent, "x")
+    other = BITS.copy()
+    other[:3] ^= 1
+    first, second = baker.bake(BITS).variables, baker.bake(other).variables
+    original = {name: v.numpy() for name, v in parent.named_variables().items()}
+    for scope, shift in parent.style_shifts.items():
+        name = f"{scope}/mod_bias"
+        mean = (first[name] + second[name]) / 2 - original[name]
+        signs = np.where(other == BITS, 2.0 * BITS - 1, 0)
+        np.testing.assert_allclose(mean, signs @ shift.weight.numpy() * shift.scale, atol=1e-6)
+        # With the opposite fingerprint nothing is left.
+        opposite = baker.bake(1 - BITS).variables[name]
+        np.testing.assert_allclose((first[name] + opposite) / 2, original[name], atol=1e-6)
