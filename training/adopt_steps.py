@@ -25,10 +25,12 @@ class AdoptWeights:
     distance: Ramp  # to the original's picture of the same latent, label and noise
     realism: float  # of the discriminator's judgement; 0: it is not asked
     edit_strength: Ramp
+    variety: Ramp  # of the pictures: how far styles lie from their mean, 1 as in use
 
-    def at(self, kimg: float) -> tuple[float, float]:
-        """Distance and strength after so many thousand pictures."""
-        return value_at(self.distance, kimg), value_at(self.edit_strength, kimg)
+    def at(self, kimg: float) -> list[float]:
+        """Distance, strength and variety after so many thousand pictures."""
+        ramps = (self.distance, self.edit_strength, self.variety)
+        return [value_at(ramp, kimg) for ramp in ramps]
 
 
 class AdoptSteps(tf.Module):
@@ -83,6 +85,7 @@ class AdoptSteps(tf.Module):
         noise: tf.Tensor,
         draws: Draws,
         distance: tf.Tensor,
+        variety: tf.Tensor,
     ) -> tuple[list[tf.Tensor], Stats]:
         """Gradients of the loss.
 
@@ -92,12 +95,14 @@ class AdoptSteps(tf.Module):
             noise: [1,N,sum h*w].
             draws: of the channel.
             distance: weight of the distance to the original.
+            variety: the psi of a truncation of all slots.
         """
         g = self._generator
         bits, labels = tf.split(codes[0], [g.fingerprint_size, g.label_size], axis=1)
         labels_or_none = labels if g.label_size else None
         maps = g.split_noise(noise[0])
         styles = g.map_latents(latents, labels_or_none)
+        styles = g.dlatent_avg + variety * (styles - g.dlatent_avg)
         original = g.synthesize(styles, maps)
         with tf.GradientTape() as tape:
             made = g.synthesize(styles, maps, g.shifts(bits))
@@ -129,23 +134,26 @@ class AdoptSteps(tf.Module):
         }
 
     def _draw_and_update(
-        self, step: tf.Tensor, rate: tf.Tensor, distance: tf.Tensor, strength: tf.Tensor
+        self,
+        step: tf.Tensor,
+        rate: tf.Tensor,
+        distance: tf.Tensor,
+        strength: tf.Tensor,
+        variety: tf.Tensor,
     ) -> Stats:
         seed = tf.constant(self._seed, tf.int64)
         d = self._decoder
         shape = (self._minibatch, d.resolution, d.resolution, d.num_channels)
         drawn = draw_inputs(self._generator, tf.stack([seed, step]), self._minibatch, 1)
         draws = self._channel.draw(shape, tf.stack([seed, -1 - step]), strength)
-        gradients, stats = self._gradients(*drawn, draws, distance)
+        gradients, stats = self._gradients(*drawn, draws, distance, variety)
         self.adam.apply(gradients, rate)
         return stats
 
     def step(self, step: tf.Tensor, rate: tf.Tensor) -> Stats:
         """See `step_loop.Steps`."""
-        distance, strength = self._weights.at(int(step) * self._minibatch / 1000)
-        return self._update(
-            step, rate, tf.constant(distance, tf.float32), tf.constant(strength, tf.float32)
-        )
+        numbers = self._weights.at(int(step) * self._minibatch / 1000)
+        return self._update(step, rate, *(tf.constant(value, tf.float32) for value in numbers))
 
     def num_updates(self) -> int:
         """See `step_loop.Steps`."""

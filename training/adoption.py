@@ -66,6 +66,7 @@ class AdoptConfig:
     edit_strength: Ramp = 1.0
     distance: Ramp = 1.0
     realism: float = 0.0
+    variety: Ramp = 1.0
     kimg: float = 100.0  # pictures learnt from, in thousands
     tick_kimg: float = 4.0
     minibatch: int = 16
@@ -242,7 +243,7 @@ class Adoption:
             decoder,
             discriminator,
             channel,
-            AdoptWeights(config.distance, config.realism, config.edit_strength),
+            AdoptWeights(config.distance, config.realism, config.edit_strength, config.variety),
             minibatch=config.minibatch,
             seed=config.seed,
             execution=execution,

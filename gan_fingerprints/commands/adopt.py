@@ -77,6 +77,14 @@ def add(commands: "Commands[cli.ArgumentParser]") -> None:
         help="of what the file's discriminator says (default: 0)",
     )
     parser.add_argument(
+        "--variety",
+        type=ramp,
+        default="0.1@2,1@16",
+        metavar="PSI",
+        help="of the pictures that are learnt from: the psi of truncation, a number or points "
+        "PSI@KIMG; the decoder learns sooner from pictures that are alike (default: %(default)s)",
+    )
+    parser.add_argument(
         "--kimg",
         type=cli.positive_float,
         default=100.0,

@@ -46,6 +46,7 @@ def adopt_network(args: argparse.Namespace) -> None:
         edit_strength=args.edit_strength,
         distance=args.distance_weight,
         realism=args.realism_weight,
+        variety=args.variety,
         kimg=args.kimg,
         tick_kimg=args.kimg_per_tick,
         minibatch=args.minibatch,
