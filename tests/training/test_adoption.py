@@ -41,6 +41,7 @@ CONFIG = AdoptConfig(
     immunize="flip,noise",
     realism=0.1,
     distance="0.1@0.01,1@0.02",
+    variety="0.5@0.01,1@0.02",
     kimg=0.032,
     tick_kimg=0.012,
     minibatch=4,
@@ -187,6 +188,25 @@ def test_bits_are_learned_and_distance_keeps_pictures() -> None:
     assert errors[1] < errors[0] / 2
 
 
+def test_variety_says_how_far_styles_lie_from_their_mean() -> None:
+    """At 0 all pictures are those of the mean style, and whatever latents say is lost."""
+    steps = make(replace(CONFIG, immunize="none", realism=0.0))._steps
+    bits, noise, labels = tf.eye(6)[None, :4], tf.zeros([1, 4, 112]), tf.eye(3)[:1]
+    codes = tf.concat([bits, tf.ones([1, 4, 1]) * labels], axis=2)
+    assert sum(h * w for h, w in steps._generator.noise_shapes) == noise.shape[2]
+    losses = []
+    for variety in (0.0, 1.0):
+        for seed in (1, 2):
+            latents = tf.random.stateless_normal([4, 4], [seed, 0])
+            draws = steps._channel.draw((4, 8, 8, 3), tf.constant([1, 2]), tf.constant(1.0))
+            _, stats = steps.gradients(
+                latents, codes, noise, draws, tf.constant(1.0), tf.constant(variety)
+            )
+            losses.append(float(stats["loss_bits"]))
+    assert losses[0] == pytest.approx(losses[1], abs=1e-6)
+    assert abs(losses[2] - losses[3]) > 1e-4
+
+
 def test_the_discriminators_word_counts() -> None:
     """With a weight it moves what is learned; without, it is not asked."""
     found = []
@@ -221,7 +241,7 @@ def test_xla_gives_the_gradients_of_plain_tensorflow() -> None:
         make_adopted_decoder(original, discriminator, CONFIG),
         discriminator,
         find_channel("flip,jpeg"),
-        AdoptWeights(1.0, 0.5, 1.0),
+        AdoptWeights(distance=1.0, realism=0.5, edit_strength=1.0, variety=1.0),
         minibatch=4,
         seed=3,
         execution=PLAIN,
@@ -229,7 +249,7 @@ def test_xla_gives_the_gradients_of_plain_tensorflow() -> None:
     seed = tf.constant([3, 0], tf.int64)
     drawn = draw_inputs(generator, seed, 4, 1)
     draws = find_channel("flip,jpeg").draw((4, 8, 8, 3), seed, tf.constant(1.0))
-    arguments = (*drawn, draws, tf.constant(2.0))
+    arguments = (*drawn, draws, tf.constant(2.0), tf.constant(0.7))
     plain, stats = steps.gradients(*arguments)
     compiled, compiled_stats = tf.function(steps.gradients, jit_compile=True)(*arguments)
     for one, other in zip(plain, compiled, strict=True):
@@ -322,13 +342,11 @@ def test_signals_leave_a_checkpoint(
 
 
 def test_ramps_follow_the_pictures_seen() -> None:
-    weights = AdoptWeights("1@20,3@60", 0.0, "0@10,1@20")
-    assert [weights.at(kimg) for kimg in (0, 15, 40, 100)] == [
-        (1.0, 0.0),
-        (1.0, 0.5),
-        (2.0, 1.0),
-        (3.0, 1.0),
-    ]
+    weights = AdoptWeights(
+        distance="1@20,3@60", realism=0.0, edit_strength="0@10,1@20", variety="0.2@0,1@40"
+    )
+    found = [weights.at(kimg) for kimg in (0, 15, 40, 100)]
+    np.testing.assert_allclose(found, [[1, 0, 0.2], [1, 0.5, 0.5], [2, 1, 1], [3, 1, 1]])
     rates = [CONFIG.rate(step) for step in range(CONFIG.num_steps + 1)]
     assert rates == sorted(rates, reverse=True)
     assert (rates[0], rates[-1]) == (CONFIG.learning_rate, pytest.approx(0.0))

@@ -132,7 +132,7 @@ def test_xla_gives_the_gradients_of_plain_tensorflow() -> None:
     channel = find_channel("flip,jpeg,brightness")
     steps = RetuneSteps(generator, decoder, channel, minibatch=4, seed=3, execution=PLAIN)
     inputs = steps.draw(tf.constant(0, tf.int64))
-    arguments = (inputs.latents, inputs.bits, inputs.noise, inputs.draws)
+    arguments = (inputs.latents, inputs.codes, inputs.noise, inputs.draws)
     plain, stats = steps.gradients(*arguments)
     compiled, stats_compiled = tf.function(steps.gradients, jit_compile=True)(*arguments)
     for one, other in zip(plain, compiled, strict=True):
