@@ -7,6 +7,7 @@ has a folder as trainings have, and the same command goes on with it, to the bit
 
 import math
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from dnnlib.locks import try_lock_folder
 from dnnlib.run_dir import FINISHED, create_run_dir, mark_finished
 from dnnlib.tflib.execution import Execution
 from fingerprints.bits import decide_bits
-from metrics.image_difference import PairDifferences
+from metrics.image_difference import WINDOW, MeanSquaredError, structural_similarity
 from training.adopt_steps import AdoptSteps, AdoptWeights, Stats
 from training.channels import find_channel
 from training.checkpoint import Cures, remove_remains
@@ -100,7 +101,7 @@ class AdoptReport:
 
     bit_accuracy: float
     psnr: float  # dB, between a picture and the original's
-    ssim: float
+    ssim: float | None  # of the same; None: pictures are smaller than its window
     psnr_fingerprints: float  # dB, between two fingerprints of one latent
     edited: dict[str, float]  # bit accuracy by edit
     seconds: float
@@ -108,10 +109,11 @@ class AdoptReport:
     def lines(self) -> list[str]:
         """For people."""
         texts = (f"{name} {value:.3f}" for name, value in self.edited.items())
+        ssim = "" if self.ssim is None else f", SSIM {self.ssim:.4f}"
         return [
             f"bit accuracy {self.bit_accuracy:.4f} from 8-bit pictures",
-            f"PSNR to the original's pictures {self.psnr:.2f} dB, SSIM {self.ssim:.4f}; between "
-            f"fingerprints {self.psnr_fingerprints:.2f} dB",
+            f"PSNR to the original's pictures {self.psnr:.2f} dB{ssim}; between fingerprints "
+            f"{self.psnr_fingerprints:.2f} dB",
             "bit accuracy after " + "  ".join(texts),
         ]
 
@@ -267,7 +269,7 @@ class Adoption:
             UserError: a variable is not finite, or a file cannot be written.
             KeyboardInterrupt, Terminated: after Ctrl-C or SIGTERM, when a checkpoint is written.
         """
-        with ProgressLog(folder, self.config.kimg, bar=False) as log:
+        with ProgressLog(folder, self.config.kimg, bar=False, out=sys.stderr) as log:
             ticker = _Ticker(self, folder, log)
             log.line(self._description())
             end = run_steps(
@@ -323,14 +325,16 @@ class Adoption:
     def report(self, seconds: float) -> AdoptReport:
         """Measures pictures that nothing was trained on."""
         batches = list(inputs_of_all_classes(self._generator, _REPORT_SEEDS, _MINIBATCH))
-        to_original, between = PairDifferences(), PairDifferences()
-        images, all_bits = [], []
+        to_original, between = MeanSquaredError(), MeanSquaredError()
+        images, all_bits, similarity = [], [], []
         for inputs in batches:
             made, original = self._generate(inputs), self.original_of(inputs)
             rolled = np.roll(inputs.fingerprints, 1, axis=0)
             others = self._generate(replace(inputs, fingerprints=rolled))
             to_original.add(made, original)
             between.add(made, others)
+            if min(made.shape[1:3]) >= WINDOW:
+                similarity.append(structural_similarity(made, original))
             images.append(made)
             all_bits.append(inputs.fingerprints)
         pictures, bits = np.concatenate(images), np.concatenate(all_bits)
@@ -342,7 +346,7 @@ class Adoption:
         return AdoptReport(
             bit_accuracy=self.accuracy(pictures, bits),
             psnr=to_original.psnr,
-            ssim=to_original.ssim,
+            ssim=float(np.mean(np.concatenate(similarity))) if similarity else None,
             psnr_fingerprints=between.psnr,
             edited=accuracies_after_edits(pictures, bits, decode_floats),
             seconds=seconds,
@@ -375,18 +379,21 @@ class _Ticker:
         is_last = position.step == config.num_steps
         if position.step % config.tick_steps and not is_last:
             return
-        self._write(position)
+        originals, made, bits = self._adoption.look()
+        self._write(position, originals, made, bits)
         if is_last or position.step // config.tick_steps % _GRID_TICKS == 0:
             kimg = f"{position.step * config.minibatch // 1000:06d}"
-            self._save_grids(kimg, *self._adoption.look()[:2])
+            self._save_grids(kimg, originals, made)
 
-    def _write(self, position: StepPosition) -> None:
+    def _write(
+        self, position: StepPosition, originals: np.ndarray, made: np.ndarray, bits: np.ndarray
+    ) -> None:
+        """A line and TensorBoard's scalars, of the steps since the last ones and of a look."""
         config = self._adoption.config
         means = {name: float(value) / self._count for name, value in self._sums.items()}
         self._sums, self._count = {}, 0
-        originals, made, bits = self._adoption.look()
-        differences_ = PairDifferences()
-        differences_.add(made, originals)
+        error = MeanSquaredError()
+        error.add(made, originals)
         accuracy = self._adoption.accuracy(made, bits)
         images = position.step * config.minibatch
         seconds = position.elapsed - self._last.elapsed
@@ -399,13 +406,13 @@ class _Ticker:
             f"tick {math.ceil(position.step / config.tick_steps):<5d} kimg {images / 1000:<8.1f} "
             f"time {format_time(position.elapsed):<12s} sec/kimg {seconds / max(kimg, 1e-3):<7.2f} "
             f"bits {means['bit_accuracy']:.4f}{edited}  from 8 bits {accuracy:.4f}  "
-            f"PSNR {differences_.psnr:.1f} dB"
+            f"PSNR {error.psnr:.1f} dB"
         )
         scalars = {f"Loss/{name}": v for name, v in means.items() if name.startswith("loss_")}
         scalars |= {f"Progress/{n}": v for n, v in means.items() if n.startswith("bit_")}
         scalars |= {
             "Progress/kimg": images / 1000,
-            "Progress/psnr_original": differences_.psnr,
+            "Progress/psnr_original": error.psnr,
             "Progress/bit_accuracy_8bit": accuracy,
             "Progress/learning_rate": config.rate(position.step),
             "Timing/total_sec": position.elapsed,

@@ -6,7 +6,7 @@ import sys
 import time
 from collections import defaultdict, deque
 from pathlib import Path
-from typing import IO
+from typing import IO, TextIO
 
 import numpy as np
 import tensorflow as tf
@@ -18,17 +18,24 @@ from dnnlib.errors import UserError
 
 
 class ProgressLog:
-    """Lines to stdout and log.txt, scalars to TensorBoard, a bar on a terminal.
+    """Lines to a stream and log.txt, scalars to TensorBoard, a bar on a terminal.
 
     Args:
         run_dir: where log.txt and the event file go.
         total_kimg: end of the bar.
         silent: write and show nothing, for all workers but the chief.
         bar: show how far it is; False where somebody else does.
+        out: where lines go beside log.txt; stdout unless given.
     """
 
     def __init__(
-        self, run_dir: Path, total_kimg: float, *, silent: bool = False, bar: bool = True
+        self,
+        run_dir: Path,
+        total_kimg: float,
+        *,
+        silent: bool = False,
+        bar: bool = True,
+        out: TextIO | None = None,
     ) -> None:
         path = Path(os.devnull) if silent else run_dir / "log.txt"
         try:
@@ -38,6 +45,7 @@ class ProgressLog:
         except OSError as error:
             raise write_error(path, error) from error
         self._silent = silent
+        self._out = out or sys.stdout
         self._shown = 0.0
         self._writer = (
             tf.summary.create_noop_writer()
@@ -62,14 +70,14 @@ class ProgressLog:
         self._file.close()
 
     def line(self, text: str) -> None:
-        """Writes one line to log.txt and stdout, above the bar if there is one."""
+        """Writes one line to log.txt and the stream, above the bar if there is one."""
         try:
             self._file.write(text + "\n")
         except OSError as error:
             raise write_error(self._file.name, error) from error
         if not self._silent:
-            with tqdm.external_write_mode(file=sys.stdout):
-                print(text, flush=True)
+            with tqdm.external_write_mode(file=self._out):
+                print(text, file=self._out, flush=True)
 
     def scalars(self, values: dict[str, float], step: int) -> None:
         """Writes TensorBoard scalars at `step`, in images shown.

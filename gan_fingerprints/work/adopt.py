@@ -2,7 +2,6 @@
 
 import argparse
 import hashlib
-from pathlib import Path
 
 from dnnlib.config import to_dict
 from dnnlib.download import open_url_or_path
@@ -48,6 +47,5 @@ def adopt_network(args: argparse.Namespace) -> None:
     )
     folder = AdoptFolder(args.result_dir, config)
     report = adoption.run(folder.path, args.checkpoint_minutes)
-    if args.json:
-        out = str(Path(folder.path) / "network-final.pkl")
-        emit(args, {"network": out, **to_dict(report)}, "")
+    out = str(folder.path / "network-final.pkl")
+    emit(args, {"network": out, **to_dict(report)}, out)

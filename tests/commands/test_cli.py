@@ -35,6 +35,7 @@ COMMANDS = {
         ["export", "--registry=missing.db"],
         ["audit", "--registry=missing.db"],
         ["decode", "--network=missing.pkl", "missing.png"],
+        ["adopt", "--network=missing.pkl"],
         ["retune", "--network=missing.pkl", "--out=missing/new.pkl"],
         ["calibrate", "--network=missing.pkl", "missing.png"],
         ["verify", "--network=missing.pkl", "missing.png"],

@@ -307,13 +307,13 @@ def test_what_cannot_be_retuned(run: Run, network: Path, tmp_path: Path) -> None
 SCRIPT = """
 import sys, time, run_fingerprints
 from dnnlib import cli
-from training import retuning
+from training import retuning, step_loop
 retuning._REPORT_SEEDS = range(100, 104)
-class Slow(retuning.tqdm):
+class Slow(step_loop.tqdm):
     def update(self, n=1):
         time.sleep(0.05)
         return super().update(n)
-retuning.tqdm = Slow
+step_loop.tqdm = Slow
 sys.argv[0] = "run_fingerprints.py"
 cli.run(run_fingerprints.main)
 """
