@@ -12,6 +12,7 @@ from gan_fingerprints.commands import (
     plan,
     registry_contents,
     retune,
+    serve,
     verify,
     verify_manifest,
 )
@@ -19,7 +20,7 @@ from gan_fingerprints.commands import (
 # In the order of a fingerprint's life, which is that of `--help`.
 GROUPS = (
     *(keygen, plan, issue, verify_manifest, registry_contents),
-    *(decode, retune, calibrate, verify),
+    *(decode, retune, calibrate, verify, serve),
 )
 
 
