@@ -25,7 +25,7 @@ function chance(p) {
   if (p >= 0.001) return p.toFixed(p < 0.1 ? 4 : 2).replace(".", language === "de" ? "," : ".");
   const [digits, exponent] = p.toExponential(0).split("e-");
   const raised = [...exponent].map((digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit]).join("");
-  return `${digits} · 10⁻${raised}`;
+  return `${digits}\u00a0·\u00a010⁻${raised}`;
 }
 
 const place = (p) => Math.min(100, (-Math.log10(Math.max(p, 1e-300)) / SMALLEST) * 100);
