@@ -8,6 +8,7 @@ of an animation the first frame is taken. 32-bit and floating-point values have 
 are refused.
 """
 
+import dataclasses
 import io
 import os
 import threading
@@ -23,7 +24,23 @@ _WHOLE = 2**20  # bytes up to which a file is read at once, which is faster than
 
 
 class UnreadableImageError(Exception):
-    """A file that cannot become an image; the text is the reason, without the file's name."""
+    """A file that cannot become an image; the text is the reason, without the file's name.
+
+    Attributes:
+        kind: what is wrong in a word or two, by which such files are counted.
+    """
+
+    def __init__(self, text: str, kind: str | None = None) -> None:
+        super().__init__(text)
+        self.kind = kind or ("truncated" if "truncated" in text.lower() else "damaged")
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """What a picture was before it became RGB."""
+
+    format: str | None  # of `FORMATS`, by the file's content; None: it comes from no image file
+    mode: str  # Pillow's, such as "L" for grey
 
 
 def _suffixes() -> tuple[str, ...]:
@@ -68,7 +85,7 @@ class _WithoutWarnings:
                 self._caught.__exit__(None, None, None)
 
 
-_quietly = _WithoutWarnings()
+quietly = _WithoutWarnings()
 
 
 def read_picture(
@@ -87,21 +104,28 @@ def read_picture(
         UnreadableImageError: missing, damaged, truncated, larger than `max_pixels`, or of a kind
             that has no such form.
     """
+    return read_picture_and_origin(source, max_pixels=max_pixels)[0]
+
+
+def read_picture_and_origin(
+    source: str | os.PathLike[str] | bytes, *, max_pixels: int = MAX_PIXELS
+) -> tuple[Image.Image, Origin]:
+    """`read_picture`, and what the file held."""
     try:
         size = len(source) if isinstance(source, bytes) else os.stat(source).st_size
         if not size:
-            raise UnreadableImageError("the file is empty")
+            raise UnreadableImageError("the file is empty", "empty")
         if not isinstance(source, bytes) and size <= _WHOLE:
             source = Path(source).read_bytes()
         file = io.BytesIO(source) if isinstance(source, bytes) else source
-        with _quietly, Image.open(file, formats=FORMATS) as picture:
+        with quietly, Image.open(file, formats=FORMATS) as picture:
             _check_size(picture.size, min(max_pixels, MAX_PIXELS))
             picture.load()
-            kind = picture.format
+            origin = Origin(picture.format, picture.mode)
             ImageOps.exif_transpose(picture, in_place=True)  # a new picture is copied once more
-            return _to_rgb(picture, kind)
+            return _to_rgb(picture, origin.format), origin
     except UnidentifiedImageError as error:
-        raise UnreadableImageError("not an image that Pillow can read") from error
+        raise UnreadableImageError("not an image that Pillow can read", "no image") from error
     except UnreadableImageError:
         raise
     # Decoders of damaged files raise whatever their parsing stumbles over: OSError, SyntaxError,
@@ -115,7 +139,8 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
     if width * height > max_pixels:
         raise UnreadableImageError(
             f"claims {width}x{height} pixels, more than {max_pixels / 10**6:g} million; not "
-            "decoded, scale it down if it is genuine"
+            "decoded, scale it down if it is genuine",
+            "too many pixels",
         )
 
 
@@ -129,7 +154,8 @@ def _to_rgb(image: Image.Image, kind: str | None) -> Image.Image:
         image = Image.fromarray(levels.astype(np.uint8))
     if image.mode in ("I", "F"):
         raise UnreadableImageError(
-            f"32-bit pixels (mode {image.mode}) have no defined range; save it with 8 or 16 bits"
+            f"32-bit pixels (mode {image.mode}) have no defined range; save it with 8 or 16 bits",
+            "unknown range",
         )
     if image.has_transparency_data:
         image = image.convert("RGBA")

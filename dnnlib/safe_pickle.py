@@ -388,7 +388,10 @@ for _name in ("BINGET", "LONG_BINGET"):
     _OPERATIONS[_name] = _Machine.get
 for _name in ("BININT", "BININT1", "BININT2", "LONG1", "LONG4"):
     _OPERATIONS[_name] = _Machine.integer
-for _name in ("BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"):
+# The last is text of up to 255 bytes as Python 2 wrote it, in latin1; what it wrote as longer text
+# are the bytes of arrays.
+_OPERATIONS["BINSTRING"] = _OPERATIONS["BINBYTES"]
+for _name in ("BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "SHORT_BINSTRING"):
     _OPERATIONS[_name] = _Machine.push
 
 

@@ -1,7 +1,7 @@
 """Makes TFRecord data sets from images, shows them, extracts and compares them."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from dnnlib import cli
 from dnnlib.tflib.start import quiet_tensorflow
@@ -9,10 +9,18 @@ from dnnlib.tflib.start import quiet_tensorflow
 DESCRIPTION = """\
 Makes TFRecord data sets from images, shows them, extracts and compares them.
 
-Source images: a folder (without its subfolders) or a .zip file, taken in the order of their
-names. Grey images become RGB (--grey: all become grey), transparent parts white, 16 bits per
-channel 8; palettes and CMYK are converted, EXIF orientation is applied, and of an animation the
-first frame is taken. 32-bit and floating-point images are refused.
+Source images: a folder (by default without its subfolders), a .zip or a .tar file, taken in the
+order of their names. Grey images become RGB (--grey: all become grey), transparent parts white,
+16 bits per channel 8; palettes and CMYK are converted, EXIF orientation is applied, and of an
+animation the first frame is taken. 32-bit and floating-point images are refused.
+
+Every image that cannot be used is counted by kind and listed in a report. Without --skip-bad it
+ends the command with status 2 when all are looked at, and no data set is made; with it, the data
+set is made of the others, with status 0. Images smaller than --resolution cannot be used, unless
+--allow-upscale.
+
+Images are stored at one resolution, compressed without loss, in files of 256 MiB with a
+dataset.json; with --lods as the published code reads them. Both are read everywhere.
 
 A folder gets its name when it is complete. Until then it is called NAME.incomplete-XXXXXXXX; what
 a killed command leaves of it is removed when the command is run again.
@@ -41,11 +49,12 @@ def build_parser(prog: str | None = None) -> cli.ArgumentParser:
         help="write the attributes of list_attr_celeba.txt as labels; it is looked for in"
         " CELEBA_DIR and in the two folders above it and their Anno/ (default: if it is there)",
     )
-    _add_creation_flags(p, "permute the images, the same way every time")
+    _add_shuffle(p, "permute the images, the same way every time")
+    _add_creation_flags(p)
 
     p = add_command("create_from_images", "Make a data set of any images.")
     _add_tfrecord_dir(p, "data set to make")
-    p.add_argument("image_dir", metavar="IMAGE_DIR", help="folder or .zip file of images")
+    p.add_argument("image_dir", metavar="IMAGE_DIR", help="folder, .zip or .tar file of images")
     p.add_argument(
         "--resolution",
         type=cli.positive_int,
@@ -53,7 +62,17 @@ def build_parser(prog: str | None = None) -> cli.ArgumentParser:
         help="crop the centre and resize (Lanczos) to RxR pixels, R a power of two (default: the"
         " images must have such a size already)",
     )
-    _add_creation_flags(p, "shuffle the images, the same way every time")
+    p.add_argument(
+        "--labels",
+        choices=["folders"],
+        help="folders: look into subfolders; the folder that an image lies in is its class",
+    )
+    p.add_argument("--recursive", action="store_true", help="look into subfolders")
+    _add_shuffle(p, "shuffle the images, the same way every time")
+    _add_upscale(p)
+    _add_creation_flags(p)
+
+    _add_known_sets(add_command)
 
     p = add_command("display", "Write a sheet of images as a PNG file; show it on a display.")
     _add_tfrecord_dir(p)
@@ -80,17 +99,111 @@ def _add_tfrecord_dir(p: argparse.ArgumentParser, what: str = "data set") -> Non
     p.add_argument("tfrecord_dir", metavar="TFRECORD_DIR", help=what)
 
 
-def _add_creation_flags(p: argparse.ArgumentParser, shuffle: str) -> None:
-    cli.add_boolean(p, "--shuffle", default=True, help=shuffle)
+def _add_known_sets(add_command: Callable[[str, str], cli.ArgumentParser]) -> None:
+    """The commands for files of known data sets, with the arguments of the published tool."""
+    p = add_command("create_mnist", "Make a data set of MNIST or Fashion-MNIST, with labels.")
+    _add_tfrecord_dir(p, "data set to make")
+    p.add_argument("mnist_dir", metavar="MNIST_DIR", help="folder of train-images-idx3-ubyte.gz")
+    _add_creation_flags(p, grey=False)
+
+    p = add_command("create_mnistrgb", "Make a data set of three MNIST digits in one image.")
+    _add_tfrecord_dir(p, "data set to make")
+    p.add_argument("mnist_dir", metavar="MNIST_DIR", help="folder of train-images-idx3-ubyte.gz")
+    p.add_argument("--random_seed", type=cli.non_negative_int, default=123, help="(default: 123)")
+    _add_creation_flags(p, grey=False, count="N of the images to make (default: 1000000)")
+
+    for name, size, what in (("cifar10", 10, "data_batch_1 to 5"), ("cifar100", 100, "train")):
+        p = add_command(f"create_{name}", f"Make a data set of CIFAR-{size}, with labels.")
+        _add_tfrecord_dir(p, "data set to make")
+        p.add_argument(f"{name}_dir", metavar=f"{name.upper()}_DIR", help=f"folder of {what}")
+        _add_creation_flags(p)
+
+    p = add_command("create_svhn", "Make a data set of SVHN, with labels.")
+    _add_tfrecord_dir(p, "data set to make")
+    p.add_argument("svhn_dir", metavar="SVHN_DIR", help="folder of train_32x32.mat")
+    _add_creation_flags(p)
+
+    p = add_command("create_lsun", "Make a data set of square images of an LMDB database.")
+    _add_tfrecord_dir(p, "data set to make")
+    p.add_argument("lmdb_dir", metavar="LMDB_DIR", help="folder of data.mdb")
+    _add_resolution(p, 256)
+    _add_upscale(p)
+    _add_creation_flags(p)
+
+    p = add_command("create_lsun_wide", "Make a data set of wide images of an LMDB database.")
+    _add_tfrecord_dir(p, "data set to make")
+    p.add_argument("lmdb_dir", metavar="LMDB_DIR", help="folder of data.mdb")
+    p.add_argument("--width", type=cli.positive_int, default=512, help="pixels (default: 512)")
     p.add_argument(
-        "--num_images",
-        type=cli.non_negative_int,
-        metavar="N",
-        help="use only N of the images (default and 0: all)",
+        "--height", type=cli.positive_int, default=384, help="pixels that are used (default: 384)"
     )
-    p.add_argument("--grey", action="store_true", help="one channel instead of RGB")
-    p.add_argument("--lods", action="store_true", help="write every resolution down to 4x4")
-    p.add_argument("--skip-bad", action="store_true", help="leave out files that are unreadable")
+    _add_creation_flags(p)
+
+    p = add_command("create_celebahq", "Make a data set of finished images of CelebA-HQ.")
+    _add_tfrecord_dir(p, "data set to make")
+    p.add_argument("celeba_dir", metavar="CELEBAHQ_DIR", help="folder or archive of the images")
+    p.add_argument("delta_dir", metavar="DELTA_DIR", nargs="?", help="refused: not supported")
+    _add_resolution(p, 1024)
+    _add_upscale(p)
+    _add_creation_flags(p)
+
+    p = add_command("create_from_hdf5", "Make a data set of an HDF5 file of images.")
+    _add_tfrecord_dir(p, "data set to make")
+    p.add_argument(
+        "hdf5_filename", metavar="HDF5", help="file with data* of shape [N,C,H,W], uint8"
+    )
+    _add_shuffle(p, "permute the images, the same way every time")
+    _add_creation_flags(p, grey=False)
+
+
+def _add_shuffle(p: argparse.ArgumentParser, help: str) -> None:
+    cli.add_boolean(p, "--shuffle", default=True, help=help)
+
+
+def _add_upscale(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--allow-upscale", action="store_true", help="enlarge images that are too small")
+
+
+def _add_resolution(p: argparse.ArgumentParser, default: int) -> None:
+    p.add_argument(
+        "--resolution",
+        type=cli.positive_int,
+        default=default,
+        metavar="R",
+        help=f"crop the centre and resize (Lanczos) to RxR pixels (default: {default})",
+    )
+
+
+def _add_creation_flags(
+    p: argparse.ArgumentParser,
+    *,
+    grey: bool = True,
+    count: str = "use only N of the images (default and 0: all)",
+) -> None:
+    p.add_argument(
+        "--num_images", "--max_images", type=cli.non_negative_int, metavar="N", help=count
+    )
+    if grey:
+        p.add_argument("--grey", action="store_true", help="one channel instead of RGB")
+    p.add_argument(
+        "--lods",
+        action="store_true",
+        help="the published layout: every resolution down to 4x4, uncompressed",
+    )
+    p.add_argument("--skip-bad", action="store_true", help="leave out images that cannot be used")
+    p.add_argument(
+        "--report",
+        metavar="JSONL",
+        help="list images that are bad or were changed there (default: TFRECORD_DIR-report.jsonl,"
+        " if there are any)",
+    )
+    p.add_argument(
+        "--workers",
+        type=cli.non_negative_int,
+        default=0,
+        metavar="N",
+        help="threads; the result is the same with any number (default and 0: one per core)",
+    )
     p.add_argument("--num_shifts", type=int, default=0, help="accepted, but has no effect")
 
 

@@ -135,7 +135,8 @@ def celeba(workplace: Path) -> Path:
 
 
 def test_create_celeba(workplace: Path, celeba: Path) -> None:
-    assert [path.name for path in celeba.iterdir()] == [f"{celeba.name}-r07.tfrecords"]
+    names = [f"{celeba.name}-r07-00000.tfrecords", "dataset.json"]
+    assert sorted(path.name for path in celeba.iterdir()) == names
     images = list(open_dataset(celeba.parent, celeba.name).images())
     sources = sorted((workplace / "celeba" / "Img" / "img_align_celeba_png").iterdir())
     crops = [np.asarray(Image.open(path))[57:185, 25:153] for path in sources]

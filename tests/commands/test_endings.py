@@ -55,11 +55,11 @@ def test_a_data_set_that_is_terminated_leaves_nothing(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys, dataset_tool\n"
         "from training.data.writer import DatasetWriter\n"
-        "add = DatasetWriter.add\n"
-        "def stop(self, image):\n"
-        "    add(self, image)\n"
+        "write = DatasetWriter.write\n"
+        "def stop(self, records, shape):\n"
+        "    write(self, records, shape)\n"
         "    if self.num_images == 5: os.kill(os.getpid(), signal.SIGTERM)\n"
-        "DatasetWriter.add = stop\n"
+        "DatasetWriter.write = stop\n"
         "from dnnlib import cli\n"
         "cli.run(dataset_tool.main)\n"
     )

@@ -1,27 +1,29 @@
-"""Reads TFRecord data sets in the published layout (see `writer`)."""
+"""Reads TFRecord data sets of both layouts (see `writer`)."""
 
 import dataclasses
 import functools
 import hashlib
 import itertools
 import json
-import math
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 from tqdm import tqdm
 
 from dnnlib.atomic import is_incomplete
 from dnnlib.errors import UserError
+from training.data.description import Description, read_description
 from training.data.records import DamagedRecordError, RecordFile, Tail
+from training.data.shards import ShardedRecords
+from training.data.stored_image import parse
 from training.data.writer import is_valid_resolution, read_labels
 
+AnyRecords = RecordFile | ShardedRecords
 PREFETCH = 2  # batches read ahead, each by a thread of its own
 NAMED_RECORDS = 10  # so many bad records are named by number
 
@@ -89,12 +91,12 @@ class Dataset:
     """One resolution of a data set; it stays readable when its file is removed or replaced."""
 
     name: str  # as the user gave it: the folder below the data directory
-    path: Path  # the .tfrecords file
+    path: Path  # the .tfrecords file, or dataset.json where there are several
     resolution: int  # pixels, a power of two
     num_channels: int  # 1 or 3
     num_images: int  # those that are left out not counted
     skipped: tuple[int, ...]  # numbers of the records that are left out
-    records: RecordFile = dataclasses.field(repr=False, compare=False)
+    records: AnyRecords = dataclasses.field(repr=False, compare=False)
     numbers: np.ndarray = dataclasses.field(repr=False, compare=False)  # int64 [num_images]
 
     def batches(
@@ -178,8 +180,7 @@ class Dataset:
 
     def cache_key(self) -> str:
         """A short hash for the names of caches: it changes when the file or its shape does."""
-        status = self.records.status()
-        identity = [self.path.name, status.st_size, status.st_mtime_ns]
+        identity = self.records.identity()
         identity += [self.resolution, self.num_channels, *self.skipped]
         return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
 
@@ -203,12 +204,7 @@ class Dataset:
         Raises:
             UserError: its record is damaged, of another shape, or cannot be read.
         """
-        number = int(self.numbers[index])
-        shape = [self.num_channels, self.resolution, self.resolution]
-        values = _image_in(self.records, number, shape)
-        # Channel by channel is several times faster than one transposed copy.
-        for channel, plane in enumerate(np.frombuffer(values, np.uint8).reshape(shape)):
-            image[:, :, channel] = plane
+        _fill_from(self.records, int(self.numbers[index]), image)
 
 
 def open_dataset(
@@ -241,6 +237,9 @@ def open_dataset(
         )
     if not files:
         raise _missing(folder)
+    description = read_description(folder)
+    if description is not None:
+        return _open_shards(folder, name, description, resolution, skip_bad_records)
     levels: dict[int, tuple[Path, int]] = {}
     for path in files:
         channels, size = _read_shape(path, skip_bad_records)
@@ -253,17 +252,56 @@ def open_dataset(
     if resolution is None:
         resolution = max(levels)
     if resolution not in levels:
-        known = ", ".join(str(size) for size in sorted(levels))
-        raise UserError(f"data set {folder} has no resolution {resolution}; it has: {known}")
+        raise _no_resolution(folder, resolution, levels)
     path, channels = levels[resolution]
     records = RecordFile(path)
+    if not skip_bad_records and records.tail is not Tail.NOTHING:
+        raise records.damage(len(records))
+    return _dataset(name, records, resolution, channels, skip_bad_records)
+
+
+def _open_shards(
+    folder: Path,
+    name: str,
+    description: Description,
+    resolution: int | None,
+    skip_bad_records: bool,
+) -> Dataset:
+    """Opens a data set of the project's own layout."""
+    height, width, channels = description.shape
+    if height != width or not is_valid_resolution(height) or channels not in (1, 3):
+        raise UserError(f"{folder} claims images of {width}x{height}x{channels}; make it anew")
+    if resolution not in (None, height):
+        raise _no_resolution(folder, resolution, [height])
+    records = ShardedRecords(folder, description)
+    if not skip_bad_records:
+        records.check_lengths()
+        if parse(records.read(0)).shape != (channels, height, width):
+            raise UserError(f"{records.path} is not that of its images; make the data set anew")
+    return _dataset(name, records, height, channels, skip_bad_records)
+
+
+def _dataset(
+    name: str, records: AnyRecords, resolution: int, channels: int, skip_bad_records: bool
+) -> Dataset:
     skipped: list[int] = []
     if skip_bad_records:
-        skipped = _find_bad(records, [channels, resolution, resolution])
-    elif records.tail is not Tail.NOTHING:
-        raise records.damage(len(records))
+        skipped = _find_bad(records, (resolution, resolution, channels))
     numbers = np.setdiff1d(np.arange(len(records)), skipped)
-    return Dataset(name, path, resolution, channels, len(numbers), tuple(skipped), records, numbers)
+    if not len(numbers):
+        raise UserError(
+            f"{records.path} holds no record that is an image and not damaged; copy the file or"
+            " create the data set again"
+        )
+    count = len(numbers)
+    return Dataset(
+        name, records.path, resolution, channels, count, tuple(skipped), records, numbers
+    )
+
+
+def _no_resolution(folder: Path, resolution: int | None, levels: Iterable[int]) -> UserError:
+    known = ", ".join(str(size) for size in sorted(levels))
+    return UserError(f"data set {folder} has no resolution {resolution}; it has: {known}")
 
 
 def _missing(folder: Path) -> UserError:
@@ -299,7 +337,7 @@ def _read_shape(path: Path, skip_bad_records: bool) -> tuple[int, int]:
     return channels, height
 
 
-def _first_shape(records: RecordFile, skip_bad_records: bool) -> list[int]:
+def _first_shape(records: AnyRecords, skip_bad_records: bool) -> tuple[int, ...]:
     """Shape (C,H,W) of the first record that is an image; of the first record, if none is skipped.
 
     Raises:
@@ -307,17 +345,17 @@ def _first_shape(records: RecordFile, skip_bad_records: bool) -> list[int]:
     """
     for number in range(len(records)):
         try:
-            shape, data = _parse(records.read(number))
+            stored = parse(records.read(number))
         except DamagedRecordError:
             if not skip_bad_records:
                 raise
             continue
-        if len(shape) == 3 and math.prod(shape) == len(data):
-            return shape
+        if stored.is_image:
+            return stored.shape
         if not skip_bad_records:
             raise UserError(
-                f"{records.path}: record {number} is not an image (shape {shape}, {len(data)} bytes"
-                " of data); use a data set that dataset_tool.py made"
+                f"{records.path}: record {number} is not an image (shape {list(stored.shape)},"
+                f" {len(stored.data)} bytes of data); use a data set that dataset_tool.py made"
             )
     if not skip_bad_records:
         raise records.damage(0)
@@ -327,39 +365,33 @@ def _first_shape(records: RecordFile, skip_bad_records: bool) -> list[int]:
     )
 
 
-def _parse(record: bytes) -> tuple[list[int], bytes]:
-    """Shape (C,H,W) and values of the image in a record; both are empty if there is none."""
-    try:
-        features = tf.train.Example.FromString(record).features.feature
-        data = features["data"].bytes_list.value
-        return list(features["shape"].int64_list.value), data[0] if data else b""
-    except Exception:  # protobuf's DecodeError, which has no name that is public and stable
-        return [], b""
-
-
-def _image_in(records: RecordFile, number: int, shape: list[int]) -> bytes:
-    """The values of an image of this shape (C,H,W).
+def _fill_from(records: AnyRecords, number: int, image: np.ndarray) -> None:
+    """Puts the image of a record into an array, uint8 [H,W,C].
 
     Raises:
         DamagedRecordError: the record is damaged, or holds something else.
         UserError: the file cannot be read.
     """
-    found, data = _parse(records.read(number))
-    if found != shape or len(data) != math.prod(shape):
+    stored = parse(records.read(number))
+    try:
+        stored.fill(image)
+    except ValueError as error:
+        height, width, channels = image.shape
         raise DamagedRecordError(
-            f"record {number} (counting from 0) of {records.path} holds {len(data)} bytes of shape"
-            f" {found} where {shape} is expected; create the data set again"
-        )
-    return data
+            f"record {number} (counting from 0) of {records.path} holds {len(stored.data)} bytes of"
+            f" shape {list(stored.shape)} where {[channels, height, width]} is expected; create the"
+            " data set again"
+        ) from error
 
 
-def _find_bad(records: RecordFile, shape: list[int]) -> list[int]:
-    """Numbers of the records that are no good images of this shape, which stderr is told too."""
+def _find_bad(records: AnyRecords, shape: tuple[int, ...]) -> list[int]:
+    """Numbers of the records that are no good images of this shape, [H,W,C]; stderr is told too."""
     bad = []
+    image = np.empty(shape, np.uint8)
     numbers = range(len(records))
     for number in tqdm(numbers, f"Checking {records.path}", file=sys.stderr, disable=None):
         try:
-            _image_in(records, number, shape)
+            _fill_from(records, number, image)
         except DamagedRecordError:
             bad.append(number)
     total = len(records)

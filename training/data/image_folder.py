@@ -1,58 +1,75 @@
-"""Source images of data sets, in a folder or a zip file."""
+"""Source images of data sets: folders, zip files and tar archives."""
 
-import itertools
+import io
 import os
+import shutil
+import tarfile
+import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from typing import IO, Any
 
+import numpy as np
 from PIL import Image
 
 from dnnlib.errors import UserError
-from dnnlib.images import SUFFIXES, UnreadableImageError, is_image_name, read_picture
+from dnnlib.images import (
+    SUFFIXES,
+    Origin,
+    UnreadableImageError,
+    is_image_name,
+    read_picture,
+    read_picture_and_origin,
+)
+
+MAX_MEMBER = 1 << 30  # bytes; larger members of archives are not unpacked
 
 
 class ImageFolder:
-    """The images of a folder (not its subfolders) or of a zip file (all of it).
+    """The images of a folder (by default not its subfolders), or of an archive (all of it).
 
-    Use it as a context manager; a zip file stays open meanwhile.
+    Use it as a context manager; an archive stays open meanwhile. `read` may be called by several
+    threads.
 
     Attributes:
-        path: the folder or zip file.
-        names: sorted names of the image files; hidden files and other files are left out.
-        subfolders: names of its folders, which are not looked into.
+        path: the folder or archive.
+        names: sorted names of the image files, below `path`; hidden ones and others are left out.
+        subfolders: names of its folders that are not looked into.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, nested: bool = False) -> None:
         """Lists the images.
 
+        Args:
+            path: a folder, a .zip file, or a .tar file, which may be compressed.
+            nested: look into subfolders as well, to any depth.
+
         Raises:
-            UserError: no such folder, not a zip file, or no image in it.
+            UserError: no such folder, neither zip nor tar file, or no image in it.
         """
         self.path = Path(path)
         self._zip: zipfile.ZipFile | None = None
+        self._tar: _TarFile | None = None
         self.subfolders: list[str] = []
         try:
             if self.path.is_dir():
-                entries = list(os.scandir(self.path))
-                candidates = [entry.name for entry in entries if entry.is_file()]
-                self.subfolders = sorted(
-                    entry.name
-                    for entry in entries
-                    if entry.is_dir() and not entry.name.startswith(".")
+                candidates = self._list_nested() if nested else self._list_flat()
+            elif not self.path.is_file():
+                raise UserError(
+                    f"{self.path} does not exist; give a folder, a .zip or a .tar file that holds"
+                    " images"
                 )
-            elif self.path.is_file():
+            elif zipfile.is_zipfile(self.path) or not tarfile.is_tarfile(self.path):
                 self._zip = zipfile.ZipFile(self.path)
                 candidates = self._zip.namelist()
             else:
-                raise UserError(
-                    f"{self.path} does not exist; give a folder or a .zip file that holds images"
-                )
-        except zipfile.BadZipFile as error:
+                self._tar = _TarFile(self.path)
+                candidates = list(self._tar.places)
+        except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
             raise UserError(
-                f"{self.path} is neither a folder nor a readable .zip file ({error}); give a"
-                " folder or a .zip file that holds images"
+                f"{self.path} is neither a folder nor a readable .zip or .tar file ({error}); give"
+                " a folder or an archive that holds images"
             ) from error
         except OSError as error:
             raise UserError(
@@ -60,7 +77,10 @@ class ImageFolder:
             ) from error
         self.names = sorted(name for name in candidates if _is_image_name(name))
         if not self.names:
-            raise UserError(f"no images in {self.path}; files must end in {' '.join(SUFFIXES)}")
+            text = f"no images in {self.path}; files must end in {' '.join(SUFFIXES)}"
+            if self.subfolders:
+                text += "; --recursive looks into subfolders, --labels=folders makes them classes"
+            raise UserError(text)
 
     def __enter__(self) -> "ImageFolder":
         return self
@@ -68,6 +88,8 @@ class ImageFolder:
     def __exit__(self, *error: object) -> None:
         if self._zip is not None:
             self._zip.close()
+        if self._tar is not None:
+            self._tar.close()
 
     def read(self, name: str) -> Image.Image:
         """Reads one image, see `dnnlib.images`.
@@ -75,39 +97,123 @@ class ImageFolder:
         Raises:
             UnreadableImageError: the file cannot be read or decoded.
         """
+        return read_picture(self._read_bytes(name))
+
+    def read_and_origin(self, name: str) -> tuple[Image.Image, Origin]:
+        """`read`, and what the file held."""
+        return read_picture_and_origin(self._read_bytes(name))
+
+    def _read_bytes(self, name: str) -> bytes:
         try:
             if self._zip is not None:
-                data = self._zip.read(name)
-            else:
-                data = (self.path / name).read_bytes()
-        except (OSError, RuntimeError, zipfile.BadZipFile) as error:  # RuntimeError: encrypted
-            raise UnreadableImageError(_one_line(error)) from error
-        return read_picture(data)
+                if self._zip.getinfo(name).file_size > MAX_MEMBER:
+                    raise UnreadableImageError("larger than 1 GiB unpacked", "too many bytes")
+                return self._zip.read(name)
+            if self._tar is not None:
+                return self._tar.read(name)
+            return (self.path / name).read_bytes()
+        # RuntimeError: encrypted; NotImplementedError (one of them): an unknown compression.
+        except (OSError, RuntimeError, zipfile.BadZipFile) as error:
+            raise UnreadableImageError(_one_line(error), "unreadable") from error
 
-    def read_all(
-        self, names: Sequence[str]
-    ) -> Iterator[tuple[str, Image.Image | UnreadableImageError]]:
-        """Reads images in the order of `names`, several at once; a bad file yields its error."""
+    def _list_flat(self) -> list[str]:
+        entries = list(os.scandir(self.path))
+        self.subfolders = sorted(
+            entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")
+        )
+        return [entry.name for entry in entries if entry.is_file()]
 
-        def attempt(name: str) -> Image.Image | UnreadableImageError:
-            try:
-                return self.read(name)
-            except UnreadableImageError as error:
-                return error
+    def _list_nested(self) -> list[str]:
+        found = []
+        for root, folders, names in os.walk(self.path, onerror=_raise):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            below = Path(root).relative_to(self.path)
+            found += [(below / name).as_posix() for name in names]
+        return found
 
-        # Pillow decodes outside the interpreter lock, so threads help. Going by chunks bounds the
-        # number of decoded images that wait in memory.
-        remaining = iter(names)
-        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-            while chunk := list(itertools.islice(remaining, 64)):
-                yield from zip(chunk, pool.map(attempt, chunk), strict=True)
+
+class _TarFile:
+    """The plain files of a tar archive, by name, at any place.
+
+    A compressed archive is unpacked into a nameless temporary file first: it has no random access.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file: IO[bytes] = open(path, "rb")  # noqa: SIM115 - it stays open
+        try:
+            with tarfile.open(path) as archive:
+                unpacked: Any = archive.fileobj
+                if not isinstance(unpacked, io.BufferedReader):
+                    self._file.close()
+                    self._file = tempfile.TemporaryFile()  # noqa: SIM115
+                    unpacked.seek(0)
+                    shutil.copyfileobj(unpacked, self._file, 1 << 20)
+            self._file.seek(0)
+            with tarfile.open(fileobj=self._file, mode="r:") as archive:
+                self.places = {
+                    member.name: (member.offset_data, member.size)
+                    for member in archive
+                    if member.isreg() and not member.issparse()
+                }
+        except BaseException:
+            self._file.close()
+            raise
+
+    def read(self, name: str) -> bytes:
+        offset, size = self.places[name]
+        if size > MAX_MEMBER:
+            raise UnreadableImageError("larger than 1 GiB", "too many bytes")
+        return os.pread(self._file.fileno(), size, offset)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def class_labels(names: Sequence[str], path: Path) -> tuple[list[str], np.ndarray]:
+    """Classes by folder: that which lies directly in what holds all images.
+
+    Args:
+        names: of images, such as `ImageFolder.names`.
+        path: where they are, for the error.
+
+    Returns:
+        The sorted names of the classes, and one-hot labels, float32 [N,C].
+
+    Raises:
+        UserError: an image lies in no folder, or there is only one.
+    """
+    parts = [PurePosixPath(name).parts for name in names]
+    depth = 0
+    while all(len(part) > depth + 2 for part in parts) and len({p[depth] for p in parts}) == 1:
+        depth += 1  # a folder around all of them, as archives have it
+    for name, part in zip(names, parts, strict=True):
+        if len(part) < depth + 2:
+            raise UserError(
+                f"--labels=folders: {name} in {path} lies in no folder of a class; move it into one"
+            )
+    found = [part[depth] for part in parts]
+    classes = sorted(set(found))
+    if len(classes) < 2:
+        raise UserError(
+            f"--labels=folders: all images of {path} lie in one folder, {classes[0]}; labels need"
+            " a folder per class, at least two"
+        )
+    number = {name: index for index, name in enumerate(classes)}
+    labels = np.zeros([len(names), len(classes)], np.float32)
+    labels[np.arange(len(names)), [number[name] for name in found]] = 1
+    return classes, labels
 
 
 def _is_image_name(name: str) -> bool:
     path = PurePosixPath(name)
     if not is_image_name(name) or name.endswith("/"):
         return False
-    return not path.name.startswith(".") and path.parts[0] != "__MACOSX"
+    is_hidden = any(part.startswith(".") for part in path.parts)
+    return not is_hidden and path.parts[0] != "__MACOSX"
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _one_line(error: Exception) -> str:

@@ -11,6 +11,7 @@ import os
 import weakref
 from array import array
 from pathlib import Path
+from typing import Any
 
 import google_crc32c
 import numpy as np
@@ -115,6 +116,11 @@ class RecordFile:
         """Size, time and so on of the file."""
         return os.fstat(self._file)
 
+    def identity(self) -> list[Any]:
+        """What changes when the file does: name, size in bytes, time of the last change in ns."""
+        status = self.status()
+        return [self.path.name, status.st_size, status.st_mtime_ns]
+
     def _name(self, number: int) -> str:
         return f"record {number} (counting from 0) of {self.path}"
 
@@ -129,6 +135,46 @@ class RecordFile:
             if error.errno == errno.ESTALE:
                 text += " (its server has removed or replaced the file)"
             raise UserError(f"{text}; check the file and run the command again") from error
+
+
+class RecordWriter:
+    """Writes a new file of records.
+
+    Attributes:
+        path: the file.
+        num_bytes: written so far.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """
+        Raises:
+            OSError: it cannot be made.
+        """
+        self.path = Path(path)
+        self._file = open(path, "xb")  # noqa: SIM115 - until `close`
+        self._crc = google_crc32c.Checksum()
+        self.num_bytes = 0
+
+    def write(self, data: bytes) -> None:
+        """Appends a record.
+
+        Raises:
+            OSError: the disk is full or fails.
+        """
+        length = len(data).to_bytes(8, "little")
+        frame = length + _checksum(length) + data + _checksum(data)
+        self._file.write(frame)
+        self._crc.update(frame)
+        self.num_bytes += len(frame)
+
+    @property
+    def crc32c(self) -> str:
+        """Of all bytes written, 8 hexadecimal digits."""
+        return str(self._crc.hexdigest().decode())
+
+    def close(self) -> None:
+        """Writes what waits in memory."""
+        self._file.close()
 
 
 def _checksum(data: bytes) -> bytes:

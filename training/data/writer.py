@@ -1,8 +1,9 @@
-"""Writes TFRecord data sets in the published layout.
+"""Writes TFRecord data sets, in the published layout or in the project's own.
 
-A data set is a folder `<dir>/` with one file `<dir>-rNN.tfrecords` per resolution 2**NN. Every
-record is a tf.train.Example with `shape` (int64, channels, height, width) and `data` (the uint8
-values in that order). Labels, where there are any, are a NumPy array in `<dir>-rxx.labels`.
+Published: a folder `<dir>/` with one file `<dir>-rNN.tfrecords` per resolution 2**NN. Ours: one
+resolution, in files `<dir>-rNN-00000.tfrecords` and so on of a bounded size, and `dataset.json`
+(`description`). `stored_image` says what a record is. Labels, where there are any, are a NumPy
+array in `<dir>-rxx.labels` in both.
 """
 
 import contextlib
@@ -10,15 +11,18 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from dnnlib.atomic import folder_atomic
 from dnnlib.errors import UserError
-from dnnlib.tflib.write_errors import convert_write_errors
+from training.data.description import Description, Shard
+from training.data.records import RecordWriter
+from training.data.stored_image import compressed_record, published_record
 
 MIN_RESOLUTION = 4  # pixels, the lowest level of the published layout
+SHARD_BYTES = 256 << 20  # so that files can be copied, checked and mended one by one
 
 
 def is_valid_resolution(resolution: int) -> bool:
@@ -59,22 +63,42 @@ class DatasetWriter:
 
     Attributes:
         path: the folder of the data set.
+        shape: H, W, C of the images; None before the first.
         num_images: images added so far.
         num_bytes: size of the finished data set, known after the block.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, lods: bool = False) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        lods: bool = False,
+        compress: bool = False,
+        shard_bytes: int = SHARD_BYTES,
+        made: dict[str, Any] | None = None,
+    ) -> None:
         """
         Args:
             path: folder to make; it must not exist, or be empty.
             lods: write every resolution down to 4x4, not only that of the images.
+            compress: the project's own layout: one resolution, compressed without loss, in files
+                of a bounded size, which `dataset.json` describes. Otherwise: as published.
+            shard_bytes: with `compress`, a file that has so many bytes gets no further record.
+            made: with `compress`, what `dataset.json` says of how the data set was made.
         """
+        if lods and compress:
+            raise ValueError("the layout with all resolutions is not compressed")
         self.path = Path(os.path.abspath(path))
         self.num_images = 0
         self.num_bytes = 0
         self._lods = lods
-        self._shape: tuple[int, ...] | None = None
-        self._files: list[tf.io.TFRecordWriter] = []
+        self._compress = compress
+        self._shard_bytes = shard_bytes
+        self._made = made or {}
+        self.shape: tuple[int, ...] | None = None
+        self._files: list[RecordWriter] = []
+        self._shards: list[Shard] = []
+        self._label_size = 0
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> "DatasetWriter":
@@ -97,7 +121,7 @@ class DatasetWriter:
         self._stack.__exit__(kind, error, trace)
 
     def add(self, image: np.ndarray) -> None:
-        """Appends an image.
+        """Appends an image: `write` of `encode`.
 
         Args:
             image: uint8 [H,W,C], H = W a power of two of at least 4, C 1 or 3; all images have
@@ -107,18 +131,41 @@ class DatasetWriter:
             ValueError: another shape or type.
             UserError: the disk is full or fails.
         """
-        if self._shape is None:
-            height, width, channels = image.shape
-            if height != width or not is_valid_resolution(height) or channels not in (1, 3):
-                raise ValueError(f"images of shape {image.shape} cannot be stored")
-            self._shape = image.shape
-            self._open_files(height)
-        if image.shape != self._shape or image.dtype != np.uint8:
-            raise ValueError(f"expected uint8 {self._shape}, got {image.dtype} {image.shape}")
-        with convert_write_errors(self.path):
-            levels = image_levels(image.transpose(2, 0, 1))
-            for file, level in zip(self._files, levels, strict=False):
-                file.write(_serialize(level))
+        if self.shape is not None and (image.shape != self.shape or image.dtype != np.uint8):
+            raise ValueError(f"expected uint8 {self.shape}, got {image.dtype} {image.shape}")
+        self.write(self.encode(image), image.shape)
+
+    def encode(self, image: np.ndarray) -> list[bytes]:
+        """The records of an image, one per file; may be called by several threads.
+
+        Raises:
+            ValueError: no shape of a data set.
+        """
+        height, width, channels = image.shape
+        if height != width or not is_valid_resolution(height) or channels not in (1, 3):
+            raise ValueError(f"images of shape {image.shape} cannot be stored")
+        if self._compress:
+            return [compressed_record(image)]
+        levels = image_levels(image.transpose(2, 0, 1))
+        return [published_record(level) for level in (levels if self._lods else [next(levels)])]
+
+    def write(self, records: list[bytes], shape: tuple[int, ...]) -> None:
+        """Appends an image that `encode` has made of one of this shape, [H,W,C].
+
+        Raises:
+            ValueError: another shape than that of the first.
+            UserError: the disk is full or fails.
+        """
+        if self.shape is None:
+            self.shape = shape
+        if shape != self.shape:
+            raise ValueError(f"expected uint8 {self.shape}, got {shape}")
+        if self._compress and self._files and self._files[0].num_bytes >= self._shard_bytes:
+            self._end_shard()
+        if not self._files:
+            self._open_files(shape[0])
+        for file, record in zip(self._files, records, strict=True):
+            file.write(record)
         self.num_images += 1
 
     def add_labels(self, labels: np.ndarray) -> None:
@@ -132,14 +179,23 @@ class DatasetWriter:
             raise ValueError(f"labels of shape {labels.shape} for {self.num_images} images")
         with open(self._folder / f"{self.path.name}-rxx.labels", "wb") as file:
             np.save(file, labels.astype(np.float32), allow_pickle=False)
+        self._label_size = labels.shape[1]
 
     def _open_files(self, resolution: int) -> None:
         top = resolution.bit_length() - 1
         lowest = MIN_RESOLUTION.bit_length() - 1 if self._lods else top
-        with convert_write_errors(self.path):
-            for log2 in range(top, lowest - 1, -1):
-                name = f"{self.path.name}-r{log2:02d}.tfrecords"
-                self._files.append(tf.io.TFRecordWriter(str(self._folder / name)))
+        for log2 in range(top, lowest - 1, -1):
+            name = f"{self.path.name}-r{log2:02d}"
+            if self._compress:
+                name += f"-{len(self._shards):05d}"
+            self._files.append(RecordWriter(self._folder / f"{name}.tfrecords"))
+
+    def _end_shard(self) -> None:
+        (file,) = self._files
+        file.close()
+        count = self.num_images - sum(shard.num_images for shard in self._shards)
+        self._shards.append(Shard(file.path.name, count, file.num_bytes, file.crc32c))
+        self._files = []
 
     def _finish(
         self,
@@ -147,11 +203,21 @@ class DatasetWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with convert_write_errors(self.path):
-            for file in self._files:
-                file.close()
         if kind is None and self.num_images == 0:
             raise ValueError(f"no images were added to {self.path}")
+        if kind is None and self._compress:
+            self._end_shard()
+            assert self.shape is not None
+            description = Description(
+                shape=self.shape,
+                num_images=self.num_images,
+                label_size=self._label_size,
+                shards=tuple(self._shards),
+                made=self._made,
+            )
+            description.write(self._folder)
+        for file in self._files:
+            file.close()
         self.num_bytes = sum(file.stat().st_size for file in self._folder.iterdir())
 
 
@@ -174,12 +240,3 @@ def read_labels(path: str | os.PathLike[str]) -> np.ndarray | None:
     if labels.ndim != 2:
         raise UserError(f"{file} holds labels of shape {labels.shape}; make the data set anew")
     return labels
-
-
-def _serialize(image: np.ndarray) -> bytes:
-    """The record of an image, uint8 [C,H,W]."""
-    feature = {
-        "shape": tf.train.Feature(int64_list=tf.train.Int64List(value=image.shape)),
-        "data": tf.train.Feature(bytes_list=tf.train.BytesList(value=[image.tobytes()])),
-    }
-    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
