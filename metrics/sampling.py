@@ -21,11 +21,11 @@ from training.models.functions import (
     fill_batch,
     make_function,
     make_images,
+    num_classes,
     to_uint8,
 )
 from training.networks.decoder import Decoder
-from training.networks.generator import Generator
-from training.networks.stylegan2 import StyleGAN2Generator
+from training.networks.table import TrainedGenerator
 
 # Of the random numbers of what images are compared with. Not 0, which would be no other stream:
 # NumPy fills seeds up with zeros.
@@ -35,7 +35,7 @@ _CLASSES = 2  # of the classes of StyleGAN2
 
 def make_context(
     *,
-    generator: Generator | StyleGAN2Generator,
+    generator: TrainedGenerator,
     decoder: Decoder | None = None,
     dataset: RealImages | None = None,
     inception: FeatureExtractor | None = None,
@@ -94,7 +94,7 @@ def make_context(
 
 
 def _samplers(
-    generator: Generator | StyleGAN2Generator,
+    generator: TrainedGenerator,
     seed: int,
     execution: Execution,
     devices: Devices | None,
@@ -106,7 +106,7 @@ def _samplers(
         generator.fingerprint_size,
         sum(h * w for h, w in generator.noise_shapes),
     )
-    num_classes = 0 if isinstance(generator, Generator) else generator.label_size
+    classes = num_classes(generator)
 
     def images_of(
         latents: tf.Tensor, codes: tf.Tensor, noise: tf.Tensor
@@ -128,14 +128,14 @@ def _samplers(
         rng = np.random.default_rng([seed, first, _CLASSES])
         if real_labels is not None:
             return real_labels[rng.integers(0, len(real_labels), num_images)]
-        found = np.zeros([num_images, num_classes], np.float32)
-        found[np.arange(num_images), rng.integers(0, num_classes, num_images)] = 1
+        found = np.zeros([num_images, classes], np.float32)
+        found[np.arange(num_images), rng.integers(0, classes, num_images)] = 1
         return found
 
     def batch_of(latents: np.ndarray, bits: np.ndarray, first: int) -> GeneratedBatch:
-        codes: np.ndarray = bits
-        if num_classes:
-            codes = np.concatenate([bits, labels(len(latents), first)], axis=1)
+        codes = bits
+        if classes:
+            codes = np.concatenate([bits.astype(np.float32), labels(len(latents), first)], axis=1)
         # Drawn here, because XLA would draw other numbers by the same seed.
         noise = tf.random.stateless_normal([len(latents), widths[2]], [seed, first])
         as_uint8, as_float = run(tf.constant(latents), tf.constant(codes, tf.float32), noise)

@@ -29,13 +29,13 @@ from metrics.image_difference import WINDOW, MeanSquaredError, structural_simila
 from training.adopt_steps import AdoptSteps, AdoptWeights, Stats
 from training.channels import find_channel
 from training.checkpoint import Cures, remove_remains
+from training.models.adopting import Original
 from training.models.functions import inputs_of_all_classes, make_decoder, make_generator
 from training.models.seeds import GeneratorInputs
 from training.models.snapshot import save_snapshot
 from training.networks.adopted import AdoptedGenerator
 from training.networks.configs import DecoderConfig
 from training.networks.decoder import Decoder
-from training.networks.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
 from training.probes import accuracies_after_edits
 from training.progress_log import ProgressLog
 from training.ramps import Ramp
@@ -118,24 +118,21 @@ class AdoptReport:
         ]
 
 
-def make_adopted_decoder(
-    original: StyleGAN2Generator,
-    discriminator: StyleGAN2Discriminator | None,
-    config: AdoptConfig,
-) -> Decoder:
+def make_adopted_decoder(original: Original, config: AdoptConfig) -> Decoder:
     """A decoder that begins with the weights of the discriminator, where they fit.
 
     Args:
-        original: the generator, whose pictures and latents it is of.
-        discriminator: from the same file; None: it begins at random.
+        original: the generator, whose pictures and latents it is of, and the discriminator from
+            the same file; where there is none it begins at random.
         config: of the run.
     """
-    maps = original.config if discriminator is None else discriminator.config
+    generator, discriminator = original.generator, original.discriminator
+    maps = generator.config if discriminator is None else discriminator.config
     decoder = Decoder(
         DecoderConfig(
-            resolution=original.resolution,
-            num_channels=original.num_channels,
-            latent_size=original.latent_size,
+            resolution=generator.resolution,
+            num_channels=generator.num_channels,
+            latent_size=generator.latent_size,
             fingerprint_size=config.num_bits,
             fmap_base=maps.fmap_base,
             fmap_decay=maps.fmap_decay,
@@ -211,10 +208,9 @@ class Adoption:
 
     Args:
         config: settings.
-        generator: with the values of the original; is changed in place.
+        original: the generator as it is.
+        generator: of `adopting.adopt`; is changed in place.
         decoder: is changed in place.
-        discriminator: of the original; None: there is none.
-        original: the file that it came in, uint8 [N].
         execution: how the networks run.
         threads: within an operation, as pinned.
 
@@ -225,19 +221,18 @@ class Adoption:
     def __init__(
         self,
         config: AdoptConfig,
+        original: Original,
         generator: AdoptedGenerator,
         decoder: Decoder,
-        discriminator: StyleGAN2Discriminator | None,
-        original: np.ndarray,
         execution: Execution,
         threads: int,
     ) -> None:
+        discriminator = original.discriminator
         if config.realism and discriminator is None:
             raise UserError("--realism-weight needs the discriminator, which --network lacks")
         channel = find_channel("clip" if config.immunize == "none" else config.immunize)
         self.config = config
         self._generator, self._decoder, self._execution = generator, decoder, execution
-        self._original = original
         self._steps = AdoptSteps(
             generator,
             decoder,
@@ -254,7 +249,7 @@ class Adoption:
         # Compiled once, for the size of their batches.
         self._generate = make_generator(generator, _MINIBATCH, execution)
         self._decode = make_decoder(decoder, _MINIBATCH, execution)
-        self._teacher = make_generator(_original_of(generator), _MINIBATCH, execution)
+        self._teacher = make_generator(original.generator, _MINIBATCH, execution)
         looked_at = list(inputs_of_all_classes(generator, _LOOKED_AT, _MINIBATCH))
         self._looked_at = looked_at
         self._originals = np.concatenate([self.original_of(inputs) for inputs in looked_at])
@@ -315,7 +310,6 @@ class Adoption:
             E=self._decoder,
             Gs=self._generator,
             position=position,
-            original=self._original,
         )
 
     def look(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -435,17 +429,3 @@ class _Ticker:
             rows += [originals[part], made[part], difference[part].astype(np.uint8)]
         size = columns, len(rows)
         save_grid(np.concatenate(rows), self._folder / f"fakes-adopted-{suffix}.png", size)
-
-
-def _original_of(generator: AdoptedGenerator) -> StyleGAN2Generator:
-    """The generator as it was, a copy."""
-    kwargs = {
-        name: value
-        for name, value in generator.kwargs.items()
-        if name not in ("fingerprint_size", "fingerprint_biases")
-    }
-    found = StyleGAN2Generator(StyleGAN2Generator.Config(**kwargs))
-    theirs = generator.named_originals()
-    for name, variable in found.named_variables().items():
-        variable.assign(theirs[name])
-    return found

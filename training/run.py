@@ -24,6 +24,7 @@ from training.data.dataset import Dataset
 from training.grids import Grids
 from training.loss import weights_of
 from training.models.snapshot import load_networks, save_snapshot
+from training.networks.adopted import AdoptedGenerator
 from training.origin import find_origin
 from training.schedule import Rates, Strengths, ema_beta, learning_rates, strengths
 from training.setup import make_networks, make_steps
@@ -196,6 +197,11 @@ class Run:
         found = load_networks(name)
         is_plain = self.networks.E is None
         average = found.generator if is_plain else found.fingerprinted
+        if isinstance(average, AdoptedGenerator):
+            raise UserError(
+                f"--resume-pkl={name} is an adopted generator, whose own weights stay as they are; "
+                "name the file that it came in, or a snapshot of a training"
+            )
         others = {"G": found.G or average, "Gs": average, "D": found.D, "E": found.E}
         for slot, ours in self.networks.items():
             theirs = others[slot]

@@ -3,42 +3,26 @@
 import argparse
 import hashlib
 
-import numpy as np
-
 from dnnlib.config import to_dict
 from dnnlib.download import open_url_or_path
-from dnnlib.errors import UserError
 from dnnlib.run_dir import check_result_dir
 from dnnlib.tflib.machine import resolve_execution
 from dnnlib.tflib.threads import pin_threads
 from gan_fingerprints.work.evaluate import network_stem
 from gan_fingerprints.work.output import emit
 from training.adoption import AdoptConfig, AdoptFolder, Adoption, make_adopted_decoder
-from training.models import arrays_file
-from training.models.snapshot import load_networks
-from training.networks.adopted import AdoptedGenerator, adopt
-from training.networks.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
+from training.models.adopting import adopt, load_original
 
 
 def adopt_network(args: argparse.Namespace) -> None:
     """The command `adopt`."""
     threads = pin_threads(args.threads)
     check_result_dir(args.result_dir)
-    networks = load_networks(args.network)
-    original = networks.generator
-    if type(original) is not StyleGAN2Generator:
-        has = (
-            "fingerprints already" if isinstance(original, AdoptedGenerator) else "no latent style"
-        )
-        raise UserError(
-            f"--network={args.network} is no plain StyleGAN2 ({has}); name the file of one"
-        )
-    path = open_url_or_path(args.network)
-    if arrays_file.is_archive(path):
-        raise UserError(f"--network={args.network} is an archive of arrays; name a .pkl")
-    file = np.fromfile(path, np.uint8)
+    original = load_original(args.network)
+    with open(open_url_or_path(args.network), "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     config = AdoptConfig(
-        network=hashlib.sha256(file.data).hexdigest(),
+        network=digest,
         name=network_stem(args.network),
         num_bits=args.bits,
         embedding=args.embedding,
@@ -53,13 +37,11 @@ def adopt_network(args: argparse.Namespace) -> None:
         learning_rate=args.learning_rate,
         seed=args.seed,
     )
-    discriminator = networks.D if isinstance(networks.D, StyleGAN2Discriminator) else None
     adoption = Adoption(
         config,
+        original,
         adopt(original, config.num_bits, biases=config.embedding == "styles+biases"),
-        make_adopted_decoder(original, discriminator, config),
-        discriminator,
-        file,
+        make_adopted_decoder(original, config),
         resolve_execution(args.ops, args.precision),
         threads,
     )

@@ -16,6 +16,7 @@ from metrics.feature_extractors import check_inception
 from metrics.report import report
 from metrics.sampling import make_context
 from training.data.dataset import Dataset, open_dataset
+from training.models.functions import num_classes
 from training.models.snapshot import load_networks
 from training.networks.stylegan2 import StyleGAN2Generator
 from training.networks.table import AnyGenerator
@@ -69,9 +70,8 @@ def measure(args: argparse.Namespace, names: Sequence[str]) -> None:
 
 def _labels(generator: AnyGenerator, dataset: Dataset | None) -> np.ndarray | None:
     """The data set's labels, if the generator takes such; its classes are drawn by them."""
-    if dataset is None or not isinstance(generator, StyleGAN2Generator):
-        return None
-    if not generator.label_size or dataset.label_size != generator.label_size:
+    classes = num_classes(generator)
+    if dataset is None or not classes or dataset.label_size != classes:
         return None
     return dataset.labels
 

@@ -18,10 +18,10 @@ from dnnlib.tflib.devices import local_devices
 from dnnlib.tflib.machine import resolve_execution, resolve_num_gpus
 from fingerprints.bits import parse_fingerprint
 from fingerprints.image_manifest import FILE_NAME, ManifestEntry, listing
-from training.models.functions import inputs_by_seed, make_generator
+from training.models.functions import inputs_by_seed, make_generator, num_classes
 from training.models.seeds import GeneratorInputs
 from training.models.snapshot import load_networks
-from training.networks.stylegan2 import StyleGAN2Generator
+from training.networks.stylegan2 import LatentSynthesizer, StyleGAN2Generator
 from training.networks.table import AnyGenerator, Fingerprinted
 
 
@@ -72,7 +72,7 @@ def stylegan2_choices(args: argparse.Namespace, generator: AnyGenerator) -> dict
     Raises:
         UserError: a class that the generator has not, or none where it has some.
     """
-    classes = generator.label_size if isinstance(generator, StyleGAN2Generator) else 0
+    classes = num_classes(generator)
     if args.class_index is None and classes:
         raise UserError(
             f"--network={args.network} makes pictures of {classes} classes; name one: "
@@ -85,7 +85,7 @@ def stylegan2_choices(args: argparse.Namespace, generator: AnyGenerator) -> dict
         )
     if args.truncation_psi is None:
         return {}
-    if not isinstance(generator, StyleGAN2Generator):
+    if not isinstance(generator, LatentSynthesizer):
         print("--truncation-psi has no effect: these networks have no truncation", file=sys.stderr)
         return {}
     return {"truncation_psi": args.truncation_psi}

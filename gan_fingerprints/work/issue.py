@@ -2,10 +2,8 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -15,7 +13,7 @@ from dnnlib.errors import UserError
 from fingerprints.detection.codec import PayloadCode
 from fingerprints.detection.detector import load_calibration
 from fingerprints.entries import Fingerprint
-from fingerprints.instances.issuing import Issuer, Writer, reserve
+from fingerprints.instances.issuing import Issuer, reserve
 from fingerprints.keys import load_secret, load_signing_key
 from fingerprints.registry.facade import Registry
 from gan_fingerprints.work.licensees import check_licensee, read_licensees
@@ -27,11 +25,8 @@ from gan_fingerprints.work.registry import (
     not_calibrated,
     open_registry,
 )
-from training.models.baking import Baker
+from training.models.adopted_baking import make_baker
 from training.models.instances import make_writers
-from training.models.originals import OriginalBaker
-from training.models.snapshot import read_original
-from training.networks.adopted import AdoptedGenerator
 from training.networks.table import Fingerprinted
 
 
@@ -54,7 +49,7 @@ def issue(args: argparse.Namespace) -> None:
     elif args.payload_key is None:
         raise UserError("--payload needs --payload-key; make one with keygen --kind=payload")
     signing_key = load_signing_key(args.key)
-    writers: Mapping[str, Writer] = make_writers(args.format)
+    writers = make_writers(args.format)
     folder = Path(args.result_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -62,12 +57,7 @@ def issue(args: argparse.Namespace) -> None:
         raise write_error(folder, error) from error
     networks, model_hash, decoder_hash = load_model(args.network, only="generator")
     generator = networks.fingerprinted
-    bake: Callable[[np.ndarray], Any]
-    if isinstance(generator, AdoptedGenerator):
-        baker = _original_baker(args, generator)
-        bake, writers = baker.bake, {"pkl": baker}
-    else:
-        bake = Baker(generator).bake
+    baker = make_baker(generator, args.network)
 
     registry: Registry | None = None
     if args.payload is None:
@@ -78,7 +68,7 @@ def issue(args: argparse.Namespace) -> None:
         orders = [_payload_order(args, generator.fingerprint_size, model_hash)]
 
     issuer = Issuer(
-        bake,
+        baker.bake,
         writers,
         folder,
         model_hash=model_hash,
@@ -100,20 +90,6 @@ def issue(args: argparse.Namespace) -> None:
             progress.update()
     if registry is not None:
         print(head_text(keep_heads(args, registry)), file=sys.stderr)
-
-
-def _original_baker(args: argparse.Namespace, generator: AdoptedGenerator) -> OriginalBaker:
-    """What makes instances of an adopted generator.
-
-    Raises:
-        UserError: another format than that of the file that came in.
-    """
-    if others := [name for name in args.format if name != "pkl"]:
-        raise UserError(
-            f"--format={others[0]} with --network={args.network}: instances of an adopted "
-            "generator are files of the kind that it came in; leave the flag out"
-        )
-    return OriginalBaker(generator, read_original(args.network), args.network)
 
 
 def _reserve(

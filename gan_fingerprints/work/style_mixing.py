@@ -32,8 +32,8 @@ def mix_styles(args: argparse.Namespace) -> None:
     generator = load_networks(args.network, only="generator").generator
     if isinstance(generator, AdoptedGenerator):
         raise UserError(
-            f"--network={args.network} gives each picture a fingerprint, which no mixture has; "
-            "name an instance of it, or the file that it was adopted from"
+            f"--network={args.network}: an adopted generator mixes no styles here; name the file "
+            "that it came in, or an instance of it"
         )
     if not isinstance(generator, StyleGAN2Generator):
         raise UserError(

@@ -115,7 +115,7 @@ def load_arrays(path: str | os.PathLike[str], where: str) -> dict[str, Any]:
         slot, _, name = key.partition("/")
         if slot not in networks:
             raise UserError(f"{where} has the array {printable(key)}, which is of no network")
-        is_used = networks[slot].get("class") == AVERAGING and name != "lod"
+        is_used = networks[slot].get("class") in AVERAGING and name != "lod"
         if is_used or name not in UNUSED_VARIABLES:
             networks[slot]["variables"][name] = array
     return content

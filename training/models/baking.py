@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import tensorflow as tf
 
+from dnnlib.atomic import open_atomic
 from training.models.legacy import NetworkData
 from training.models.snapshot import save_networks
 from training.networks.configs import PlainGeneratorConfig
@@ -133,7 +134,8 @@ def write_instance(path: str | os.PathLike[str], data: NetworkData) -> str:
 
     Args:
         path: file name, by custom `*.pkl`.
-        data: from `Baker.bake`; the same data gives the same bytes.
+        data: from `bake` of a `Baker` or `AdoptedBaker`; the same data gives the same bytes. One
+            with an `original_file` is that file.
 
     Returns:
         SHA-256 of the file, 64 hex digits.
@@ -141,6 +143,10 @@ def write_instance(path: str | os.PathLike[str], data: NetworkData) -> str:
     Raises:
         UserError: it cannot be written.
     """
-    save_networks(path, {_SLOT: data})
+    if data.original_file is None:
+        save_networks(path, {_SLOT: data})
+    else:
+        with open_atomic(path) as file:
+            file.write(data.original_file.data)
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

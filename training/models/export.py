@@ -1,9 +1,10 @@
 """Instances for other programs: TensorFlow's SavedModel and ONNX.
 
 Both take `latents` ~ N(0,1), float32 [N,Z], and give `images`, float32 [N,H,W,C] around [-1,1], and
-`pixels`, uint8 of the same shape. The noise maps `noise0`, ... float32 [N or 1,h,w,1] may be given;
-the stored ones stand in for them. What is traced is plain TensorFlow: no operation of ours, nothing
-that XLA has compiled, any N.
+`pixels`, uint8 of the same shape. Instances of adopted generators with classes also take one-hot
+`labels`, float32 [N,C]; there is no truncation. The noise maps `noise0`, ... float32 [N or 1,h,w,1]
+may be given; the stored ones stand in for them. What is traced is plain TensorFlow: no operation of
+ours, nothing that XLA has compiled, any N.
 """
 
 import copy
@@ -20,14 +21,16 @@ import tensorflow as tf
 from dnnlib.atomic import folder_atomic, open_atomic
 from dnnlib.optional import require
 from dnnlib.tflib.write_errors import convert_write_errors
-from training.models.functions import to_uint8
+from training.models.functions import num_classes, to_uint8
 from training.models.legacy import NetworkData
 from training.models.snapshot import build_network
 from training.networks.layers import VariableFactory
 from training.networks.plain_generator import PlainGenerator
+from training.networks.stylegan2 import StyleGAN2Generator, make_mapping
 from training.networks.synthesis import Synthesis
 
 _GRAPH_FILE = "saved_model.pb"
+_Instance = PlainGenerator | StyleGAN2Generator
 OPSET = 18  # of ONNX; the newest that tf2onnx is tested with
 
 
@@ -49,15 +52,17 @@ class SavedModelExporter:
         module.variables_in_order = list(self._network.named_variables().values())
         self._checkpoint = tf.train.Checkpoint(root=module)
         inputs = _inputs(self._network)
+        given = _num_given(self._network)
 
-        def serve(latents: tf.Tensor, *noise: tf.Tensor) -> dict[str, tf.Tensor]:
+        def serve(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
             with self._network.running_with("reference"):
-                return _outputs(self._network(latents, noise or None))
+                options: dict[str, Any] = {"noise": tensors[given:] or None}
+                return _outputs(self._network(*tensors[:given], **options))
 
         def trace(specs: Sequence[tf.TensorSpec]) -> Any:
             return tf.function(serve, autograph=False).get_concrete_function(*specs)
 
-        signatures = {"serving_default": trace(inputs[:1]), "with_noise": trace(inputs)}
+        signatures = {"serving_default": trace(inputs[:given]), "with_noise": trace(inputs)}
         with tempfile.TemporaryDirectory() as folder, convert_write_errors(folder):
             tf.saved_model.save(module, folder, signatures=signatures)
             self._graph = (Path(folder) / _GRAPH_FILE).read_bytes()
@@ -106,11 +111,11 @@ class OnnxExporter:
         ]
 
         def serve(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
-            latents, *noise = tensors[: len(inputs)]
+            given = _num_given(self._network)
             values = dict(zip(stored, tensors[len(inputs) :], strict=True))
-            for index, maps in enumerate(noise):
+            for index, maps in enumerate(tensors[given : len(inputs)]):
                 values[f"G_synthesis/noise{index}"] = tf.transpose(maps, [0, 3, 1, 2])
-            return _outputs(_synthesis(self._network, values)(latents, None))
+            return _outputs(_images(self._network, values, *tensors[:given]))
 
         signature = [*inputs, *weights]
         function = tf.function(serve, autograph=False, input_signature=signature)
@@ -217,22 +222,42 @@ class _Given(VariableFactory):
         return self._values[name]
 
 
-def _synthesis(network: PlainGenerator, values: Mapping[str, tf.Tensor]) -> Synthesis:
-    """The network's layers over tensors in place of its variables."""
-    return Synthesis(_Given(values), network.config)
+def _images(
+    network: _Instance,
+    values: Mapping[str, tf.Tensor],
+    latents: tf.Tensor,
+    labels: tf.Tensor | None = None,
+) -> tf.Tensor:
+    """What the network makes, with tensors in place of its variables."""
+    given = _Given(values)
+    synthesis = Synthesis(given, network.config)
+    if isinstance(network, PlainGenerator):
+        return synthesis(latents, None)
+    styles = make_mapping(given, network.config)(latents, labels)[:, None, :]  # [N,1,D]
+    return synthesis(None, tf.tile(styles, [1, synthesis.num_slots, 1]))
 
 
-def _build(data: NetworkData) -> PlainGenerator:
+def _build(data: NetworkData) -> _Instance:
     network = build_network(data, "the instance")
-    if not isinstance(network, PlainGenerator):
+    if not isinstance(network, _Instance):
         raise ValueError(f"a {data.class_name} is no instance")
     return network
 
 
-def _inputs(network: PlainGenerator) -> list[tf.TensorSpec]:
-    """Latents, then the noise maps."""
+def _num_given(network: _Instance) -> int:
+    """Number of the inputs before the noise maps."""
+    return 2 if num_classes(network) else 1
+
+
+def _inputs(network: _Instance) -> list[tf.TensorSpec]:
+    """Latents, labels where there are classes, then the noise maps."""
+    given = {"latents": network.latent_size, "labels": num_classes(network)}
     return [
-        tf.TensorSpec([None, network.latent_size], tf.float32, name="latents"),
+        *(
+            tf.TensorSpec([None, width], tf.float32, name=name)
+            for name, width in given.items()
+            if width
+        ),
         *(
             tf.TensorSpec([None, h, w, 1], tf.float32, name=f"noise{index}")
             for index, (h, w) in enumerate(network.noise_shapes)
@@ -258,7 +283,7 @@ def _constants(data: NetworkData) -> dict[str, np.ndarray]:
     }
 
 
-def _check_same(data: NetworkData, network: PlainGenerator) -> None:
+def _check_same(data: NetworkData, network: _Instance) -> None:
     """ValueError unless `data` is an instance of the same generator."""
     shapes = {name: tuple(v.shape) for name, v in network.named_variables().items()}
     theirs = {name: v.shape for name, v in data.variables.items()}

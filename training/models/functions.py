@@ -15,7 +15,7 @@ from training.networks.decoder import Decoder
 from training.networks.generator import Generator
 from training.networks.layers import Network
 from training.networks.plain_generator import PlainGenerator
-from training.networks.stylegan2 import StyleGAN2Generator
+from training.networks.stylegan2 import LatentSynthesizer
 from training.networks.table import AnyGenerator
 
 NOISE_MODES = ("random", "const", "none")
@@ -136,10 +136,14 @@ def convert_images_to_uint8(
     return tf.cast(tf.clip_by_value(images * scale + (0.5 - low * scale), 0.0, 255.0), tf.uint8)
 
 
+def num_classes(generator: AnyGenerator) -> int:
+    """Classes of a generator, 0 where it knows none."""
+    return generator.label_size if isinstance(generator, LatentSynthesizer) else 0
+
+
 def code_size(generator: AnyGenerator) -> int:
-    """Width of what `make_images` takes beside latents: bits, then the classes of StyleGAN2."""
-    classes = generator.label_size if isinstance(generator, StyleGAN2Generator) else 0
-    return generator.fingerprint_size + classes
+    """Width of what `make_images` takes beside latents: bits, then classes."""
+    return generator.fingerprint_size + num_classes(generator)
 
 
 def make_images(
@@ -155,24 +159,25 @@ def make_images(
 
     Args:
         latents: [N,Z].
-        codes: [N,`code_size`]: bits as 0/1 floats, then one-hot labels of StyleGAN2. A
-            `PlainGenerator` carries its own fingerprint and leaves those given alone.
+        codes: [N,`code_size`]: bits as 0/1 floats, then one-hot labels; each where the generator
+            takes some. A `PlainGenerator` carries its own fingerprint and leaves that given alone.
         noise: maps [N,h,w,1].
-        truncation_psi, truncation_cutoff: of StyleGAN2, see there; the others have none.
+        truncation_psi, truncation_cutoff: of StyleGAN2, see there; those without have none.
     """
     if isinstance(generator, PlainGenerator):
         return generator(latents, noise=noise)
     if isinstance(generator, Generator):
         return generator(latents, codes, noise=noise)
     bits, labels = tf.split(codes, [generator.fingerprint_size, generator.label_size], axis=1)
-    styles = generator.map_latents(
-        latents,
-        labels if generator.label_size else None,
-        truncation_psi=truncation_psi,
-        truncation_cutoff=truncation_cutoff,
-    )
-    shifts = generator.shifts(bits) if isinstance(generator, AdoptedGenerator) else None
-    return generator.synthesize(styles, noise, shifts)
+    options: dict[str, Any] = {
+        "labels": labels if generator.label_size else None,
+        "noise": noise,
+        "truncation_psi": truncation_psi,
+        "truncation_cutoff": truncation_cutoff,
+    }
+    if isinstance(generator, AdoptedGenerator):
+        return generator(latents, bits, **options)
+    return generator(latents, **options)
 
 
 def make_generator(
@@ -234,7 +239,7 @@ def inputs_by_seed(
         ValueError: a class that there is not, or none where there are some.
     """
     label = None
-    if isinstance(generator, StyleGAN2Generator):
+    if isinstance(generator, LatentSynthesizer):
         if noise_mode is None and generator.config.stored_noise:
             noise_mode = "const"
         label = one_hot(generator.label_size, class_index)
@@ -250,7 +255,6 @@ def inputs_by_seed(
         noise_shapes=generator.noise_shapes,
         label=label,
         fixed_noise=fixed,
-        # So that its noise is that of the generator which it was, and of its instances.
         bits_last=isinstance(generator, AdoptedGenerator),
         **choices,
     )
@@ -260,7 +264,7 @@ def inputs_of_all_classes(
     generator: AnyGenerator, seeds: Sequence[int], minibatch: int
 ) -> Iterator[GeneratorInputs]:
     """`inputs_by_seed`, in batches; where there are classes, one after the other has a batch."""
-    classes = generator.label_size if isinstance(generator, StyleGAN2Generator) else 0
+    classes = num_classes(generator)
     for number, start in enumerate(range(0, len(seeds), minibatch)):
         yield from inputs_by_seed(
             generator,

@@ -38,6 +38,8 @@ def _npz(
     where: str,
 ) -> str:
     save_arrays(path, networks, {"format": FORMAT, "version": VERSION, "position": position})
+    if any(data.original_file is not None for data in networks.values()):
+        return "the file that the generator came in is left out: instances of it need the snapshot"
     return ""
 
 

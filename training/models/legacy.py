@@ -122,7 +122,7 @@ _IGNORED = {
     *("dlatent_avg_beta", "style_mixing_prob", "dlatent_broadcast", "num_fp16_res"),
 }
 UNUSED_VARIABLES = ("lod", "dlatent_avg")
-AVERAGING = "StyleGAN2Generator"  # the class that does use `dlatent_avg`
+AVERAGING = ("StyleGAN2Generator", "AdoptedGenerator")  # classes that do use `dlatent_avg`
 
 
 @dataclass(frozen=True)
@@ -133,6 +133,8 @@ class NetworkData:
     kwargs: dict[str, Any]
     variables: dict[str, np.ndarray]  # by published name
     unused: dict[str, Any] = field(default_factory=dict)  # of `UNUSED_VARIABLES`, if the file had
+    # Of an `AdoptedGenerator`: the bytes of the file that it came in, uint8 [M].
+    original_file: np.ndarray | None = None
 
 
 def is_published(content: Any) -> bool:
@@ -214,7 +216,7 @@ def _plain_network(
     kwargs = defaults | _keywords(state["static_kwargs"], known, where, _PLAIN_FIXED)
     kwargs["conv_clamp"] = 0.0 if kwargs["conv_clamp"] is None else kwargs["conv_clamp"]
     variables = _variables(state, where, components=PLAIN_COMPONENTS)
-    if class_name == AVERAGING:
+    if class_name in AVERAGING:
         averages = [p[1] for p in state["variables"] if p[0] == "dlatent_avg"]
         if averages:
             variables["dlatent_avg"] = averages[0]

@@ -11,6 +11,7 @@ from dnnlib.errors import UserError
 from dnnlib.tflib.ops.activations import ACTIVATIONS
 from training.models.legacy import NetworkData
 from training.networks.configs import (
+    AdoptedGeneratorConfig,
     DecoderConfig,
     DenseMapping,
     DiscriminatorConfig,
@@ -96,6 +97,8 @@ def _least_values(config: Any) -> float:
     if isinstance(config, StyleGAN2GeneratorConfig):
         least += config.resolution**2 + _least_of_mapping(config, config.latent_size)
         least += sum(config.dlatent_size * nf(stage) for stage in stages)
+    if isinstance(config, AdoptedGeneratorConfig):
+        least += sum(config.fingerprint_size * nf(stage) for stage in stages)
     if isinstance(config, LabelMapping) and config.label_size:
         least += config.label_size * config.label_fmaps
         least += _least_of_mapping(config, config.label_fmaps)

@@ -64,6 +64,11 @@ def save_published(
         UserError: a network is missing, or the published code cannot build one like it; or the
             file cannot be written.
     """
+    if any(data.class_name == "AdoptedGenerator" for data in networks.values()):
+        raise UserError(
+            f"{where} holds an adopted generator, which the published code cannot build; `issue` "
+            "writes instances of it in the layout that it came in, or take --layout=npz"
+        )
     is_plain = any(data.class_name in _PLAIN_CLASSES for data in networks.values())
     order = PLAIN_TUPLE if is_plain else TUPLE_ORDER
     missing = [slot for slot in order if slot not in networks]

@@ -48,16 +48,18 @@ def sample_by_seed(
             happens, so that noise maps are those of the same seed without it.
         label: [C], that of all images; None: there are no classes.
         fixed_noise: maps [1,h,w,1] of all images, in place of drawn ones.
-        bits_last: draw the bits behind the noise maps, which then do not depend on them.
+        bits_last: draw a seed's bits behind its noise maps, so that latent and noise are those of
+            a generator without fingerprints.
         minibatch: images per batch; the last batch may be smaller.
     """
+
+    def draw_bits(rnd: np.random.RandomState) -> np.ndarray:
+        return rnd.randint(0, 2, (1, fingerprint_size))
+
     shared = np.random.RandomState(seeds[0])
     # Both are drawn even if one of them is not shared: the bits follow the latent's draw.
     shared_latent = shared.randn(1, latent_size)
-    shared_bits = shared.randint(0, 2, (1, fingerprint_size))
-
-    def draw_bits(rnd: np.random.RandomState) -> np.ndarray:
-        return shared_bits if identical_watermark else rnd.randint(0, 2, (1, fingerprint_size))
+    shared_bits = draw_bits(shared)
 
     for start in range(0, len(seeds), minibatch):
         batch = list(seeds[start : start + minibatch])
@@ -68,14 +70,14 @@ def sample_by_seed(
             rnd = np.random.RandomState(seed)
             latents[i] = shared_latent if identical_latent else rnd.randn(1, latent_size)
             if not bits_last:
-                bits[i] = draw_bits(rnd)
+                bits[i] = shared_bits if identical_watermark else draw_bits(rnd)
             for layer, (h, w) in enumerate(noise_shapes):
                 if fixed_noise is None:
                     noise[layer][i, :, :, 0] = rnd.randn(1, 1, h, w)
                 else:
                     noise[layer][i] = fixed_noise[layer][0]
             if bits_last:
-                bits[i] = draw_bits(rnd)
+                bits[i] = shared_bits if identical_watermark else draw_bits(rnd)
         if fingerprint is not None:
             bits[:] = fingerprint
         labels = np.zeros([len(batch), 0 if label is None else len(label)], np.float32)

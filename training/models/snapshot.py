@@ -3,15 +3,14 @@
 A snapshot is a pickle of plain data only (docs/architecture.md):
 {"format": "gan-fingerprints", "version": 1, "position": {...}, "networks": {slot: {"class": name,
 "kwargs": {...}, "variables": {name: float32 array}}}, "checksums": {slot: {name: SHA-256}}}, slots
-"E", "G", "D", "Gs"; an adopted model has "original" as well: {"bytes": the file that its generator
-came in, "sha256": text}. An instance, a
+"E", "G", "D", "Gs". An instance, a
 generator with one fingerprint in its weights, is a snapshot with a PlainGenerator as its only
 network; plain StyleGAN2 has no "E". Published snapshots of the TensorFlow 1 implementation, those
 of StyleGAN2 in TensorFlow's and in PyTorch's layout, and .npz archives (`arrays_file`) are read as
-well. Nothing in a file is executed.
+well. Nothing in a file is executed. The entry of an adopted generator also holds the file that it
+came in (`original_file`).
 """
 
-import hashlib
 import os
 import pickle
 from collections.abc import Iterable, Mapping
@@ -24,17 +23,16 @@ from dnnlib import safe_pickle, torch_pickle
 from dnnlib.atomic import open_atomic
 from dnnlib.download import is_url, open_url_or_path
 from dnnlib.errors import UserError
-from training.models import arrays_file, checksums, legacy, torch_layout
+from training.models import arrays_file, checksums, legacy, original_file, torch_layout
 from training.models.legacy import NetworkData
 from training.models.limits import check_kwargs
 from training.networks.adopted import AdoptedGenerator
 from training.networks.decoder import Decoder
 from training.networks.discriminator import Discriminator
-from training.networks.generator import Generator
 from training.networks.layers import Network
 from training.networks.plain_generator import PlainGenerator
 from training.networks.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
-from training.networks.table import NETWORKS, AnyGenerator, Fingerprinted, build
+from training.networks.table import NETWORKS, AnyGenerator, Fingerprinted, TrainedGenerator, build
 
 FORMAT = "gan-fingerprints"
 VERSION = 1
@@ -42,7 +40,7 @@ VERSION = 1
 _PROTOCOL = 4
 _SLOTS = {
     "E": ("Decoder",),
-    "G": ("Generator", "StyleGAN2Generator"),
+    "G": ("Generator", "StyleGAN2Generator", "AdoptedGenerator"),
     "D": ("Discriminator", "StyleGAN2Discriminator"),
     "Gs": ("Generator", "PlainGenerator", "StyleGAN2Generator", "AdoptedGenerator"),
 }
@@ -54,7 +52,7 @@ class Networks:
     """The networks of a snapshot; None where the file has none."""
 
     E: Decoder | None = None
-    G: Generator | StyleGAN2Generator | None = None
+    G: TrainedGenerator | None = None
     D: Discriminator | StyleGAN2Discriminator | None = None
     Gs: AnyGenerator | None = None
     position: dict[str, Any] = field(default_factory=dict)  # where training was; "kimg" and more
@@ -85,12 +83,12 @@ class Networks:
                 f"{self.where} is an instance: its one fingerprint is part of its weights; name "
                 "the snapshot that it was made from"
             )
-        if isinstance(generator, AdoptedGenerator | Generator):
-            return generator
-        raise UserError(
-            f"{self.where} is plain StyleGAN2, whose pictures carry no fingerprint; name a "
-            "snapshot of a fingerprinted model, or make one of it: run_fingerprints.py adopt"
-        )
+        if isinstance(generator, StyleGAN2Generator):
+            raise UserError(
+                f"{self.where} is plain StyleGAN2, whose pictures carry no fingerprint; name a "
+                "snapshot of a fingerprinted model"
+            )
+        return generator
 
     @property
     def decoder(self) -> Decoder:
@@ -108,11 +106,10 @@ def save_snapshot(
     path: str | os.PathLike[str],
     *,
     E: Decoder | None = None,
-    G: Generator | StyleGAN2Generator | None = None,
+    G: TrainedGenerator | None = None,
     D: Discriminator | StyleGAN2Discriminator | None = None,
     Gs: AnyGenerator | None = None,
     position: dict[str, Any] | None = None,
-    original: np.ndarray | None = None,
 ) -> None:
     """Writes networks to `path`, completely or not at all.
 
@@ -120,7 +117,6 @@ def save_snapshot(
         path: file name, by custom `*.pkl`.
         E, G, D, Gs: the networks that the file shall hold.
         position: where training was; nested dict and list of text, numbers, True, False, None.
-        original: the file that an adopted generator came in, see `read_original`.
 
     Raises:
         UserError: no space, no permission or no such folder; the file does not change.
@@ -128,26 +124,25 @@ def save_snapshot(
     """
     slots: dict[str, Network | None] = {"E": E, "G": G, "D": D, "Gs": Gs}
     networks = {slot: network_data(n) for slot, n in slots.items() if n is not None}
-    save_networks(path, networks, position, original)
+    save_networks(path, networks, position)
 
 
 def save_networks(
     path: str | os.PathLike[str],
     networks: Mapping[str, NetworkData],
     position: dict[str, Any] | None = None,
-    original: np.ndarray | None = None,
 ) -> None:
     """`save_snapshot` for networks that are data already: no variable is made.
 
     Args:
         path: file name, by custom `*.pkl`.
         networks: by slot; their variables are float32 arrays.
-        position, original: as in `save_snapshot`.
+        position: as in `save_snapshot`.
 
     Raises:
         UserError, ValueError: as `save_snapshot`.
     """
-    content: dict[str, Any] = {
+    content = {
         "format": FORMAT,
         "checksums": {slot: checksums.of_arrays(data.variables) for slot, data in networks.items()},
         "version": VERSION,
@@ -157,13 +152,11 @@ def save_networks(
                 "class": data.class_name,
                 "kwargs": _plain(data.kwargs),
                 "variables": data.variables,
+                **original_file.entries(data),
             }
             for slot, data in networks.items()
         },
     }
-    if original is not None:
-        digest = hashlib.sha256(original.data).hexdigest()
-        content["original"] = {"bytes": original, "sha256": digest}
     with open_atomic(path) as file:
         pickle.dump(content, file, protocol=_PROTOCOL)
 
@@ -174,7 +167,8 @@ def network_data(network: Network) -> NetworkData:
         name: np.asarray(variable.numpy(), np.float32)
         for name, variable in network.named_variables().items()
     }
-    return NetworkData(_class_name(network), network.kwargs, variables)
+    original = network.original_file if isinstance(network, AdoptedGenerator) else None
+    return NetworkData(_class_name(network), network.kwargs, variables, original_file=original)
 
 
 def load_networks(
@@ -251,7 +245,7 @@ def read_snapshot(
     elif isinstance(content, dict) and _is_text(content.get("format"), FORMAT):
         _check_version(content.get("version"), where)
         position = content.get("position")
-        networks = own_networks(content.get("networks"), where)
+        networks = _own_networks(content.get("networks"), where)
         checksums.check(content.get("checksums"), networks, where)
     else:
         raise UserError(f"{where} is no snapshot of networks; name a network-snapshot-*.pkl file")
@@ -259,34 +253,6 @@ def read_snapshot(
         raise UserError(f"{where} is a snapshot without networks or position; get the file again")
     _check_slots(networks, where)
     return networks, position
-
-
-def read_original(path_or_url: str | os.PathLike[str]) -> np.ndarray:
-    """The file that the generator of an adopted model came in.
-
-    Returns:
-        Its bytes, uint8 [N]. `safe_pickle.load(io.BytesIO(...))` reads them like any other file.
-
-    Raises:
-        UserError: the snapshot cannot be read, holds no such file, or a damaged one.
-    """
-    where = os.fspath(path_or_url)
-    path = open_url_or_path(path_or_url)
-    content: Any = {}
-    if not arrays_file.is_archive(path):
-        content = safe_pickle.load(path, {**legacy.ALLOW, **torch_pickle.names()}, where)
-    entry = content.get("original") if isinstance(content, dict) else None
-    if not isinstance(entry, dict):
-        raise UserError(
-            f"{where} does not hold the file that its generator came in; name the snapshot that "
-            "adopt has written"
-        )
-    found = entry.get("bytes")
-    if not (isinstance(found, np.ndarray) and found.dtype == np.uint8 and found.ndim == 1):
-        raise UserError(f"{where}: the original in it is no file; get the file again")
-    if not _is_text(entry.get("sha256"), hashlib.sha256(found.data).hexdigest()):
-        raise UserError(f"{where}: the original in it is damaged; get the file again")
-    return found
 
 
 def _check_slots(networks: Mapping[str, NetworkData], where: str) -> None:
@@ -352,6 +318,8 @@ def build_network(data: NetworkData, where: str) -> Network:
                 f"{tuple(variable.shape)}"
             )
         variable.assign(value.astype(np.float32))
+    if isinstance(network, AdoptedGenerator):
+        network.original_file = data.original_file
     return network
 
 
@@ -404,7 +372,7 @@ def _is_text(value: Any, text: str) -> bool:
     return isinstance(value, str) and value == text  # an array would compare by elements
 
 
-def own_networks(networks: Any, where: str) -> dict[str, NetworkData]:
+def _own_networks(networks: Any, where: str) -> dict[str, NetworkData]:
     """The `networks` part of our own format."""
     if not isinstance(networks, dict):
         raise UserError(f"{where} is a snapshot without networks; get the file again")
@@ -420,7 +388,8 @@ def own_networks(networks: Any, where: str) -> dict[str, NetworkData]:
         variables = parts.get("variables")
         if not (isinstance(name, str) and isinstance(kwargs, dict) and isinstance(variables, dict)):
             raise UserError(f"{where}: {slot} lacks class, kwargs or variables; get the file again")
-        result[slot] = NetworkData(name, kwargs, variables)
+        original = original_file.check(parts, f"{where}: {slot}")
+        result[slot] = NetworkData(name, kwargs, variables, original_file=original)
     return result
 
 

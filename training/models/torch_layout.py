@@ -149,6 +149,25 @@ def convert(content: dict[str, Any], where: str) -> dict[str, NetworkData]:
     }
 
 
+def generators_as_stored(content: dict[str, Any], where: str) -> dict[str, dict[str, np.ndarray]]:
+    """The tensors of the generators as they lie in a file, under our names.
+
+    Args:
+        content: of which `convert` has taken the networks.
+        where: the file, for error texts.
+
+    Returns:
+        By slot, "G" and "Gs", those of them that the file has. Shapes and values are the file's:
+        biases of styles are larger by 1 than ours.
+    """
+    found: dict[str, dict[str, np.ndarray]] = {}
+    for theirs, ours in _SLOTS.items():
+        if ours != "D" and content.get(theirs) is not None:
+            named = [(_named(p, _GENERATOR), v) for p, v in tensors(content[theirs], where)]
+            found[ours] = {name[0]: value for name, value in named if name is not None}
+    return found
+
+
 def tensors(module: Inert, where: str, prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
     """All tensors of a module by their path, such as `synthesis.b4.conv1.bias`, as they are.
 
@@ -164,21 +183,6 @@ def tensors(module: Inert, where: str, prefix: str = "") -> Iterator[tuple[str, 
                 raise UserError(f"{where}: {printable(name)} is no tensor; get the file again")
     for name, inner in _dict(state, "_modules", where).items():
         yield from tensors(inner, where, f"{prefix}{name}.")
-
-
-def raw_generators(content: dict[str, Any], where: str) -> dict[str, dict[str, np.ndarray]]:
-    """Tensors of the generators as they are in the file: slot "Gs" or "G" -> our name -> values.
-
-    Raises:
-        UserError: as `tensors`.
-    """
-    found: dict[str, dict[str, np.ndarray]] = {}
-    for theirs, ours in _SLOTS.items():
-        if ours == "D" or content.get(theirs) is None:
-            continue
-        named = ((_named(path, _GENERATOR), v) for path, v in tensors(content[theirs], where))
-        found[ours] = {name[0]: value for name, value in named if name is not None}
-    return found
 
 
 def _network(module: Any, where: str) -> NetworkData:

@@ -1,4 +1,4 @@
-"""A StyleGAN2 generator that was there before, and what fingerprints add to its layers."""
+"""A trained StyleGAN2 that learns to carry fingerprints: its own weights stay as they are."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,65 +9,73 @@ import tensorflow as tf
 
 from dnnlib.tflib.shapes import check_shape
 from training.networks.configs import AdoptedGeneratorConfig
-from training.networks.layers import Shift
+from training.networks.layers import Shift, VariableFactory
 from training.networks.running import OutputTransform, run_in_batches
-from training.networks.stylegan2 import StyleGAN2Generator
-
-STYLE, BIAS = "fingerprint_style", "fingerprint_bias"  # names of variables, behind a layer's scope
+from training.networks.stylegan2 import LatentSynthesizer
 
 
-class AdoptedGenerator(StyleGAN2Generator):
-    """A StyleGAN2 generator, frozen, whose layers a fingerprint shifts.
+class FingerprintShift(tf.Module):
+    """What a fingerprint adds to a layer: F(c) = (2c - 1) W, 0 at the start.
 
-    With bits c as -1/+1, the style of a layer gets an offset that is linear in them,
-    s = A(w) + 1 + F(c), and with `fingerprint_biases` so does its bias. Both start at 0, where the
-    pictures are the original's. For one fingerprint the offsets are other values of `mod_bias` and
-    `bias`, and nothing else: that is what an instance of it is.
+    With one fingerprint it is a constant, and so a part of the layer's biases.
+    """
+
+    def __init__(
+        self, variables: VariableFactory, scope: str, fingerprint_size: int, channels: int
+    ) -> None:
+        super().__init__()
+        self.scale = 1 / math.sqrt(fingerprint_size)
+        self.weight = variables.zeros(scope, [fingerprint_size, channels])
+
+    def __call__(self, fingerprints: tf.Tensor) -> tf.Tensor:
+        """Bits as 0/1 floats [N,B] -> [N,I], float32."""
+        return tf.matmul(fingerprints * 2 - 1, self.weight * self.scale)
+
+
+class AdoptedGenerator(LatentSynthesizer):
+    """Latent, fingerprint, and label where there are classes -> image.
+
+    The generator that was adopted, frozen, with the fingerprint added to the style of every
+    modulated layer, `s = A(w) + b + F(c)`, and if so configured to its bias. Trainable is F alone.
+    As F starts at 0, pictures are the original's, bit for bit, until it is trained.
+
+    Attributes:
+        original_file: bytes of the file that the generator came in, uint8 [M], of which instances
+            are made; None: there is none, and instances have this project's layout. Snapshots
+            keep it.
     """
 
     Config = AdoptedGeneratorConfig
     config: AdoptedGeneratorConfig
 
     def __init__(self, config: AdoptedGeneratorConfig, *, seed: int | None = None) -> None:
-        super().__init__(config, seed=seed)
-        self._scale = 1 / math.sqrt(config.fingerprint_size)
-        original = list(self._factory.variables)
-        self._style_weights: dict[str, tf.Variable] = {}  # [B,I], by the layer's scope
-        self._bias_weights: dict[str, tf.Variable] = {}  # [B,O]
+        super().__init__(config, seed=seed, frozen=True)
+        self.original_file: np.ndarray | None = None
+        self._factory.is_frozen = False
+        size = config.fingerprint_size
+        self.style_shifts: dict[str, FingerprintShift] = {}  # by the layer's scope
+        self.bias_shifts: dict[str, FingerprintShift] = {}
         for _, layer in self.synthesis.style_layers():
-            fan_in, fan_out = layer.weight.shape[2:]
-            self._style_weights[layer.scope] = self._factory.zeros(
-                f"{layer.scope}/{STYLE}", [config.fingerprint_size, fan_in]
+            name = f"G_fingerprint/{layer.scope.removeprefix('G_synthesis/')}"
+            *_, fan_in, fan_out = layer.weight.shape
+            self.style_shifts[layer.scope] = FingerprintShift(
+                self._factory, f"{name}/style_weight", size, fan_in
             )
             if config.fingerprint_biases:
-                self._bias_weights[layer.scope] = self._factory.zeros(
-                    f"{layer.scope}/{BIAS}", [config.fingerprint_size, fan_out]
+                self.bias_shifts[layer.scope] = FingerprintShift(
+                    self._factory, f"{name}/bias_weight", size, fan_out
                 )
-        self._frozen = frozenset(original)
-
-    def named_trainables(self) -> dict[str, tf.Variable]:
-        """What fingerprints add; the rest is the original's, and stays."""
-        return {n: v for n, v in super().named_trainables().items() if n not in self._frozen}
-
-    def named_originals(self) -> dict[str, tf.Variable]:
-        """The variables of the generator that was there before, by name."""
-        return {n: v for n, v in self.named_variables().items() if n in self._frozen}
 
     def shifts(self, fingerprints: tf.Tensor) -> dict[str, Shift]:
-        """Bits as 0/1 floats [N,B] -> what is added to each layer, by its `scope`."""
+        """Bits as 0/1 floats [N,B] -> what `synthesize` adds, by the layer's scope."""
         check_shape(fingerprints, [None, self.fingerprint_size], "fingerprints")
-        signs = (fingerprints * 2 - 1) * self._scale
-        found = {}
-        for scope, weight in self._style_weights.items():
-            bias = self._bias_weights.get(scope)
-            found[scope] = Shift(
-                style=tf.matmul(signs, weight),
-                bias=None if bias is None else tf.matmul(signs, bias),
-            )
-        return found
+        biases = {scope: shift(fingerprints) for scope, shift in self.bias_shifts.items()}
+        return {
+            scope: Shift(style=shift(fingerprints), bias=biases.get(scope))
+            for scope, shift in self.style_shifts.items()
+        }
 
-    # Fingerprints stand where those of `Generator` do.
-    def __call__(  # type: ignore[override]
+    def __call__(
         self,
         latents: tf.Tensor,
         fingerprints: tf.Tensor,
@@ -77,16 +85,36 @@ class AdoptedGenerator(StyleGAN2Generator):
         truncation_psi: float = 1.0,
         truncation_cutoff: int | None = None,
     ) -> tf.Tensor:
-        """Latents [N,Z], bits as 0/1 floats [N,B], labels [N,C] -> images [N,H,W,C].
+        """[N,Z], bits as 0/1 floats [N,B], labels [N,C] -> images [N,H,W,C] around [-1,1].
 
-        The other arguments are those of `StyleGAN2Generator`.
+        Args:
+            latents: ~ N(0,1), float32.
+            fingerprints: 0 or 1, float32.
+            labels: one-hot; None where the network has no classes.
+            noise: maps [N or 1,h,w,1] in order of the layers; None takes the stored maps.
+            truncation_psi, truncation_cutoff: see `map_latents`.
         """
         styles = self.map_latents(
             latents, labels, truncation_psi=truncation_psi, truncation_cutoff=truncation_cutoff
         )
         return self.synthesize(styles, noise, self.shifts(fingerprints))
 
-    def run(  # type: ignore[override]
+    def original(
+        self,
+        latents: tf.Tensor,
+        labels: tf.Tensor | None = None,
+        noise: Sequence[tf.Tensor] | None = None,
+        *,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+    ) -> tf.Tensor:
+        """The pictures of the generator that was adopted, as `StyleGAN2Generator` makes them."""
+        styles = self.map_latents(
+            latents, labels, truncation_psi=truncation_psi, truncation_cutoff=truncation_cutoff
+        )
+        return self.synthesize(styles, noise)
+
+    def run(
         self,
         latents: np.ndarray,
         fingerprints: np.ndarray,
@@ -98,26 +126,20 @@ class AdoptedGenerator(StyleGAN2Generator):
         truncation_psi: float | None = None,
         truncation_cutoff: int | None = None,
     ) -> np.ndarray:
-        """`Generator.run` with labels [N,C] behind the fingerprints, and with truncation."""
-        psi = 1.0 if truncation_psi is None else truncation_psi
+        """`Generator.run` with labels [N,C] as well, where there are classes, and truncation."""
+        truncation: dict[str, Any] = {"truncation_cutoff": truncation_cutoff}
+        truncation["truncation_psi"] = 1.0 if truncation_psi is None else truncation_psi
 
         def images(latents: tf.Tensor, bits: tf.Tensor, *others: tf.Tensor) -> tf.Tensor:
             labels, noise = others if self.label_size else (None, *others)
-            return self(
-                latents,
-                bits,
-                labels,
-                noise,
-                truncation_psi=psi,
-                truncation_cutoff=truncation_cutoff,
-            )
+            return self(latents, bits, labels, noise, **truncation)
 
-        inputs: dict[str, tuple[Any, int]] = {
+        inputs: Mapping[str, tuple[Any, int]] = {
             "latents": (latents, self.latent_size),
             "fingerprints": (fingerprints, self.fingerprint_size),
         }
         if self.label_size:
-            inputs["labels"] = (labels, self.label_size)
+            inputs = {**inputs, "labels": (labels, self.label_size)}
         return run_in_batches(
             images,
             inputs,
@@ -127,23 +149,3 @@ class AdoptedGenerator(StyleGAN2Generator):
             randomize_noise=randomize_noise,
             truncation_psi=None,
         )
-
-
-def adopt(
-    original: StyleGAN2Generator, fingerprint_size: int, *, biases: bool = False
-) -> AdoptedGenerator:
-    """A generator with room for fingerprints, whose pictures are still the original's.
-
-    Args:
-        original: stays as it is; its values are copied.
-        fingerprint_size: B.
-        biases: whether fingerprints shift biases beside styles.
-    """
-    config = AdoptedGeneratorConfig(
-        **original.kwargs, fingerprint_size=fingerprint_size, fingerprint_biases=biases
-    )
-    found = AdoptedGenerator(config)
-    theirs: Mapping[str, tf.Variable] = original.named_variables()
-    for name, variable in found.named_originals().items():
-        variable.assign(theirs[name])
-    return found

@@ -131,9 +131,9 @@ class StyleGAN2GeneratorConfig(Clamped, FeatureMaps, LabelMapping, Latents, Imag
 
 @dataclass(frozen=True, kw_only=True)
 class AdoptedGeneratorConfig(StyleGAN2GeneratorConfig, Codes):
-    """Of `AdoptedGenerator`."""
+    """Of `AdoptedGenerator`: of the generator that it adopts, and of what fingerprints do."""
 
-    fingerprint_biases: bool = False  # fingerprints shift biases beside styles
+    fingerprint_biases: bool = False  # they move the biases of layers, not their styles alone
 
 
 @dataclass(frozen=True, kw_only=True)

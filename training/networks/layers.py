@@ -31,12 +31,13 @@ class VariableFactory:
     Initial values come from NumPy, so that they depend on the seed alone; without one, weights
     are 0, for a network that takes all its values from a file. `impl` is what the
     network's operations run on, see `dnnlib.tflib.impl`, and `bf16` whether its convolutions
-    compute in bfloat16.
+    compute in bfloat16. While `is_frozen`, variables are made that training leaves alone.
     """
 
     def __init__(self, seed: int | None) -> None:
         self.impl = "auto"
         self.bf16 = False
+        self.is_frozen = False
         self.variables: dict[str, tf.Variable] = {}
         self._rng = None if seed is None else np.random.default_rng(seed)
 
@@ -56,6 +57,7 @@ class VariableFactory:
     def constant(self, name: str, values: np.ndarray, trainable: bool = True) -> tf.Variable:
         """A variable with the given float32 values."""
         assert name not in self.variables, name
+        trainable = trainable and not self.is_frozen
         variable = tf.Variable(values, trainable=trainable, name=name, dtype=tf.float32)
         self.variables[name] = variable
         return variable

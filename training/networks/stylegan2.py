@@ -9,31 +9,34 @@ import tensorflow as tf
 
 from training.networks.configs import StyleGAN2DiscriminatorConfig, StyleGAN2GeneratorConfig
 from training.networks.discriminator import Trunk
-from training.networks.layers import Dense, Network, Shift
+from training.networks.layers import Dense, Network, Shift, VariableFactory
 from training.networks.mapping import LatentMapping
 from training.networks.running import OutputTransform, run_in_batches
 from training.networks.synthesis import Synthesis, Synthesizer
 
 
-class StyleGAN2Generator(Synthesizer):
-    """Latent, and label where there are classes -> styles -> image.
+def make_mapping(variables: VariableFactory, config: StyleGAN2GeneratorConfig) -> LatentMapping:
+    """The mapping of a generator: latents and labels -> styles."""
+    scopes = ("G_mapping/LabelEmbed", "G_mapping/Dense")
+    return LatentMapping(variables, config, scopes=scopes, latent_size=config.latent_size)
+
+
+class LatentSynthesizer(Synthesizer):
+    """Latent, and label where there are classes -> styles -> image: the networks of StyleGAN2.
 
     `dlatent_avg` is the mean style, which truncation draws styles to.
     """
 
-    Config = StyleGAN2GeneratorConfig
     config: StyleGAN2GeneratorConfig
 
-    def __init__(self, config: StyleGAN2GeneratorConfig, *, seed: int | None = None) -> None:
+    def __init__(
+        self, config: StyleGAN2GeneratorConfig, *, seed: int | None = None, frozen: bool = False
+    ) -> None:
         super().__init__(config, seed=seed)
+        self._factory.is_frozen = frozen
         self.label_size = config.label_size
         self.synthesis = Synthesis(self._factory, config)
-        self.mapping = LatentMapping(
-            self._factory,
-            config,
-            scopes=("G_mapping/LabelEmbed", "G_mapping/Dense"),
-            latent_size=config.latent_size,
-        )
+        self.mapping = make_mapping(self._factory, config)
         zeros = np.zeros([config.dlatent_size], np.float32)
         self.dlatent_avg = self._factory.constant("dlatent_avg", zeros, trainable=False)
 
@@ -74,6 +77,12 @@ class StyleGAN2Generator(Synthesizer):
         `shifts`: what is added to style and bias of layers, by the layer's `scope`.
         """
         return self.synthesis(None, styles, noise, shifts)
+
+
+class StyleGAN2Generator(LatentSynthesizer):
+    """The generator of StyleGAN2."""
+
+    Config = StyleGAN2GeneratorConfig
 
     def __call__(
         self,

@@ -11,8 +11,9 @@ from training.networks.plain_generator import PlainGenerator
 from training.networks.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
 
 # What makes pictures.
-AnyGenerator = Generator | PlainGenerator | StyleGAN2Generator | AdoptedGenerator
-# What gives a picture any fingerprint.
+TrainedGenerator = Generator | StyleGAN2Generator | AdoptedGenerator
+AnyGenerator = TrainedGenerator | PlainGenerator
+# What makes pictures with the fingerprint that it is given.
 Fingerprinted = Generator | AdoptedGenerator
 
 NETWORKS: dict[str, type[Network]] = {
@@ -21,8 +22,8 @@ NETWORKS: dict[str, type[Network]] = {
     "Decoder": Decoder,
     "PlainGenerator": PlainGenerator,
     "StyleGAN2Generator": StyleGAN2Generator,
-    "AdoptedGenerator": AdoptedGenerator,
     "StyleGAN2Discriminator": StyleGAN2Discriminator,
+    "AdoptedGenerator": AdoptedGenerator,
 }
 
 

@@ -48,6 +48,16 @@ NETWORK_KWARGS = {
         "conv_clamp": 256.0,
         "stored_noise": True,
     },
+    "AdoptedGenerator": {
+        **COMMON,
+        **CODES,
+        "dlatent_size": 7,
+        "mapping_fmaps": 9,
+        "mapping_layers": 2,
+        "label_size": 3,
+        "label_fmaps": 4,
+        "fingerprint_biases": True,
+    },
     "StyleGAN2Discriminator": {
         **COMMON,
         "dlatent_size": 7,

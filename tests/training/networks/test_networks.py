@@ -41,6 +41,8 @@ class Case:
         kwargs = {"resolution": 8} | WIDTHS
         if self.class_name == "StyleGAN2Generator":
             kwargs |= {"latent_size": 5} | MAPPING
+        elif self.class_name == "AdoptedGenerator":
+            kwargs |= CODE | MAPPING
         elif not self.class_name.endswith("Discriminator"):
             kwargs |= CODE
         if self.class_name == "Generator":
@@ -61,6 +63,9 @@ class Case:
             arrays = [rng.standard_normal([batch, 5]), rng.integers(0, 2, [batch, 6])]
         elif self.class_name == "PlainGenerator":
             arrays = [rng.standard_normal([batch, 5])]
+        elif self.class_name == "AdoptedGenerator":
+            arrays = [rng.standard_normal([batch, 5]), rng.integers(0, 2, [batch, 6])]
+            arrays += self.labels(rng, batch)
         elif self.class_name == "StyleGAN2Generator":
             arrays = [rng.standard_normal([batch, 5]), *self.labels(rng, batch)]
         else:
@@ -127,6 +132,10 @@ CASES = {
         "StyleGAN2Discriminator",
         {"architecture": "skip", "conv_clamp": 4.0, **LABELS, **MAPPING},
     ),
+    "adopted generator skip": Case("AdoptedGenerator", {"resolution": 16}),
+    "adopted generator resnet, labels, biases": Case(
+        "AdoptedGenerator", {"architecture": "resnet", "fingerprint_biases": True, **LABELS}
+    ),
     "decoder resnet": Case("Decoder"),
     "decoder skip": Case("Decoder", {"architecture": "skip"}),
     "decoder orig": Case("Decoder", {"architecture": "orig"}),
@@ -190,6 +199,7 @@ def test_shapes_of_the_results(name):
         "Generator": images,
         "PlainGenerator": images,
         "StyleGAN2Generator": images,
+        "AdoptedGenerator": images,
         "Discriminator": [(4, 1)],
         "StyleGAN2Discriminator": [(4, 1)],
         "Decoder": [(4, 5), (4, 6)],
@@ -228,6 +238,7 @@ def test_seed_fixes_the_initial_values(name):
     for key in first:
         assert np.array_equal(first[key], same[key])
         starts_at_zero = key.endswith(("bias", "noise_strength", "map", "avg"))
+        starts_at_zero |= key.startswith("G_fingerprint/")
         assert np.array_equal(first[key], other[key]) == starts_at_zero, key
         assert np.array_equal(first[key], unseeded[key]) == starts_at_zero, key
 
@@ -250,9 +261,9 @@ def test_gradient_reaches_every_trainable(name):
 def expected_variables(case: Case) -> dict[str, list[int]]:
     """Published names and shapes."""
     generates = case.class_name.endswith("Generator")
-    is_stylegan2 = case.class_name.startswith("StyleGAN2")
+    is_stylegan2 = case.class_name.startswith(("StyleGAN2", "Adopted"))
     kwargs = {"architecture": "skip" if generates else "resnet", "num_channels": 3}
-    if case.class_name in ("Generator", "StyleGAN2Generator"):
+    if case.class_name in ("Generator", "StyleGAN2Generator", "AdoptedGenerator"):
         kwargs |= {"modulated_min_log2": 2, "modulated_max_log2": 7}
     kwargs |= case.kwargs
     sides = [4, 8, 16][: resolution_log2(kwargs["resolution"]) - 1]
@@ -310,6 +321,11 @@ def expected_variables(case: Case) -> dict[str, list[int]]:
         if kwargs["modulated_min_log2"] <= np.log2(side) <= kwargs["modulated_max_log2"]:
             expected[f"{scope}/mod_weight"] = [7, shape[-2]]
             expected[f"{scope}/mod_bias"] = [shape[-2]]
+        if case.class_name == "AdoptedGenerator":
+            scope = f"G_fingerprint/{side}x{side}/{layer}"
+            expected[f"{scope}/style_weight"] = [6, shape[-2]]
+            if kwargs.get("fingerprint_biases"):
+                expected[f"{scope}/bias_weight"] = [6, shape[-1]]
 
     if is_stylegan2:
         expected["G_synthesis/4x4/Const/const"] = [1, 8, 4, 4]
@@ -350,6 +366,8 @@ def test_variables_have_published_names_and_shapes(name):
     assert {key: list(v.shape) for key, v in variables.items()} == expected_variables(CASES[name])
     assert len({id(variable) for variable in variables.values()}) == len(variables)
     fixed = {key for key in variables if key.startswith(("G_synthesis/noise", "dlatent_avg"))}
+    if CASES[name].class_name == "AdoptedGenerator":
+        fixed = {key for key in variables if not key.startswith("G_fingerprint/")}
     assert set(network.named_trainables()) == set(variables) - fixed
     # What tf.train.Checkpoint and optimisers see is the same set.
     assert {id(v) for v in network.variables} == {id(v) for v in variables.values()}
