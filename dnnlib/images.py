@@ -71,18 +71,21 @@ class _WithoutWarnings:
 _quietly = _WithoutWarnings()
 
 
-def read_picture(source: str | os.PathLike[str] | bytes) -> Image.Image:
+def read_picture(
+    source: str | os.PathLike[str] | bytes, *, max_pixels: int = MAX_PIXELS
+) -> Image.Image:
     """Reads an image file; the module says what becomes of its pixels.
 
     Args:
         source: path, or the file's content.
+        max_pixels: more are refused before they are decoded; at most MAX_PIXELS.
 
     Returns:
         Pillow image of mode "RGB".
 
     Raises:
-        UnreadableImageError: missing, damaged, truncated, larger than MAX_PIXELS, or of a kind that
-            has no such form.
+        UnreadableImageError: missing, damaged, truncated, larger than `max_pixels`, or of a kind
+            that has no such form.
     """
     try:
         size = len(source) if isinstance(source, bytes) else os.stat(source).st_size
@@ -92,7 +95,7 @@ def read_picture(source: str | os.PathLike[str] | bytes) -> Image.Image:
             source = Path(source).read_bytes()
         file = io.BytesIO(source) if isinstance(source, bytes) else source
         with _quietly, Image.open(file, formats=FORMATS) as picture:
-            _check_size(picture.size)
+            _check_size(picture.size, min(max_pixels, MAX_PIXELS))
             picture.load()
             kind = picture.format
             ImageOps.exif_transpose(picture, in_place=True)  # a new picture is copied once more
@@ -107,11 +110,11 @@ def read_picture(source: str | os.PathLike[str] | bytes) -> Image.Image:
         raise UnreadableImageError(_one_line(error)) from error
 
 
-def _check_size(size: tuple[int, int]) -> None:
+def _check_size(size: tuple[int, int], max_pixels: int) -> None:
     width, height = size
-    if width * height > MAX_PIXELS:
+    if width * height > max_pixels:
         raise UnreadableImageError(
-            f"claims {width}x{height} pixels, more than {MAX_PIXELS // 10**6} million; not "
+            f"claims {width}x{height} pixels, more than {max_pixels / 10**6:g} million; not "
             "decoded, scale it down if it is genuine"
         )
 

@@ -128,15 +128,20 @@ def read_image(path: Path, resolution: int, num_channels: int, *, resize: bool) 
         picture = read_picture(path)
     except UnreadableImageError as error:
         raise UserError(f"{path}: cannot be read as an image: {error}") from error
+    if picture.size != (resolution, resolution) and not resize:
+        width, height = picture.size
+        raise UserError(
+            f"{path}: {width}x{height} pixels, but the network decodes "
+            f"{resolution}x{resolution}; --resize brings images to that size"
+        )
+    return to_pixels(picture, resolution, num_channels)
+
+
+def to_pixels(picture: Image.Image, resolution: int, num_channels: int) -> np.ndarray:
+    """A picture of mode "RGB" as uint8 [R,R,C]; of another size, it is resized (Lanczos)."""
     if num_channels == 1:
         picture = picture.convert("L")
     if picture.size != (resolution, resolution):
-        if not resize:
-            width, height = picture.size
-            raise UserError(
-                f"{path}: {width}x{height} pixels, but the network decodes "
-                f"{resolution}x{resolution}; --resize brings images to that size"
-            )
         picture = picture.resize((resolution, resolution), Image.Resampling.LANCZOS)
     return np.asarray(picture).reshape(resolution, resolution, num_channels)
 

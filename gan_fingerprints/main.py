@@ -49,6 +49,8 @@ LICENSING = {
     "calibrate": "measure false matches on foreign images",
     "verify": "whether the model made an image, and whose",
     "attribute": "whose fingerprint fits images best",
+    "serve": "a page and an API that tell whether pictures are ours",
+    "serve-key": "make a key for a caller of the service, or remove one",
 }
 
 

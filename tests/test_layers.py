@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.paths import ROOT
 
-PACKAGES = ("dnnlib", "training", "fingerprints", "metrics", "gan_fingerprints", "tools")
+PACKAGES = ("dnnlib", "training", "fingerprints", "metrics", "gan_fingerprints", "service", "tools")
 
 # A folder has one layer; docs/architecture.md says what the layers are.
 LAYERS = {
@@ -22,6 +22,7 @@ LAYERS = {
     "metrics": 3,
     "training": 4,
     "gan_fingerprints": 5,
+    "service": 5,
     "tools": 5,
 }
 COMMAND_LAYER = 5  # of the scripts at the top
@@ -264,7 +265,7 @@ def test_fingerprints_need_no_tensorflow() -> None:
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 # Folders of tests, and what they are of; those below follow.
 ROOMS = {"commands": "gan_fingerprints", "benchmarks": "benchmarks"} | {
-    name: name for name in ("dnnlib", "training", "metrics", "fingerprints", "tools")
+    name: name for name in ("dnnlib", "training", "metrics", "fingerprints", "service", "tools")
 }
 NO_TESTS = {"support", "data"}  # what tests share
 

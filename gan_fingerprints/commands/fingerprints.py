@@ -13,6 +13,7 @@ from gan_fingerprints.commands import (
     plan,
     registry_contents,
     retune,
+    serve,
     verify,
     verify_manifest,
 )
@@ -20,7 +21,7 @@ from gan_fingerprints.commands import (
 # In the order of a fingerprint's life, which is that of `--help`.
 GROUPS = (
     *(keygen, plan, adopt, issue, verify_manifest, registry_contents),
-    *(decode, retune, calibrate, verify),
+    *(decode, retune, calibrate, verify, serve),
 )
 
 

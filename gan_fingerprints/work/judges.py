@@ -104,11 +104,15 @@ class RegistryJudge:
 
     def singles(self, paths: Sequence[Path], logits: np.ndarray) -> list[Line]:
         """See `bulk.Judge`."""
-        findings = self._detector.judge_many(logits, self._level)
+        findings = self.findings(logits)
         return [
             self._line(str(path), finding, row[None], None)
             for path, finding, row in zip(paths, findings, logits, strict=True)
         ]
+
+    def findings(self, logits: np.ndarray) -> list[Finding]:
+        """One for each of M pictures; logits [M,B], or [M,K,B] of K views."""
+        return self._detector.judge_many(logits, self._level)
 
     def pool(self, name: str, logits: np.ndarray, hashes: np.ndarray) -> Line:
         """See `bulk.Judge`."""

@@ -40,6 +40,8 @@ COMMANDS = {
         ["calibrate", "--network=missing.pkl", "missing.png"],
         ["verify", "--network=missing.pkl", "missing.png"],
         ["attribute", "--network=missing.pkl", "missing.png"],
+        ["serve", "--network=missing.pkl"],
+        ["serve-key", "--keys=missing/callers.jsonl", "--name=press"],
     ],
     "dataset_tool.py": [
         ["create_celeba", "out", "missing"],

@@ -11,7 +11,7 @@ import pytest
 import gan_fingerprints
 from tests.support.paths import ROOT
 
-PACKAGES = ("dnnlib", "training", "metrics", "fingerprints", "gan_fingerprints")
+PACKAGES = ("dnnlib", "training", "metrics", "fingerprints", "gan_fingerprints", "service")
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,9 @@ def test_content(wheel: Path) -> None:
         path.relative_to(ROOT).as_posix()
         for package in PACKAGES
         for path in (ROOT / package).rglob("*")
-        if path.suffix in (".py", ".h", ".cc", ".cu") or path.name == "py.typed"
+        if path.suffix in (".py", ".h", ".cc", ".cu")
+        or path.name == "py.typed"
+        or path.parent.name == "page"
     }
     assert {name for name in names if ".dist-info/" not in name} == expected
     assert {f"{package}/py.typed" for package in PACKAGES} <= expected

@@ -1,0 +1,201 @@
+"""The detector of a service: a network, and a judge that is replaced when the registry changes."""
+
+import argparse
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from dnnlib.errors import UserError
+from dnnlib.tflib.machine import resolve_execution
+from fingerprints.detection.detector import Finding
+from fingerprints.detection.views import expand
+from fingerprints.handles import handle_of
+from gan_fingerprints.work.images import load_decoder
+from gan_fingerprints.work.judges import RegistryJudge
+from gan_fingerprints.work.registry import open_registry
+from training.models.functions import make_decoder
+
+_SIZES = (1, 4, 16, 64, 256)  # of batches for which XLA compiles a program each
+
+
+class UnavailableError(Exception):
+    """No verdict can be given now; the text says why, for the log."""
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What verdicts of one moment follow from, beside the pictures."""
+
+    model_hash: str
+    model_name: str
+    decoder_hash: str
+    num_bits: int
+    resolution: int
+    registered: int  # fingerprints that pictures are compared with
+    calibrated: str | None  # when, UTC; None: not
+    registry_head: str  # hash of the log's last event
+    level: float  # rate of false verdicts, per picture
+    search: str  # which edits are tried
+    registry_id: str  # which is not public
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON, of what may be public."""
+        return {key: value for key, value in vars(self).items() if key != "registry_id"}
+
+    def handle_of(self, fingerprint_id: int) -> str:
+        """The public handle of a fingerprint of the registry."""
+        return handle_of(self.registry_id, self.model_hash, fingerprint_id)
+
+
+class Judging:
+    """Verdicts on pixels. `judge` is for one thread, `refresh` for another.
+
+    Attributes:
+        resolution, num_channels: R and C of the network.
+    """
+
+    def __init__(self, args: argparse.Namespace, max_batch: int) -> None:
+        """Loads the network, opens the registry and compiles what will run.
+
+        Args:
+            args: flags `network`, `registry`, `registry_key`, `fpr`, `decision`, `search`, `ops`,
+                `precision`.
+            max_batch: pictures that are judged at once.
+
+        Raises:
+            UserError: as `verify`: there is no such network, registry, model or fingerprint.
+        """
+        self._args = argparse.Namespace(
+            **vars(args) | {"top": 0, "licensee": None, "payload_key": None}
+        )
+        network, *hashes = load_decoder(args.network)
+        self._hashes: tuple[str | None, str] = (hashes[0], str(hashes[1]))
+        self.resolution, self.num_channels = network.resolution, network.num_channels
+        self._num_bits = network.fingerprint_size
+        execution = resolve_execution(args.ops, args.precision)
+        sizes = [size for size in _SIZES if size < max_batch] + [max_batch]
+        self._decoders = {size: make_decoder(network, size, execution) for size in sizes}
+        self._problem: str | None = None
+        self._judge, self._basis = self._make_judge(quiet=False)
+        self._old: list[RegistryJudge] = []  # to be closed by the thread that used them
+        self._lock = threading.Lock()
+
+    @property
+    def basis(self) -> Basis:
+        """Of the verdicts that are given now."""
+        return self._basis
+
+    @property
+    def registry(self) -> Any:
+        """The open registry."""
+        return self._judge.registry
+
+    @property
+    def problem(self) -> str | None:
+        """Why no verdict can be given; None: all is well."""
+        return self._problem
+
+    def warm_up(self) -> None:
+        """Runs every program once, so that no request waits for a compiler."""
+        for size in self._decoders:
+            self._logits(np.zeros([size, *self._shape], np.uint8))
+
+    def judge(self, pictures: Sequence[np.ndarray]) -> list[tuple[Finding, Basis]]:
+        """A finding on each of some pictures, uint8 [R,R,C], and what it follows from.
+
+        Raises:
+            UnavailableError: the registry cannot be read, or the decoder gives no finite values.
+        """
+        self._close_old()
+        if self._problem is not None:
+            raise UnavailableError(self._problem)
+        judge, basis = self._current()
+        with threadpool_limits(limits=1, user_api="blas"):
+            logits = self._logits(np.stack(pictures))
+            if not np.isfinite(logits).all():
+                raise UnavailableError("the decoder gives values that are not finite")
+            try:
+                findings = judge.findings(logits)
+            except UserError as error:
+                raise UnavailableError(str(error)) from error
+        return [(finding, basis) for finding in findings]
+
+    def refresh(self) -> bool:
+        """Looks at the registry; judges by its new state if there is one.
+
+        Returns:
+            Whether the state is another than before.
+        """
+        try:
+            # Opened anew, since a file that was replaced lives on for those who have it open.
+            with open_registry(self._args) as registry:
+                head = (registry.id, registry.head())
+            is_new = head != (self._judge.registry.id, self._basis.registry_head)
+            if is_new:
+                found = self._make_judge(quiet=True)
+                with self._lock:
+                    self._old.append(self._judge)
+                    self._judge, self._basis = found
+        except UserError as error:
+            self._problem = str(error)
+            return False
+        self._problem = None
+        return is_new
+
+    def close(self) -> None:
+        """Closes the registry."""
+        self._close_old()
+        self._judge.registry.close()
+
+    @property
+    def _shape(self) -> tuple[int, int, int]:
+        return (self.resolution, self.resolution, self.num_channels)
+
+    def _current(self) -> tuple[RegistryJudge, Basis]:
+        with self._lock:
+            return self._judge, self._basis
+
+    def _close_old(self) -> None:
+        with self._lock:
+            old, self._old = self._old, []
+        for judge in old:
+            judge.registry.close()
+
+    def _make_judge(self, *, quiet: bool) -> tuple[RegistryJudge, Basis]:
+        # The head is read before what follows from it: what comes in between is seen next time.
+        with open_registry(self._args) as registry:
+            head = registry.head()
+        judge = RegistryJudge(self._args, self._hashes, self._args.fpr, quiet=quiet)
+        model = judge.model
+        entries = judge.registry.decoders(model)
+        dates = [e.calibrated for e in entries if e.model.decoder_hash == model.decoder_hash]
+        basis = Basis(
+            model_hash=model.model_hash,
+            model_name=model.name,
+            decoder_hash=model.decoder_hash,
+            num_bits=model.num_bits,
+            resolution=self.resolution,
+            registered=judge.registry.counts(model).fingerprints,
+            calibrated=dates[0] if dates else None,
+            registry_head=head,
+            level=self._args.fpr,
+            search=self._args.search,
+            registry_id=judge.registry.id,
+        )
+        return judge, basis
+
+    def _logits(self, images: np.ndarray) -> np.ndarray:
+        """Logits [N,B], or [N,K,B] of K views, by the smallest program that holds all of them."""
+        if self._args.search == "none":
+            return self._decoder_for(len(images))(images)
+        views = expand(images, search=self._args.search)  # [N,K,H,W,C]
+        flat = views.reshape(-1, *views.shape[2:])
+        return self._decoder_for(len(flat))(flat).reshape(*views.shape[:2], -1)
+
+    def _decoder_for(self, count: int) -> Callable[[np.ndarray], np.ndarray]:
+        fitting = [size for size in self._decoders if size >= count]
+        return self._decoders[min(fitting) if fitting else max(self._decoders)]
