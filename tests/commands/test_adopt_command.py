@@ -19,7 +19,8 @@ import run_generator
 from dnnlib.errors import UserError
 from tests.support.paths import REFERENCE, ROOT
 from training import adoption
-from training.models.snapshot import load_networks, read_original, save_snapshot
+from training.models.snapshot import load_networks, save_snapshot
+from training.networks.adopted import AdoptedGenerator
 from training.networks.configs import StyleGAN2GeneratorConfig
 from training.networks.stylegan2 import StyleGAN2Generator
 
@@ -88,9 +89,9 @@ def test_what_a_run_leaves(adopted: Adopted) -> None:
         "log.txt", "adopt_options.json", "adopt_report.json", "network-final.pkl",
         "fakes-adopted-init.png", "fakes-adopted-000000.png", "_finished.txt",
     } <= names  # fmt: skip
-    np.testing.assert_array_equal(
-        read_original(adopted.network), np.fromfile(adopted.file, np.uint8)
-    )
+    generator = load_networks(adopted.network, only="generator").generator
+    assert isinstance(generator, AdoptedGenerator)
+    np.testing.assert_array_equal(generator.original_file, np.fromfile(adopted.file, np.uint8))
     log = (adopted.folder / "log.txt").read_text()
     assert log.count("\ntick ") == 3
     assert " edited 0." in log
@@ -160,55 +161,55 @@ def test_result_on_stdout_and_log_on_stderr(run: Run, tmp_path: Path) -> None:
     )
     assert 0 <= values["bit_accuracy"] <= 1
     assert "tick 1 " in err
-    out, _ = run(run_fingerprints.main, *adopt(SKIP, tmp_path))
-    assert out.splitlines() == [values["network"].replace("00000-", "00001-")]
 
 
 class Stop(Exception):
     """In place of a kill."""
 
 
-@pytest.mark.parametrize("where", ["save_json", "save_snapshot", "mark_finished"])
 def test_stopped_while_the_result_is_written(
-    run: Run, adopted: Adopted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Behind the last checkpoint: the same command goes on in the same folder, to the byte."""
-    if adopted.file != SKIP:
-        pytest.skip("one file is enough")
+    """Behind the last checkpoint, once at each place: the command goes on in the same folder."""
     command = adopt(SKIP, tmp_path)
+    saved = adoption.save_json
 
-    def stop(*arguments: object, **kwargs: object) -> None:
-        if where != "save_json" or "report" in str(arguments[1]):
-            raise Stop
+    def stop(*_: object, **__: object) -> None:
+        raise Stop
 
-    with monkeypatch.context() as patch:
-        if where == "save_json":
-            saved = adoption.save_json
-            patch.setattr(adoption, where, lambda *a: (stop(*a), saved(*a)))
-        else:
-            patch.setattr(adoption, where, stop)
-        with pytest.raises(Stop):
-            run(run_fingerprints.main, *command)
-    _, err = run(run_fingerprints.main, *command)
+    def stop_at_report(values: object, path: Path) -> None:
+        saved(values, path) if path.name != adoption.REPORT_FILE else stop()
+
+    written = []
+    for name, function in (
+        ("save_json", stop_at_report),
+        ("save_snapshot", stop),
+        ("mark_finished", stop),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(adoption, name, function)
+            with pytest.raises(Stop):
+                run(run_fingerprints.main, *command)
+        written += list(tmp_path.glob("*/network-final.pkl"))
+    before = [path.read_bytes() for path in written]
+    out, err = run(run_fingerprints.main, *command)
     assert "going on at 0.0 kimg" in err
     (folder,) = tmp_path.iterdir()
-    assert (folder / "network-final.pkl").read_bytes() == adopted.network.read_bytes()
+    assert out.splitlines() == [str(folder / "network-final.pkl")]
+    assert [(folder / "network-final.pkl").read_bytes()] == before
 
 
 def test_what_cannot_be_adopted(run: Run, adopted: Adopted, tmp_path: Path) -> None:
     """Each is refused before a folder is made."""
-    archive = tmp_path / "arrays.npz"
     results = tmp_path / "results"
     results.mkdir()
-    run(run_generator.main, "export", f"--network={SKIP}", "--layout=npz", f"--out={archive}")
     alone = tmp_path / "alone.pkl"
     small = {"resolution": 8, "fmap_base": 32, "fmap_max": 4, "latent_size": 4, "dlatent_size": 4}
     only = StyleGAN2Generator(StyleGAN2GeneratorConfig(**small, mapping_fmaps=4), seed=1)
     save_snapshot(alone, Gs=only)
     for network, more, text in (
-        (adopted.network, [], "is no plain StyleGAN2 .fingerprints already.; name the file of one"),
-        (REFERENCE / "snapshot_resnet_skip_16.pkl", [], "is no plain StyleGAN2 .no latent style"),
-        (archive, [], "is an archive of arrays; name a .pkl"),
+        (adopted.network, [], "is not plain StyleGAN2: it can have fingerprints already"),
+        (REFERENCE / "snapshot_resnet_skip_16.pkl", [], "is not plain StyleGAN2"),
         (alone, ["--realism-weight=1"], "--realism-weight needs the discriminator"),
         (SKIP, ["--immunize=wobble"], "edit wobble: unknown"),
         (tmp_path / "missing.pkl", [], "missing.pkl"),

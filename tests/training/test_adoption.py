@@ -26,8 +26,9 @@ from training.channels import find_channel
 from training.checkpoint import list_checkpoints
 from training.draws import draw_inputs
 from training.edits.probes import PROBES
-from training.models.snapshot import load_networks, read_original
-from training.networks.adopted import AdoptedGenerator, adopt
+from training.models.adopting import Original, adopt
+from training.models.snapshot import load_networks
+from training.networks.adopted import AdoptedGenerator
 from training.networks.configs import StyleGAN2DiscriminatorConfig, StyleGAN2GeneratorConfig
 from training.networks.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
 
@@ -70,14 +71,18 @@ def make_discriminator(**changes: Any) -> StyleGAN2Discriminator:
     return StyleGAN2Discriminator(StyleGAN2DiscriminatorConfig(**kwargs), seed=2)
 
 
+def make_file(discriminator: StyleGAN2Discriminator | None) -> Original:
+    """A generator, its discriminator, and bytes in place of the file that both came in."""
+    return Original(make_original(), discriminator, FILE, "theirs.pkl")
+
+
 def make(config: AdoptConfig = CONFIG) -> Adoption:
-    original, discriminator = make_original(), make_discriminator()
+    original = make_file(make_discriminator())
     return Adoption(
         config,
+        original,
         adopt(original, config.num_bits, biases=config.embedding == "styles+biases"),
-        make_adopted_decoder(original, discriminator, config),
-        discriminator,
-        FILE,
+        make_adopted_decoder(original, config),
         PLAIN,
         1,
     )
@@ -98,8 +103,8 @@ def values_of(network: Any) -> dict[str, np.ndarray]:
 
 def test_pictures_are_the_originals_at_first() -> None:
     """Bit for bit, before anything is rounded, and whatever the fingerprint."""
-    original = make_original()
-    generator = adopt(original, 6, biases=True)
+    file = make_file(None)
+    generator, original = adopt(file, 6, biases=True), file.generator
     latents = tf.random.stateless_normal([4, 4], [1, 2])
     labels = tf.eye(3)[:1] * tf.ones([4, 1])
     for bits in (tf.zeros([4, 6]), tf.ones([4, 6])):
@@ -132,34 +137,30 @@ def test_what_is_trained(whole: Whole) -> None:
     """All that fingerprints add, and the decoder; nothing of the original nor of its judge."""
     generator, judge = whole.adopted._generator, whole.adopted._steps._discriminator
     assert same(values_of(make_discriminator()), values_of(judge))
-    theirs = values_of(make_original())
-    originals = {name: v.numpy() for name, v in generator.named_originals().items()}
-    assert originals.keys() == theirs.keys()
-    assert same(theirs, originals)
+    theirs, ours = values_of(make_original()), values_of(generator)
+    assert theirs.keys() == ours.keys() - generator.named_trainables().keys()
+    assert same(theirs, ours)
     for name, value in learned(whole.adopted).items():
         assert not np.array_equal(value, whole.before[name]), name
-    scopes = [layer.scope for _, layer in generator.synthesis.style_layers()]
-    kinds = ("fingerprint_style", "fingerprint_bias")
-    expected = {f"{scope}/{kind}" for scope in scopes for kind in kinds}
-    assert set(generator.named_trainables()) == expected
+    layers = list(generator.synthesis.style_layers())
+    assert len(generator.named_trainables()) == 2 * len(layers)
 
 
 def test_embedding_says_what_fingerprints_shift() -> None:
     generator = make(replace(CONFIG, embedding="styles"))._generator
-    assert all(name.endswith("/fingerprint_style") for name in generator.named_trainables())
+    assert all(name.endswith("/style_weight") for name in generator.named_trainables())
     shifts = generator.shifts(tf.ones([1, 6]))
     assert all(shift.bias is None for shift in shifts.values())
 
 
 def test_the_decoder_begins_as_the_discriminator() -> None:
-    original = make_original()
     theirs = values_of(make_discriminator())
-    ours = values_of(make_adopted_decoder(original, make_discriminator(), CONFIG))
+    ours = values_of(make_adopted_decoder(make_file(make_discriminator()), CONFIG))
     taken = {name for name in ours if name in theirs and np.array_equal(ours[name], theirs[name])}
     assert {"8x8/FromRGB/weight", "8x8/Conv0/weight", "8x8/Conv1_down/weight"} <= taken
     # It has no standard deviation of the minibatch, and answers more than one score.
     assert not {"4x4/Conv/weight", "Output/weight"} & taken
-    alone = make_adopted_decoder(original, None, CONFIG)
+    alone = make_adopted_decoder(make_file(None), CONFIG)
     assert alone.fingerprint_size == 6
     assert not np.array_equal(values_of(alone)["8x8/Conv0/weight"], theirs["8x8/Conv0/weight"])
 
@@ -177,7 +178,7 @@ def step_through(config: AdoptConfig) -> tuple[Adoption, list[float]]:
 
 def test_bits_are_learned_and_distance_keeps_pictures() -> None:
     """Both weights of a loss take effect."""
-    long = replace(CONFIG, immunize="none", realism=0.0, kimg=6.0, minibatch=16)
+    long = replace(CONFIG, immunize="none", realism=0.0, kimg=4.0, minibatch=16)
     errors = []
     for weight in (0.0, 100.0):
         config = replace(long, distance=weight, learning_rate=0.02)
@@ -191,9 +192,8 @@ def test_bits_are_learned_and_distance_keeps_pictures() -> None:
 def test_variety_says_how_far_styles_lie_from_their_mean() -> None:
     """At 0 all pictures are those of the mean style, and whatever latents say is lost."""
     steps = make(replace(CONFIG, immunize="none", realism=0.0))._steps
-    bits, noise, labels = tf.eye(6)[None, :4], tf.zeros([1, 4, 112]), tf.eye(3)[:1]
-    codes = tf.concat([bits, tf.ones([1, 4, 1]) * labels], axis=2)
-    assert sum(h * w for h, w in steps._generator.noise_shapes) == noise.shape[2]
+    noise = tf.zeros([1, 4, sum(h * w for h, w in steps._generator.noise_shapes)])
+    codes = tf.concat([tf.eye(6)[None, :4], tf.ones([1, 4, 1]) * tf.eye(3)[:1]], axis=2)
     losses = []
     for variety in (0.0, 1.0):
         for seed in (1, 2):
@@ -219,7 +219,7 @@ def test_the_discriminators_word_counts() -> None:
 
 def test_labels_are_drawn_evenly() -> None:
     """One class a picture, of all classes, by a stream of its own."""
-    generator = adopt(make_original(), 6)
+    generator = adopt(make_file(None), 6)
     _, codes, _ = draw_inputs(generator, tf.constant([1, 2], tf.int64), 600, 1)
     bits, labels = np.split(codes[0], [6], axis=1)
     assert set(np.unique(bits)) == {0, 1}
@@ -231,15 +231,15 @@ def test_labels_are_drawn_evenly() -> None:
 
 @pytest.mark.slow
 def test_xla_gives_the_gradients_of_plain_tensorflow() -> None:
-    original, discriminator = make_original(), make_discriminator()
+    original = make_file(make_discriminator())
     generator = adopt(original, 6, biases=True)
     rng = np.random.default_rng(0)
     for variable in generator.named_trainables().values():
         variable.assign(rng.normal(0, 0.3, variable.shape))
     steps = AdoptSteps(
         generator,
-        make_adopted_decoder(original, discriminator, CONFIG),
-        discriminator,
+        make_adopted_decoder(original, CONFIG),
+        original.discriminator,
         find_channel("flip,jpeg"),
         AdoptWeights(distance=1.0, realism=0.5, edit_strength=1.0, variety=1.0),
         minibatch=4,
@@ -278,7 +278,7 @@ def test_what_a_run_leaves(whole: Whole) -> None:
     assert isinstance(networks.generator, AdoptedGenerator)
     assert networks.decoder.fingerprint_size == 6
     assert networks.position == {"num_images": 32, "adopted": "theirs"}
-    np.testing.assert_array_equal(read_original(folder / "network-final.pkl"), FILE)
+    np.testing.assert_array_equal(networks.generator.original_file, FILE)
 
 
 class Stop(Exception):
@@ -386,21 +386,14 @@ class TestFolder:
 
 
 def test_realism_needs_a_judge() -> None:
-    original = make_original()
+    original = make_file(None)
+    decoder = make_adopted_decoder(original, CONFIG)
     with pytest.raises(UserError, match="needs the discriminator, which --network lacks"):
-        Adoption(
-            CONFIG,
-            adopt(original, 6),
-            make_adopted_decoder(original, None, CONFIG),
-            None,
-            FILE,
-            PLAIN,
-            1,
-        )
+        Adoption(CONFIG, original, adopt(original, 6), decoder, PLAIN, 1)
 
 
 def test_gradients_that_are_never_finite(tmp_path: Path) -> None:
-    adopted = make(replace(CONFIG, kimg=0.24))
+    adopted = make(replace(CONFIG, kimg=0.24, tick_kimg=0.24))
     adopted._decoder.named_trainables()["Output/bias"].assign([np.nan] * 10)
     with pytest.raises(UserError, match="50 steps in a row were not finite; start anew .*smaller"):
         adopted.run(tmp_path, 60)
