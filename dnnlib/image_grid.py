@@ -1,5 +1,6 @@
 """PNG files: single images and the grids that show many of them at a glance."""
 
+import io
 import math
 import os
 
@@ -52,6 +53,13 @@ def make_grid(images: np.ndarray, grid_size: tuple[int, int]) -> np.ndarray:
     return cells.reshape(rows * h, columns * w, c)
 
 
+def png_bytes(image: np.ndarray) -> bytes:
+    """The content of a PNG file of one uint8 image, see `save_png`."""
+    file = io.BytesIO()
+    _picture(image).save(file, format="PNG")
+    return file.getvalue()
+
+
 def save_png(image: np.ndarray, path: str | os.PathLike[str]) -> None:
     """Writes one uint8 image [H,W,C], C = 1 (grey) or 3 (RGB), as a PNG file, atomically.
 
@@ -59,11 +67,15 @@ def save_png(image: np.ndarray, path: str | os.PathLike[str]) -> None:
         ValueError: another shape or type.
         UserError: the file cannot be written.
     """
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3):
-        raise ValueError(f"expected uint8 [H,W,1] or [H,W,3], got {image.dtype} {image.shape}")
-    picture = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
+    picture = _picture(image)
     with open_atomic(path, "wb") as file:
         picture.save(file, format="PNG")
+
+
+def _picture(image: np.ndarray) -> Image.Image:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3):
+        raise ValueError(f"expected uint8 [H,W,1] or [H,W,3], got {image.dtype} {image.shape}")
+    return Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
 
 
 def save_grid(images: np.ndarray, path: str | os.PathLike[str], grid_size: tuple[int, int]) -> None:

@@ -9,6 +9,7 @@ handles from random numbers.
 import hashlib
 
 PREFIX = "fp-"
+SOFT_BINDING = "gan-fingerprints.1"  # what C2PA manifests call the algorithm behind handles
 _DIGITS = 32  # 128 bits
 
 

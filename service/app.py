@@ -20,6 +20,8 @@ from dnnlib.ahead import num_cores
 from dnnlib.errors import UserError
 from dnnlib.images import UnreadableImageError
 from fingerprints.detection.detector import Finding
+from fingerprints.handles import SOFT_BINDING
+from gan_fingerprints.work.credentials import CredentialsOf
 from service.answers import answer_of, error_of
 from service.batching import Batcher, QueueFullError
 from service.callers import ANONYMOUS_SCOPES, Keys, RateLimit, address_name
@@ -31,6 +33,7 @@ from service.measuring import Measures
 from service.middleware import LOG, Around
 from service.pictures import Picture, read_upload
 from service.receiving import Upload, read_files, read_small
+from service.resolution import Manifests, add_resolution
 from service.settings import Settings
 
 PAGE = Path(__file__).parent / "page"
@@ -43,7 +46,7 @@ _PAGE_FILES = {
 }
 _PATHS = frozenset({
     *("/v1/verify", "/v1/models", "/v1/feedback", "/healthz", "/readyz", "/metrics", "/docs"),
-    *_PAGE_FILES,
+    *("/matches/byBinding", "/matches/byContent", *_PAGE_FILES),
 })  # fmt: skip
 
 
@@ -61,6 +64,9 @@ class Service:
         self.settings = settings
         self.measures = Measures()
         self.keys = Keys(settings.keys)
+        self.manifests = Manifests(settings.manifests)
+        self.alg = settings.c2pa_alg or SOFT_BINDING
+        self.credentials = CredentialsOf(self.alg, settings.c2pa_anchors) if settings.c2pa else None
         self.feedback = None if settings.feedback is None else Feedback(settings.feedback)
         self._rates = RateLimit()
         self._readers = ThreadPoolExecutor(num_cores(), "read")
@@ -99,6 +105,7 @@ class Service:
                 is_new = await asyncio.to_thread(self.judging.refresh)
                 self.measures.refreshes.inc(is_new)
                 self.keys.reload()
+                self.manifests.reload()
                 found = self.judging.problem
             except Exception as error:  # whatever it is, the next look may go well
                 found = f"{type(error).__name__}: {error}"
@@ -162,7 +169,9 @@ class Service:
         for upload, picture in zip(uploads, pictures, strict=True):
             if isinstance(picture, Picture):
                 reveal = self.settings.reveal
-                answer = answer_of(upload.name, picture, *next(found), reveal)
+                finding, basis = next(found)
+                answer = answer_of(upload.name, picture, finding, basis, reveal)
+                answer |= await self._credentials_of(upload, finding, basis)
                 self.measures.verdicts.labels(answer["verdict"]).inc()
                 LOG.info("sha256 %s: %s", picture.sha256, answer["verdict"])
             else:
@@ -171,6 +180,18 @@ class Service:
             answers.append(answer)
         self.measures.pending.set(self.batcher.pending)
         return answers
+
+    async def _credentials_of(
+        self, upload: Upload, finding: Finding, basis: Basis
+    ) -> dict[str, Any]:
+        """What the picture says of itself, where that is read; and whether it is true."""
+        if self.credentials is None:
+            return {}
+        owner = finding.fingerprint
+        handle = None if owner is None else basis.handle_of(owner.id)
+        work = functools.partial(self.credentials.read, upload.content)
+        read = await asyncio.get_running_loop().run_in_executor(self._readers, work)
+        return self.credentials.values(read, handle, finding.verdict.is_ours)
 
     async def _read(self, upload: Upload) -> Picture | str:
         """The picture; or why there is none."""
@@ -228,6 +249,8 @@ def create_app(judging: Judging, settings: Settings) -> FastAPI:
     app.exception_handler(HTTPException)(_problem)
     _add_api(app, service)
     _add_state(app, service)
+    if settings.manifests is not None:
+        add_resolution(app, service)
     _add_page(app)
     return app
 

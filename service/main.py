@@ -73,6 +73,8 @@ def settings_of(args: argparse.Namespace) -> Settings:
             f"--queue={limits.queue} holds no request of --max-files={limits.max_files} pictures; "
             "raise the one or lower the other"
         )
+    if args.manifests is not None and args.reveal == "none":
+        raise UserError("--manifests tells which fingerprint it is, and --reveal=none does not")
     if not limits.anonymous and args.keys is None:
         raise UserError("--anonymous=0 lets nobody in without --keys; name a file of serve-key")
     return Settings(
@@ -80,6 +82,10 @@ def settings_of(args: argparse.Namespace) -> Settings:
         limits=limits,
         keys=args.keys,
         feedback=args.feedback,
+        c2pa=bool(args.c2pa),
+        c2pa_alg=args.c2pa_alg,
+        c2pa_anchors=args.c2pa_anchors,
+        manifests=args.manifests,
         allow_urls=args.allow_urls,
         refresh=args.refresh,
     )

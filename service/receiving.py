@@ -74,6 +74,15 @@ async def read_small(request: Request) -> bytes:
     return b"".join([piece async for piece in _limited(request, _MAX_JSON)])
 
 
+async def read_body(request: Request, most: int) -> bytes:
+    """The body of a request that is a file.
+
+    Raises:
+        HTTPException: 413 if it has more than so many bytes.
+    """
+    return b"".join([piece async for piece in _limited(request, most)])
+
+
 async def _limited(request: Request, most: int) -> AsyncGenerator[bytes, None]:
     """The body, as long as it is not too long; what a header claims is looked at first."""
     claimed = request.headers.get("content-length", "0")

@@ -29,5 +29,9 @@ class Settings:
     limits: Limits = Limits()
     keys: str | None = None  # file of callers' keys
     feedback: str | None = None  # file that feedback is added to; None: none is taken
+    c2pa: bool = False  # C2PA manifests of pictures are read, too
+    c2pa_alg: str | None = None  # what they call our soft bindings; None: `SOFT_BINDING`
+    c2pa_anchors: str | None = None  # file of certificates to trust
+    manifests: str | None = None  # file that says which manifests have which soft binding
     allow_urls: bool = False  # pictures may be named by address
     refresh: float = 1.0  # seconds between two looks at the registry

@@ -8,6 +8,7 @@ from dnnlib import cli
 from dnnlib.growing import SUFFIXES
 from dnnlib.tflib.start import add_execution
 from fingerprints.detection.views import DECISIONS, SEARCHES
+from fingerprints.handles import SOFT_BINDING
 from fingerprints.image_manifest import FILE_NAME
 
 Commands = argparse._SubParsersAction  # of cli.ArgumentParser
@@ -128,6 +129,23 @@ def add_search(parser: cli.ArgumentParser) -> None:
         default="none",
         help="edits that are tried, each undone, on every picture (default: none)",
     )
+
+
+def add_c2pa(parser: cli.ArgumentParser) -> None:
+    """Adds `--c2pa` and what goes with it, of commands that read pictures."""
+    parser.add_argument(
+        "--c2pa",
+        action="store_true",
+        default=None,  # as results of earlier versions have it
+        help="also read C2PA manifests, and say whether they agree with the fingerprint; needs "
+        "requirements/c2pa.txt",
+    )
+    parser.add_argument(
+        "--c2pa-alg",
+        metavar="NAME",
+        help=f"what manifests call our soft bindings (default: {SOFT_BINDING})",
+    )
+    parser.add_argument("--c2pa-anchors", metavar="FILE", help="certificates to trust, PEM")
 
 
 def add_images(parser: cli.ArgumentParser) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from dnnlib import cli
 from dnnlib.tflib.start import add_execution, quiet_tensorflow
+from fingerprints.handles import SOFT_BINDING
 from gan_fingerprints.commands import export_network
 from gan_fingerprints.commands.common import (
     add_minibatch,
@@ -111,8 +112,30 @@ def add_flags(parser: cli.ArgumentParser) -> None:
     add_num_gpus(parser)
     add_stylegan2(parser)
     add_noise_mode(parser, "random, and const for PyTorch files of StyleGAN2")
+    _add_c2pa(parser)
     add_execution(parser)
     parser.add_verbose()
+
+
+def _add_c2pa(parser: cli.ArgumentParser) -> None:
+    parser.add_argument(
+        "--c2pa",
+        metavar="KEY",
+        help="sign each picture as generated, C2PA, with this key and KEY.chain.pem (keygen "
+        "--kind=c2pa); needs requirements/c2pa.txt",
+    )
+    parser.add_argument(
+        "--c2pa-handle",
+        metavar="HANDLE",
+        help="public name of the fingerprint (default: that of the instance, from the manifest "
+        "beside it)",
+    )
+    parser.add_argument(
+        "--c2pa-alg",
+        default=SOFT_BINDING,
+        metavar="NAME",
+        help="name of the soft binding's algorithm (default: %(default)s)",
+    )
 
 
 def add_noise_mode(parser: cli.ArgumentParser, default: str) -> None:

@@ -6,6 +6,7 @@ from dnnlib import cli
 from dnnlib.tflib.start import add_execution
 from gan_fingerprints.commands.common import (
     Commands,
+    add_c2pa,
     add_command,
     add_decision,
     add_fpr,
@@ -60,6 +61,12 @@ def add(commands: "Commands[cli.ArgumentParser]") -> None:
     parser.add_argument("--keys", metavar="FILE", help="callers' keys, made by serve-key")
     parser.add_argument(
         "--feedback", metavar="FILE", help="take feedback, and add it to this file, JSON lines"
+    )
+    add_c2pa(parser)
+    parser.add_argument(
+        "--manifests",
+        metavar="FILE",
+        help="manifests.jsonl of generate-images --c2pa: answer /matches/byBinding and byContent",
     )
     cli.add_boolean(
         parser, "--allow-urls", default=False, help="fetch pictures from public addresses, too"

@@ -3,6 +3,7 @@
 from dnnlib import cli
 from gan_fingerprints.commands.common import (
     Commands,
+    add_c2pa,
     add_command,
     add_decision,
     add_fpr,
@@ -85,6 +86,7 @@ def add(commands: "Commands[cli.ArgumentParser]") -> None:
                 metavar="ID",
                 help="compare with this licensee only, who was suspected before",
             )
+            add_c2pa(parser)
             parser.add_argument(
                 "--payload-key",
                 metavar="FILE",

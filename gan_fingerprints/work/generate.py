@@ -12,12 +12,13 @@ from tqdm import tqdm
 
 from dnnlib.errors import UserError
 from dnnlib.format import printable
-from dnnlib.image_grid import grid_size, save_grid, save_png
+from dnnlib.image_grid import grid_size, save_grid
 from dnnlib.run_dir import LOG, append_line, create_run_dir, mark_finished
 from dnnlib.tflib.devices import local_devices
 from dnnlib.tflib.machine import resolve_execution, resolve_num_gpus
 from fingerprints.bits import parse_fingerprint
 from fingerprints.image_manifest import FILE_NAME, ManifestEntry, listing
+from gan_fingerprints.work.credentials import Save, make_saver
 from training.models.functions import inputs_by_seed, make_generator, num_classes
 from training.models.seeds import GeneratorInputs
 from training.models.snapshot import load_networks
@@ -35,6 +36,7 @@ def generate_images(args: argparse.Namespace) -> None:
     takes_bits = isinstance(generator, Fingerprinted)
     truncation = stylegan2_choices(args, generator)
     fingerprint = _fingerprint(args, generator)
+    save = make_saver(args)
     minibatch = min(args.minibatch, len(args.seeds))
     generate = make_generator(generator, minibatch, execution, devices, **truncation)
     batches = inputs_by_seed(
@@ -53,7 +55,7 @@ def generate_images(args: argparse.Namespace) -> None:
     folder = create_run_dir(args.result_dir, "generate-images")
     append_line(folder / LOG, _description(args))
     manifest = folder / FILE_NAME if takes_bits else None
-    grid = _write_images(generate, batches, folder, manifest, num_grid, len(args.seeds))
+    grid = _write_images(generate, save, batches, folder, manifest, num_grid, len(args.seeds))
     if grid:
         save_grid(np.stack(grid), folder / "grid.png", size)
         if num_grid < len(args.seeds):
@@ -136,6 +138,7 @@ def _description(args: argparse.Namespace) -> str:
 
 def _write_images(
     generate: Callable[[GeneratorInputs], np.ndarray],
+    save: Save,
     batches: Iterable[GeneratorInputs],
     folder: Path,
     manifest: Path | None,
@@ -157,7 +160,7 @@ def _write_images(
                     name = f"seed{seed:04d}.png"
                     entry = ManifestEntry(name, seed, tuple(bits.tolist()))
                     with listing(manifest, entry) if manifest else nullcontext():
-                        save_png(image, folder / name)
+                        save(image, folder / name)
                     done += 1
                     if len(grid) < num_grid:
                         grid.append(image)

@@ -14,6 +14,7 @@ from fingerprints.detection.alike import count_once
 from fingerprints.detection.codec import PayloadCode
 from fingerprints.detection.detector import Detector, Finding
 from fingerprints.detection.views import AS_IT_IS, SEARCHES
+from fingerprints.handles import handle_of
 from fingerprints.keys import load_secret
 from gan_fingerprints.work import bulk
 from gan_fingerprints.work.output import Line
@@ -74,6 +75,7 @@ class RegistryJudge:
         self.head: Mapping[str, Any] = {}
         self._level = level
         self._top = args.top
+        self._tells_handles = bool(getattr(args, "c2pa", None))
         # Several models may share a decoder: the whole snapshot tells which is meant.
         known = {model.model_hash for model in self.registry.models()}
         model_hash, decoder_hash = hashes
@@ -123,6 +125,9 @@ class RegistryJudge:
         self, name: str, finding: Finding, logits: np.ndarray, hashes: np.ndarray | None
     ) -> Line:
         values = {"file": name, **finding.to_dict(), **self.head}
+        if self._tells_handles and (owner := finding.fingerprint) is not None:
+            handle = handle_of(self.registry.id, self.model.model_hash, owner.id)
+            values["handle"] = handle
         text = f"{name}  {_text(finding, is_pool=hashes is not None)}"
         if self._top:
             candidates = self._detector.candidates(

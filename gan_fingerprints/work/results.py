@@ -34,7 +34,8 @@ _CANDIDATE = {"licensee": "text", "matches": "integer", "score": "number"}
 VERDICT_COLUMNS: Mapping[str, Any] = {
     **dict.fromkeys(("file", "error", "verdict", "licensee", "name", "indication"), "text"),
     **dict.fromkeys(("decision", "edit", "payload", "registry_id", "log_head"), "text"),
-    **dict.fromkeys(("revoked", "calibrated", "extrapolated"), "boolean"),
+    **dict.fromkeys(("handle", "c2pa", "c2pa_manifest", "c2pa_issuer"), "text"),
+    **dict.fromkeys(("revoked", "calibrated", "extrapolated", "c2pa_trusted"), "boolean"),
     **dict.fromkeys(("images", "distinct", "matches", "num_bits", "num_keys"), "integer"),
     **dict.fromkeys(("margin", "corrected", "views", "log_events"), "integer"),
     **dict.fromkeys(("pvalue", "exact_pvalue", "calibrated_pvalue"), "number"),

@@ -10,6 +10,7 @@ from typing import Any
 from dnnlib import cli
 from fingerprints.detection.verdict import expected_false, per_image_level
 from gan_fingerprints.work import bulk
+from gan_fingerprints.work.credentials import with_credentials
 from gan_fingerprints.work.images import Reader, check_all_read, load_decoder, views_of
 from gan_fingerprints.work.judges import RegistryJudge, make_judge
 from gan_fingerprints.work.output import emit
@@ -27,7 +28,7 @@ def verify(args: argparse.Namespace) -> None:
 
 def attribute(args: argparse.Namespace) -> None:
     """The command `attribute`."""
-    args.licensee = args.payload_key = None
+    args.licensee = args.payload_key = args.c2pa = args.c2pa_anchors = args.c2pa_alg = None
     _run(args, "attribute")
 
 
@@ -41,6 +42,7 @@ def _run(args: argparse.Namespace, command: str) -> None:
     if isinstance(judge, RegistryJudge):
         head = judge.head = keep_heads(args, judge.registry)
     with open_results(args, about, VERDICT_COLUMNS) as results:
+        results_of: bulk.ResultsOf
         if args.ray is not None:
             results_of = partial(_ON_A_CLUSTER, args, head, level, work)
         else:
@@ -48,6 +50,7 @@ def _run(args: argparse.Namespace, command: str) -> None:
             number = work.count(work.names)
             reader = Reader(args, network, number, expand=views, hashes=args.pool)
             results_of = partial(bulk.judge_all, work, reader, judge)
+        results_of = with_credentials(args, results_of)
         start = time.monotonic()
         tally = bulk.run(work, results, results_of)
         seconds = time.monotonic() - start
