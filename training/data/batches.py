@@ -7,7 +7,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-PREFETCH = 2  # batches read ahead, each by a thread of its own
+from dnnlib.ahead import num_cores
+
+# Batches read ahead, each by a thread of its own; images are decompressed there.
+PREFETCH = min(8, max(2, num_cores()))
 
 
 class Batches(Iterator[np.ndarray]):
