@@ -1,4 +1,4 @@
-"""Makes TFRecord data sets from images, shows them, extracts and compares them."""
+"""Makes TFRecord data sets from images, shows, checks, converts, extracts and compares them."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -7,7 +7,7 @@ from dnnlib import cli
 from dnnlib.tflib.start import quiet_tensorflow
 
 DESCRIPTION = """\
-Makes TFRecord data sets from images, shows them, extracts and compares them.
+Makes TFRecord data sets from images, shows, checks, converts, extracts and compares them.
 
 Source images: a folder (by default without its subfolders), a .zip or a .tar file, taken in the
 order of their names. Grey images become RGB (--grey: all become grey), transparent parts white,
@@ -84,6 +84,37 @@ def build_parser(prog: str | None = None) -> cli.ArgumentParser:
     _add_tfrecord_dir(p)
     p.add_argument("output_dir", metavar="OUTPUT_DIR", help="folder to make")
     _add_level_flag(p)
+
+    p = add_command("info", "Print what a data set holds.")
+    _add_tfrecord_dir(p)
+    cli.add_boolean(
+        p, "--hash", default=True, help="read all images for a hash of pixels and labels"
+    )
+
+    p = add_command("verify", "Read every record; status 1 if one is damaged. Name duplicates.")
+    _add_tfrecord_dir(p)
+
+    p = add_command("convert", "Write a data set in the published layout or in the compressed one.")
+    _add_tfrecord_dir(p)
+    p.add_argument("output_dir", metavar="OUTPUT_DIR", help="data set to make")
+    p.add_argument(
+        "--layout",
+        choices=["published", "compressed"],
+        required=True,
+        help="published: every resolution, uncompressed, as the published code reads it",
+    )
+    _add_workers(p)
+    _add_level_flag(p)
+
+    p = add_command("stats", "Compute what FID needs of the real images, ahead of time.")
+    _add_tfrecord_dir(p)
+    p.add_argument(
+        "--num_images", type=cli.non_negative_int, metavar="N",
+        help="the first N, as fidNk takes them (default and 0: all)",
+    )  # fmt: skip
+    p.add_argument("--inception", metavar="FILE", help="as in run_metrics.py")
+    cli.add_boolean(p, "--mirror-augment", default=False, help="as in run_metrics.py")
+    cli.add_boolean(p, "--skip-bad-records", default=False, help="leave damaged records out")
 
     p = add_command("compare", "Count the images that differ; like diff, status 0 if none, else 1.")
     p.add_argument("tfrecord_dir_a", metavar="DIR_A", help="data set")
@@ -197,6 +228,11 @@ def _add_creation_flags(
         help="list images that are bad or were changed there (default: TFRECORD_DIR-report.jsonl,"
         " if there are any)",
     )
+    _add_workers(p)
+    p.add_argument("--num_shifts", type=int, default=0, help="accepted, but has no effect")
+
+
+def _add_workers(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--workers",
         type=cli.non_negative_int,
@@ -204,7 +240,6 @@ def _add_creation_flags(
         metavar="N",
         help="threads; the result is the same with any number (default and 0: one per core)",
     )
-    p.add_argument("--num_shifts", type=int, default=0, help="accepted, but has no effect")
 
 
 def _add_level_flag(p: argparse.ArgumentParser) -> None:
@@ -218,7 +253,7 @@ def _add_level_flag(p: argparse.ArgumentParser) -> None:
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
-    """Runs one command; `compare` ends the process with status 1 if the data sets differ."""
+    """Runs one command; `compare` and `verify` end with status 1 if there is something to tell."""
     args = build_parser(prog).parse_args(argv)
     quiet_tensorflow(args.verbose)
     cli.deferred("gan_fingerprints.work.dataset:run")(args)

@@ -1,6 +1,7 @@
 """Makes data sets: the commands `create_*` of `dataset_tool.py`."""
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -113,9 +114,9 @@ def create_svhn(args: argparse.Namespace) -> None:
 def create_lsun(args: argparse.Namespace) -> None:
     """Images of an LMDB database in the order of its keys, their centres resized."""
     _check_resolution(args.resolution)
-    source = sources.lmdb(Path(args.lmdb_dir))
-    order = _cut(np.arange(len(source.names)), args, source.path)
-    _build(args, source, order, _square(args.resolution, args.allow_upscale), resize=RESIZE)
+    with contextlib.closing(sources.lmdb(Path(args.lmdb_dir))) as source:
+        order = _cut(np.arange(len(source.names)), args, source.path)
+        _build(args, source, order, _square(args.resolution, args.allow_upscale), resize=RESIZE)
 
 
 def create_lsun_wide(args: argparse.Namespace) -> None:
@@ -140,9 +141,9 @@ def create_lsun_wide(args: argparse.Namespace) -> None:
         return canvas
 
     args.skip_bad = True
-    source = sources.lmdb(Path(args.lmdb_dir))
-    order = _cut(np.arange(len(source.names)), args, source.path)
-    _build(args, source, order, prepare, resize=RESIZE)
+    with contextlib.closing(sources.lmdb(Path(args.lmdb_dir))) as source:
+        order = _cut(np.arange(len(source.names)), args, source.path)
+        _build(args, source, order, prepare, resize=RESIZE)
 
 
 def create_celebahq(args: argparse.Namespace) -> None:
@@ -152,10 +153,10 @@ def create_celebahq(args: argparse.Namespace) -> None:
             f"{args.delta_dir}: CelebA-HQ is not made from CelebA and its deltas here; give the"
             " folder or archive of finished 1024x1024 images alone"
         )
+    _check_resolution(args.resolution)
     with ImageFolder(args.celeba_dir) as folder:
         order = _cut(np.arange(len(folder.names)), args, folder.path)
         prepare = _square(args.resolution, args.allow_upscale)
-        _check_resolution(args.resolution)
         _build(args, _of_folder(folder, None), order, prepare, resize=RESIZE)
 
 

@@ -14,6 +14,7 @@ import pytest
 import run_fingerprints
 import run_generator
 from benchmarks import (
+    bench_creation,
     bench_data,
     bench_generation,
     bench_memory,
@@ -283,6 +284,15 @@ def test_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     expected = found["peak_flops"] / measure_data.training_flops(8)
     assert found["consumption"] == pytest.approx(expected)
     assert "8x8 | mirrored |" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_creation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bench_creation.main(["--images=4", f"--out={tmp_path}"])
+    found = read(tmp_path, "creation")["178x218 PNG"]
+    assert min(found[way]["cpu"] for way in ("pillow", "plain", "ours", "read_ours")) > 0
+    assert found["ours"]["bytes"] < found["plain"]["bytes"]
+    assert "1024x1024 JPEG | the command " in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -3,13 +3,10 @@
 import dataclasses
 import functools
 import hashlib
-import itertools
 import json
 import os
 import sys
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +14,7 @@ from tqdm import tqdm
 
 from dnnlib.atomic import is_incomplete
 from dnnlib.errors import UserError
+from training.data.batches import Batches
 from training.data.description import Description, read_description
 from training.data.records import DamagedRecordError, RecordFile, Tail
 from training.data.shards import ShardedRecords
@@ -24,55 +22,7 @@ from training.data.stored_image import parse
 from training.data.writer import is_valid_resolution, read_labels
 
 AnyRecords = RecordFile | ShardedRecords
-PREFETCH = 2  # batches read ahead, each by a thread of its own
 NAMED_RECORDS = 10  # so many bad records are named by number
-
-
-class Batches(Iterator[np.ndarray]):
-    """Endless iterator whose values threads make ahead, until `close` or the end of a `with`.
-
-    Raises what the threads raise, and ends after it.
-    """
-
-    def __init__(self, make: Callable[[int], np.ndarray], first: int) -> None:
-        """
-        Args:
-            make: called with first, first + 1 and so on, by several threads.
-            first: number of the first value.
-        """
-        self._make = make
-        self._numbers = itertools.count(first)
-        self._threads = ThreadPoolExecutor(PREFETCH, "batches")
-        self._waiting: deque[Future[np.ndarray]] = deque()
-        for _ in range(PREFETCH):
-            self._begin_next()
-
-    def __next__(self) -> np.ndarray:
-        if not self._waiting:
-            raise StopIteration  # closed
-        try:
-            # It is taken only when it is there: an interrupt while waiting loses nothing.
-            value = self._waiting[0].result()
-        except Exception:
-            self.close()
-            raise
-        self._waiting.popleft()
-        self._begin_next()
-        return value
-
-    def __enter__(self) -> "Batches":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Ends the threads and the iteration."""
-        self._waiting.clear()
-        self._threads.shutdown(cancel_futures=True)
-
-    def _begin_next(self) -> None:
-        self._waiting.append(self._threads.submit(self._make, next(self._numbers)))
 
 
 @functools.lru_cache(maxsize=2)  # a batch may end one epoch and begin the next
@@ -141,9 +91,17 @@ class Dataset:
             UserError: a record is damaged or cannot be read.
         """
         for index in range(self.num_images if limit is None else min(limit, self.num_images)):
-            image = np.empty([self.resolution, self.resolution, self.num_channels], np.uint8)
-            self._read_image(index, image)
-            yield image
+            yield self.image(index)
+
+    def image(self, index: int) -> np.ndarray:
+        """Image `index` in file order: uint8 [H,W,C]. May be called by several threads.
+
+        Raises:
+            UserError: its record is damaged or cannot be read.
+        """
+        image = np.empty([self.resolution, self.resolution, self.num_channels], np.uint8)
+        self._read_image(index, image)
+        return image
 
     @functools.cached_property
     def labels(self) -> np.ndarray:
@@ -229,26 +187,11 @@ def open_dataset(
             TFRecord file; with `skip_bad_records`, one without any good record.
     """
     folder = Path(data_dir) / name
-    files = sorted(folder.glob("[!.]*.tfrecords")) if folder.is_dir() else []
-    if folder.is_dir() and is_incomplete(folder):
-        raise UserError(
-            f"{folder} is incomplete: the command that makes it still runs or was interrupted;"
-            " wait for it or run it again"
-        )
-    if not files:
-        raise _missing(folder)
+    files = _find_files(folder)
     description = read_description(folder)
     if description is not None:
         return _open_shards(folder, name, description, resolution, skip_bad_records)
-    levels: dict[int, tuple[Path, int]] = {}
-    for path in files:
-        channels, size = _read_shape(path, skip_bad_records)
-        if size in levels:
-            raise UserError(
-                f"{folder} holds two files of {size}x{size} images, {levels[size][0].name} and "
-                f"{path.name}: which is meant? put each into a folder of its own"
-            )
-        levels[size] = (path, channels)
+    levels = _find_levels(folder, files, skip_bad_records)
     if resolution is None:
         resolution = max(levels)
     if resolution not in levels:
@@ -258,6 +201,55 @@ def open_dataset(
     if not skip_bad_records and records.tail is not Tail.NOTHING:
         raise records.damage(len(records))
     return _dataset(name, records, resolution, channels, skip_bad_records)
+
+
+def resolutions(
+    data_dir: str | os.PathLike[str], name: str, *, skip_bad_records: bool = False
+) -> list[int]:
+    """The resolutions of the data set `<data_dir>/<name>` in pixels, the largest first.
+
+    Raises:
+        UserError: see `open_dataset`.
+    """
+    folder = Path(data_dir) / name
+    files = _find_files(folder)
+    description = read_description(folder)
+    if description is not None:
+        return [description.shape[0]]
+    return sorted(_find_levels(folder, files, skip_bad_records), reverse=True)
+
+
+def _find_files(folder: Path) -> list[Path]:
+    """The record files of a data set.
+
+    Raises:
+        UserError: there are none, or they are still being written.
+    """
+    files = sorted(folder.glob("[!.]*.tfrecords")) if folder.is_dir() else []
+    if folder.is_dir() and is_incomplete(folder):
+        raise UserError(
+            f"{folder} is incomplete: the command that makes it still runs or was interrupted;"
+            " wait for it or run it again"
+        )
+    if not files:
+        raise _missing(folder)
+    return files
+
+
+def _find_levels(
+    folder: Path, files: list[Path], skip_bad_records: bool
+) -> dict[int, tuple[Path, int]]:
+    """By resolution: the file and the number of channels."""
+    levels: dict[int, tuple[Path, int]] = {}
+    for path in files:
+        channels, size = _read_shape(path, skip_bad_records)
+        if size in levels:
+            raise UserError(
+                f"{folder} holds two files of {size}x{size} images, {levels[size][0].name} and "
+                f"{path.name}: which is meant? put each into a folder of its own"
+            )
+        levels[size] = (path, channels)
+    return levels
 
 
 def _open_shards(

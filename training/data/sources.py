@@ -35,12 +35,14 @@ class ImageSource:
         read: image number i, mode "RGB" or "L", and what it was in its file; raises
             UnreadableImageError.
         labels: float32 [N,C]; None: there are none.
+        close: to be called when all is read.
     """
 
     path: Path
     names: Sequence[str]
     read: Callable[[int], tuple[Image.Image, Origin]]
     labels: np.ndarray | None = None
+    close: Callable[[], None] = lambda: None
 
 
 def of_arrays(
@@ -237,11 +239,16 @@ def lmdb(path: Path) -> ImageSource:
         environment = package.open(
             os.fspath(path), readonly=True, lock=False, readahead=False, max_readers=1024
         )
+    except package.Error as error:
+        raise UserError(f"cannot read {path} ({error}); copy the database again") from error
+    try:
         with environment.begin() as transaction, transaction.cursor() as cursor:
             keys = list(cursor.iternext(keys=True, values=False))
     except package.Error as error:
+        environment.close()
         raise UserError(f"cannot read {path} ({error}); copy the database again") from error
     if not keys:
+        environment.close()
         raise UserError(f"{path} is empty; copy the database again")
 
     def read(number: int) -> tuple[Image.Image, Origin]:
@@ -252,4 +259,4 @@ def lmdb(path: Path) -> ImageSource:
             raise UnreadableImageError(str(error), "unreadable") from error
         return read_picture_and_origin(bytes(data or b""))
 
-    return ImageSource(path, [key.decode("latin1") for key in keys], read)
+    return ImageSource(path, [key.decode("latin1") for key in keys], read, close=environment.close)

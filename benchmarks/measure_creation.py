@@ -1,0 +1,105 @@
+"""Times the making of data sets; see `bench_creation`."""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from dnnlib.images import Origin, UnreadableImageError, read_picture_and_origin
+from training.data.building import BuildOptions, build
+from training.data.dataset import open_dataset
+from training.data.image_folder import fit_square
+from training.data.sources import ImageSource
+from training.data.writer import DatasetWriter
+
+SEED = 1
+RESOLUTION = 128  # of the data sets
+READ = 32  # images per batch when they are read
+
+
+def write_sources(folder: Path, size: tuple[int, int], suffix: str, count: int) -> list[Path]:
+    """Made-up pictures of (width, height): blurred noise of several sizes, like photographs."""
+    rng = np.random.default_rng(SEED)
+    paths = []
+    for number in range(count):
+        picture = np.full([size[1], size[0], 3], 128.0)
+        for cells, strength in ((4, 60), (16, 30), (64, 12)):
+            small = Image.fromarray(rng.integers(0, 256, [cells, cells, 3], np.uint8))
+            large = np.asarray(small.resize(size, Image.Resampling.BICUBIC), float)
+            picture += (large - 128) * strength / 80
+        picture += rng.normal(0, 2, picture.shape)
+        paths.append(folder / f"{number:05d}.{suffix}")
+        Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(paths[-1], quality=90)
+    return paths
+
+
+def measure(size: tuple[int, int], suffix: str, count: int) -> dict[str, dict[str, float]]:
+    """Processor seconds, seconds and bytes per image of three ways to make a data set.
+
+    `pillow`: a loop that decodes, crops, resizes and compresses with Pillow, and writes nothing;
+    `plain`: a loop that writes the published layout; `ours`: the command's own work on all cores.
+    `read_*`: of the images per processor second when batches of the latter two are read.
+    """
+    found: dict[str, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        paths = write_sources(folder, size, suffix, count)
+        for path in paths:
+            path.read_bytes()  # into the system's cache
+        found["pillow"] = _time(lambda: _pillow(paths), count)
+        found["plain"] = _time(lambda: _plain(paths, folder / "plain"), count)
+        found["ours"] = _time(lambda: _ours(paths, folder / "ours"), count)
+        for way in ("plain", "ours"):
+            files = (folder / way).iterdir()
+            found[way]["bytes"] = sum(path.stat().st_size for path in files) / count
+            found[f"read_{way}"] = _time(lambda way=way: _read(folder, way), READ * 20)
+    return found
+
+
+def _time(work: Callable[[], Any], count: int) -> dict[str, float]:
+    start, cpu = time.perf_counter(), time.process_time()
+    work()
+    return {
+        "cpu": (time.process_time() - cpu) / count,
+        "wall": (time.perf_counter() - start) / count,
+    }
+
+
+def _pillow(paths: list[Path]) -> None:
+    for path in paths:
+        with Image.open(path) as picture:
+            small = fit_square(picture.convert("RGB"), RESOLUTION)
+        with open(os.devnull, "wb") as file:
+            small.save(file, "WEBP", lossless=True, method=0, quality=0)
+
+
+def _plain(paths: list[Path], out: Path) -> None:
+    with DatasetWriter(out, lods=True) as writer:
+        for path in paths:
+            with Image.open(path) as picture:
+                writer.add(np.asarray(fit_square(picture.convert("RGB"), RESOLUTION)))
+
+
+def _ours(paths: list[Path], out: Path) -> None:
+    def read(number: int) -> tuple[Image.Image, Origin]:
+        try:
+            return read_picture_and_origin(paths[number].read_bytes())
+        except OSError as error:
+            raise UnreadableImageError(str(error), "unreadable") from error
+
+    source = ImageSource(out, [path.name for path in paths], read)
+    options = BuildOptions("RGB", False, 0, False, out.with_suffix(".jsonl"))
+    build(
+        out, source, range(len(paths)), lambda _, image, __: fit_square(image, RESOLUTION), options
+    )
+
+
+def _read(folder: Path, name: str) -> None:
+    with open_dataset(folder, name).batches(READ, SEED) as batches:
+        for _ in range(20):
+            next(batches)
