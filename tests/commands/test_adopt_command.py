@@ -1,5 +1,7 @@
 """adopt by the command, on files of both layouts: what it leaves, refuses, and goes on with."""
 
+import contextlib
+import io
 import json
 import signal
 import subprocess
@@ -68,6 +70,8 @@ class Adopted:
     file: Path  # that came in
     folder: Path
     network: Path  # of the result
+    out: str
+    err: str
 
     @property
     def classes(self) -> list[str]:
@@ -77,9 +81,12 @@ class Adopted:
 @pytest.fixture(scope="module", params=[SKIP, LABELS], ids=["tf", "torch"])
 def adopted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Adopted:
     results = tmp_path_factory.mktemp("results")
-    run_fingerprints.main(adopt(request.param, results))
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        run_fingerprints.main(adopt(request.param, results, "--json"))
     (folder,) = results.iterdir()
-    return Adopted(request.param, folder, folder / "network-final.pkl")
+    network = folder / "network-final.pkl"
+    return Adopted(request.param, folder, network, out.getvalue(), err.getvalue())
 
 
 def test_what_a_run_leaves(adopted: Adopted) -> None:
@@ -153,14 +160,11 @@ def test_commands_take_the_result(run: Run, adopted: Adopted, tmp_path: Path) ->
     assert [len(line["fingerprint"]) for line in lines[:2]] == [2, 2]
 
 
-def test_result_on_stdout_and_log_on_stderr(run: Run, tmp_path: Path) -> None:
-    out, err = run(run_fingerprints.main, *adopt(SKIP, tmp_path, "--json"))
-    values = json.loads(out)
-    assert values["network"] == str(
-        tmp_path / "00000-adopt-plain_skip_16_tf-8bits/network-final.pkl"
-    )
+def test_result_on_stdout_and_log_on_stderr(adopted: Adopted) -> None:
+    values = json.loads(adopted.out)
+    assert values["network"] == str(adopted.network)
     assert 0 <= values["bit_accuracy"] <= 1
-    assert "tick 1 " in err
+    assert "tick 1 " in adopted.err
 
 
 class Stop(Exception):
