@@ -27,7 +27,7 @@ _PICTURE = re.compile(rb'<img alt="the picture" src="data:[a-z/]+;base64,([A-Za-
 _STYLE = (
     "body{max-width:46rem;margin:2rem auto;padding:0 1rem;font:1rem/1.5 serif}"
     "img{max-width:20rem;border:1px solid}table{border-collapse:collapse}"
-    "td,th{border:1px solid;padding:.2rem .5rem;text-align:left;overflow-wrap:anywhere}"
+    "td,th{border:1px solid;padding:.2rem .5rem;text-align:left}td{overflow-wrap:anywhere}"
 )
 
 
