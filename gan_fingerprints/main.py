@@ -48,6 +48,7 @@ LICENSING = {
     "retune": "train the decoder alone to read edited pictures",
     "calibrate": "measure false matches on foreign images",
     "verify": "whether the model made an image, and whose",
+    "verify-report": "check a report of verify --report",
     "attribute": "whose fingerprint fits images best",
     "serve": "a page and an API that tell whether pictures are ours",
     "serve-key": "make a key for a caller of the service, or remove one",

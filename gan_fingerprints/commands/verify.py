@@ -1,4 +1,4 @@
-"""Flags of `verify` and `attribute`."""
+"""Flags of `verify`, `attribute` and `verify-report`."""
 
 from dnnlib import cli
 from gan_fingerprints.commands.common import (
@@ -36,11 +36,22 @@ ATTRIBUTE_EXAMPLES = """example:
 """
 
 VERIFY = cli.deferred("gan_fingerprints.work.verify:verify")
+REPORT_HELP = "check a report of verify --report"
+REPORT_EXAMPLE = "example:\n  {command} --public-key=signing.key.pub case.html"
+VERIFY_REPORT = cli.deferred("gan_fingerprints.work.reports:verify_report")
 ATTRIBUTE = cli.deferred("gan_fingerprints.work.verify:attribute")
 
 
 def add(commands: "Commands[cli.ArgumentParser]") -> None:
-    """Adds the commands `verify` and `attribute`."""
+    """Adds the commands `verify`, `attribute` and `verify-report`."""
+    report = add_command(
+        commands, "verify-report", REPORT_HELP, VERIFY_REPORT, epilog=REPORT_EXAMPLE
+    )
+    report.add_argument("report", metavar="FILE", help="the document")
+    report.add_argument(
+        "--public-key", required=True, metavar="FILE", help=".pub file of the key that signed it"
+    )
+    add_json(report)
     for name, help_text, work, description, examples in (
         ("verify", VERIFY_HELP, VERIFY, VERIFY_DESCRIPTION, VERIFY_EXAMPLES),
         ("attribute", ATTRIBUTE_HELP, ATTRIBUTE, ATTRIBUTE_DESCRIPTION, ATTRIBUTE_EXAMPLES),
@@ -87,6 +98,14 @@ def add(commands: "Commands[cli.ArgumentParser]") -> None:
                 help="compare with this licensee only, who was suspected before",
             )
             add_c2pa(parser)
+            parser.add_argument(
+                "--report",
+                metavar="FILE",
+                help="of one picture: write a signed document of evidence, case.html",
+            )
+            parser.add_argument(
+                "--report-key", metavar="FILE", help="signing key of the report, see keygen"
+            )
             parser.add_argument(
                 "--payload-key",
                 metavar="FILE",

@@ -23,7 +23,14 @@ from gan_fingerprints.work.output import Line
 _PASSING = frozenset(
     ("function", "needs_tensorflow", "command", "images", "list", "recursive", "network")
     + ("registry", "registry_key", "payload_key", "ops", "minibatch", "json", "out", "verbose")
-    + ("ray", "ray_actors", "fpr", "fwer")  # in place of the last two: the level
+    + (
+        "report",
+        "report_key",
+        "ray",
+        "ray_actors",
+        "fpr",
+        "fwer",
+    )  # in place of the last two: the level
 )
 # What the summaries are made of.
 TALLIED = ("file", "error", "images", "verdict", "wrong_name_rate", "match", "num_bits")

@@ -15,6 +15,7 @@ from gan_fingerprints.work.images import Reader, check_all_read, load_decoder, v
 from gan_fingerprints.work.judges import RegistryJudge, make_judge
 from gan_fingerprints.work.output import emit
 from gan_fingerprints.work.registry import head_text, keep_heads
+from gan_fingerprints.work.reports import with_report
 from gan_fingerprints.work.results import VERDICT_COLUMNS, open_results
 
 _ON_A_CLUSTER = cli.deferred("gan_fingerprints.work.ray_verify:judge_on_cluster")
@@ -29,6 +30,7 @@ def verify(args: argparse.Namespace) -> None:
 def attribute(args: argparse.Namespace) -> None:
     """The command `attribute`."""
     args.licensee = args.payload_key = args.c2pa = args.c2pa_anchors = args.c2pa_alg = None
+    args.report = args.report_key = None
     _run(args, "attribute")
 
 
@@ -51,6 +53,9 @@ def _run(args: argparse.Namespace, command: str) -> None:
             reader = Reader(args, network, number, expand=views, hashes=args.pool)
             results_of = partial(bulk.judge_all, work, reader, judge)
         results_of = with_credentials(args, results_of)
+        basis = {"model": model_hash, "decoder": decoder_hash}
+        basis["calibration"] = judge.about.get("the calibration")
+        results_of = with_report(args, work, basis, results_of)
         start = time.monotonic()
         tally = bulk.run(work, results, results_of)
         seconds = time.monotonic() - start

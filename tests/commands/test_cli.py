@@ -39,6 +39,7 @@ COMMANDS = {
         ["retune", "--network=missing.pkl", "--out=missing/new.pkl"],
         ["calibrate", "--network=missing.pkl", "missing.png"],
         ["verify", "--network=missing.pkl", "missing.png"],
+        ["verify-report", "--public-key=missing.pub", "missing.html"],
         ["attribute", "--network=missing.pkl", "missing.png"],
         ["serve", "--network=missing.pkl"],
         ["serve-key", "--keys=missing/callers.jsonl", "--name=press"],
