@@ -1,9 +1,9 @@
 """How fast are data sets made, and how much of a disk do they take?
 
 Made-up pictures, like photographs, become a data set of 128x128: by a loop that decodes, crops,
-resizes and compresses with Pillow; by a loop in one process that writes the published layout; and
-by the command's own work. Processor seconds compare work, whatever else runs on the machine; seconds
-compare what one waits for, and mean little on a busy one.
+resizes and compresses with Pillow; by a loop that writes the published layout; and by the command's
+own work. Processor seconds compare work, whatever else runs on the machine; seconds compare what
+one waits for, and mean little on a busy one.
 """
 
 import os

@@ -1,5 +1,6 @@
 """Times the making of data sets; see `bench_creation`."""
 
+import functools
 import os
 import tempfile
 import time
@@ -57,7 +58,7 @@ def measure(size: tuple[int, int], suffix: str, count: int) -> dict[str, dict[st
         for way in ("plain", "ours"):
             files = (folder / way).iterdir()
             found[way]["bytes"] = sum(path.stat().st_size for path in files) / count
-            found[f"read_{way}"] = _time(lambda way=way: _read(folder, way), READ * 20)
+            found[f"read_{way}"] = _time(functools.partial(_read, folder, way), READ * 20)
     return found
 
 
