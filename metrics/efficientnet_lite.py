@@ -137,7 +137,7 @@ def check_lite0(names: Sequence[str], devices: Devices | None = None) -> Lite0Ex
 def _network(variables: Mapping[str, np.ndarray]) -> tuple[_Convolution, list[_Block]]:
     """First layer and blocks of the stages of which features are taken."""
     stem = _folded(variables, "_conv_stem", "_bn0", (3, 3, 3, 32), stride=2)
-    blocks = []
+    blocks: list[_Block] = []
     width = 32
     for kernel, repeats, first_stride, expansion, out in _STAGES:
         for index in range(repeats):
