@@ -56,6 +56,7 @@ def extract() -> Lite0Extractor:
     return found
 
 
+@pytest.mark.slow
 def test_equals_keras(extract: Lite0Extractor) -> None:
     images = np.random.RandomState(0).randint(0, 256, [2, 224, 224, 3]).astype(np.uint8)
     expected = keras_features(torch_pickle.load_variables(WEIGHTS), images.astype(np.float32))
