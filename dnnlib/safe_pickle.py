@@ -336,6 +336,8 @@ class _Machine:
             if type(state) is not dict or target.state is not None:
                 raise RefusedError(f"sets the state of {target.class_name} in an unknown form")
             target.state = state
+        elif type(target) is dict and type(state) is dict and set(state) == {"_metadata"}:
+            pass  # version numbers that PyTorch ties to the dictionary of a network's variables
         else:
             kind = target.name if isinstance(target, Global) else type(target).__name__
             raise RefusedError(f"sets the state of {kind}")

@@ -7,12 +7,15 @@ dropped. Arrays are views of the file's bytes.
 """
 
 import math
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dnnlib import safe_pickle
+from dnnlib.errors import UserError
 from dnnlib.format import format_bytes
 from dnnlib.pickle_values import DamagedError, Global, Inert, PlaceHolder, RefusedError, printable
 
@@ -65,6 +68,71 @@ def names() -> safe_pickle.Allowed:
         ("builtins", "set"): _make_set,
         ("__builtin__", "set"): _make_set,
     }
+
+
+def load_variables(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Reads a network's variables as `torch.save` wrote them before PyTorch 1.6, in one stream.
+
+    Such a file is several small pickles, of which the fourth holds the names and shapes, and then
+    the values. The fourth is read twice: how many values it wants is known only at its end.
+
+    Returns:
+        Name -> read-only array, a view of the file's bytes.
+
+    Raises:
+        UserError: the file cannot be read, is in another form, or asks for anything but tensors.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    try:
+        return _read_variables(data)
+    except (RefusedError, DamagedError) as error:
+        raise UserError(
+            f"{path} is not a PyTorch file of tensors alone, in the form before PyTorch 1.6: it "
+            f"{error}; get the file again"
+        ) from None
+
+
+def _read_variables(data: bytes) -> dict[str, np.ndarray]:
+    if not data.startswith(_BEGINNING):
+        raise RefusedError("begins otherwise")
+    system, start = _read(data, len(_BEGINNING))
+    if not isinstance(system, dict) or system.get("little_endian") is not True:
+        raise RefusedError("brings PyTorch values that are not little-endian")
+    wanted: dict[str, _Storage] = {}
+
+    def note(name: Any) -> _Storage:
+        storage = _make_storage(name)
+        if wanted.setdefault(storage.key, storage) != storage:
+            raise RefusedError("names the same PyTorch values in two ways")
+        return storage
+
+    allowed = {**_STORAGE_NAMES, ("torch._utils", "_rebuild_tensor_v2"): lambda *args: None}
+    _, position = safe_pickle.read_next(data, start, allowed, note)
+    keys, position = _read(data, position)
+    if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(wanted):
+        raise RefusedError("brings other PyTorch values than it names")
+    values = {}
+    for key in keys:
+        storage = wanted[key]
+        begin = position + 8
+        position = begin + storage.count * storage.dtype.itemsize
+        if position > len(data):
+            raise DamagedError("ends too early")
+        if int.from_bytes(data[begin - 8 : begin], "little") != storage.count:
+            raise RefusedError("brings other PyTorch values than it names")
+        values[key] = _Values(np.frombuffer(data[begin:position], storage.dtype))
+    if position != len(data):
+        raise RefusedError("goes on after its end")
+    allowed = {**_STORAGE_NAMES, ("torch._utils", "_rebuild_tensor_v2"): _make_tensor}
+    named, _ = safe_pickle.read_next(
+        data, start, allowed, lambda name: values[_make_storage(name).key]
+    )
+    if not isinstance(named, dict) or not all(isinstance(v, np.ndarray) for v in named.values()):
+        raise RefusedError("holds something else than named tensors")
+    return named
 
 
 class _Streams:

@@ -1,9 +1,9 @@
-"""What a metric may use: generated images, a decoder, real images, Inception features."""
+"""What a metric may use: generated images, a decoder, real images, networks for features."""
 
 import logging
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -62,11 +62,22 @@ class GeneratedBatch:
     images_uint8: np.ndarray  # uint8 [N,H,W,C]: what a PNG file would hold
     images_float: np.ndarray  # float32 [N,H,W,C], about [-1,1], not clipped
     bits: np.ndarray  # uint8 [N,B] of 0 and 1
+    whole: "GeneratedBatch | None" = None  # of which this is the first part
+    kept: dict[int, np.ndarray] = field(default_factory=dict)  # see `features`
 
     def head(self, num_images: int) -> "GeneratedBatch":
         """The first `num_images` images."""
         part = slice(num_images)
-        return GeneratedBatch(self.images_uint8[part], self.images_float[part], self.bits[part])
+        arrays = (self.images_uint8[part], self.images_float[part], self.bits[part])
+        return GeneratedBatch(*arrays, whole=self)
+
+    def features(self, extract: FeatureExtractor) -> np.ndarray:
+        """float32 [N,F] of the uint8 images, computed once for all metrics that ask for them."""
+        if self.whole is not None:
+            return self.whole.features(extract)[: len(self)]
+        if id(extract) not in self.kept:
+            self.kept[id(extract)] = extract(self.images_uint8)
+        return self.kept[id(extract)]
 
     def __len__(self) -> int:
         return len(self.images_uint8)
@@ -100,10 +111,13 @@ class MetricContext:
     dataset: RealImages | None = None
     mirror_augment: bool = False  # mirror every second real image at random
     inception: FeatureExtractor | None = None
+    lite0: FeatureExtractor | None = None  # EfficientNet-Lite0
     minibatch: int = 32  # images at a time
     num_gpus: int = 0
     seed: int = 0  # of everything that is drawn
     cache_dir: Path | None = None  # where statistics of real images are kept; None: nowhere
+    # Features of real images, for all metrics of a run; see `metrics.features`.
+    kept: dict[str, np.ndarray] = field(default_factory=dict, compare=False)
 
     def settings(self) -> dict[str, Any]:
         """What the figures depend on, as plain values for a JSON line."""
@@ -117,6 +131,7 @@ class MetricContext:
             "fingerprint_size": self.fingerprint_size,
             "inception": str(self.inception.path) if self.inception else None,
             "inception_sha256": self.inception.sha256 if self.inception else None,
+            "lite0_sha256": self.lite0.sha256 if self.lite0 else None,
             "minibatch": self.minibatch,
             "num_gpus": self.num_gpus,
             "seed": self.seed,

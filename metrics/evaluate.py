@@ -12,7 +12,8 @@ from metrics.table import needs_inception, parse_metric
 def check_metrics(names: Sequence[str], context: MetricContext) -> None:
     """Checks that networks and data set suit the metrics, before anything is computed.
 
-    The Inception graph, which may have to be downloaded, is the business of `check_inception`.
+    Networks for features, which may have to be downloaded, are the business of `check_inception`
+    and `check_lite0`.
 
     Raises:
         UserError: no data set or decoder, or images that do not suit a metric or each other.
@@ -56,11 +57,14 @@ def evaluate(names: Sequence[str], context: MetricContext) -> list[MetricResult]
 
     Raises:
         UserError: an unknown metric, or one that lacks something (see `check_metrics`).
-        ValueError: a metric needs the Inception graph, and the context has none.
+        ValueError: a metric needs the Inception graph or EfficientNet-Lite0, and the context has
+            none.
     """
     check_metrics(names, context)
     if context.inception is None and (wanting := needs_inception(names)):
         raise ValueError(f"{wanting} need the Inception graph (see check_inception)")
+    if context.lite0 is None and any(parse_metric(name).family.needs_lite0 for name in names):
+        raise ValueError(f"{names} need EfficientNet-Lite0 (see check_lite0)")
     runs = [_Run(parse_metric(name), context) for name in names]
     total = max((run.metric.num_images for run in runs), default=0)
     with progress(total, "generated images") as bar:

@@ -13,6 +13,7 @@ from dnnlib.atomic import open_atomic
 from dnnlib.errors import UserError
 from metrics.context import FeatureExtractor, GeneratedBatch, MetricContext, RealImages, log
 from metrics.feature_statistics import FeatureStatistics, frechet_distance
+from metrics.features import real_feature_batches
 
 # Part of the cache key: to be raised when the same settings give other statistics.
 _CACHE_VERSION = 1
@@ -47,7 +48,7 @@ class FrechetInceptionDistance:
 
     def add(self, batch: GeneratedBatch) -> None:
         """Takes the next generated images."""
-        self._generated.add(self._extract(batch.images_uint8))
+        self._generated.add(batch.features(self._extract))
 
     def finish(self) -> dict[str, float]:
         """The distance, with no suffix."""
@@ -73,8 +74,8 @@ def real_statistics(
     if path and (found := _read_cache(path, extract.num_features)):
         return found
     statistics = FeatureStatistics(extract.num_features)
-    for images in context.real_batches(num_images):
-        statistics.add(extract(images))
+    for features in real_feature_batches(context, extract, num_images):
+        statistics.add(features)
     mean, cov = statistics.mean_and_covariance()
     if path:
         _write_cache(path, mean, cov)

@@ -29,6 +29,7 @@ class Family:
     start: Callable[[str, int, MetricContext], Accumulator]  # (name, number of images, context)
     larger_is_better: Callable[[str], bool]  # by suffix
     needs_inception: bool = False
+    needs_lite0: bool = False  # EfficientNet-Lite0, from a package
     needs_dataset: bool = False
     needs_decoder: bool = False
     needs_pairs: bool = False  # of images that differ in their fingerprint alone

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from dnnlib.errors import UserError
+from metrics.feature_metrics import frechet, kernel, manifold, with_inception, with_lite0
 from metrics.fid_watermark_accuracy import FidWatermarkAccuracy
 from metrics.fingerprint_visibility import FingerprintVisibility, larger_is_better
 from metrics.frechet_inception_distance import FrechetInceptionDistance
@@ -68,6 +69,46 @@ FAMILIES = make_table(
             larger_is_better=larger_is_better,
             needs_pairs=True,
             min_resolution=WINDOW,
+        ),
+        Family(
+            form="kid<n>k",
+            help="kernel Inception distance, _std over subsets, _floor; smaller is better",
+            start=with_inception(kernel),
+            larger_is_better=lambda suffix: False,
+            needs_inception=True,
+            needs_dataset=True,
+        ),
+        Family(
+            form="prdc<n>k",
+            help="_precision, _recall, _density, _coverage of Inception features, and floors",
+            start=with_inception(manifold),
+            larger_is_better=lambda suffix: True,
+            needs_inception=True,
+            needs_dataset=True,
+        ),
+        Family(
+            form="fd_lite0_<n>k",
+            help="Frechet distance of EfficientNet-Lite0 features, _floor; no download",
+            start=with_lite0(frechet),
+            larger_is_better=lambda suffix: False,
+            needs_lite0=True,
+            needs_dataset=True,
+        ),
+        Family(
+            form="kid_lite0_<n>k",
+            help="kernel distance of EfficientNet-Lite0 features, _std, _floor; no download",
+            start=with_lite0(kernel),
+            larger_is_better=lambda suffix: False,
+            needs_lite0=True,
+            needs_dataset=True,
+        ),
+        Family(
+            form="prdc_lite0_<n>k",
+            help="_precision ... _coverage of EfficientNet-Lite0 features, and floors; no download",
+            start=with_lite0(manifold),
+            larger_is_better=lambda suffix: True,
+            needs_lite0=True,
+            needs_dataset=True,
         ),
     ]
 )

@@ -15,6 +15,7 @@ from dnnlib.tflib.devices import Devices
 from dnnlib.tflib.machine import resolve_execution
 from dnnlib.tflib.threads import pin_threads
 from metrics.context import MetricContext
+from metrics.efficientnet_lite import check_lite0
 from metrics.evaluate import check_metrics
 from metrics.feature_extractors import check_inception
 from metrics.sampling import make_context
@@ -242,9 +243,10 @@ class Run:
             devices=self.devices,
         )
         check_metrics(config.metrics, context)
+        lite0 = check_lite0(config.metrics, self.devices)
         # Last, since it may download a file.
         inception = check_inception(config.metrics, config.inception, devices=self.devices)
-        return replace(context, inception=inception)
+        return replace(context, inception=inception, lite0=lite0)
 
 
 def _as_tensors(numbers: Any) -> Any:

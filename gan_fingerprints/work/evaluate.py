@@ -11,6 +11,7 @@ import numpy as np
 from dnnlib.run_dir import LOG, append_line, create_run_dir, mark_finished
 from dnnlib.tflib.devices import local_devices
 from dnnlib.tflib.machine import resolve_execution, resolve_num_gpus
+from metrics.efficientnet_lite import check_lite0
 from metrics.evaluate import check_metrics, evaluate
 from metrics.feature_extractors import check_inception
 from metrics.report import report
@@ -52,8 +53,9 @@ def measure(args: argparse.Namespace, names: Sequence[str]) -> None:
         devices=devices,
     )
     check_metrics(names, context)
+    lite0 = check_lite0(names, devices)
     inception = check_inception(names, args.inception, devices=devices)
-    context = dataclasses.replace(context, inception=inception)
+    context = dataclasses.replace(context, inception=inception, lite0=lite0)
 
     stem = network_stem(args.network)
     run_dir = create_run_dir(args.result_dir, f"metrics-{stem}")

@@ -242,3 +242,61 @@ def test_source_text_stays_text(tmp_path):
     found = load(dumps(module({"a": 1}, module_src=source)))
     assert found == Inert("Generator", {"a": 1})
     assert not marker.exists()
+
+
+def variables_file(
+    *, system=SYSTEM, keys=("8", "7"), count=6, announced=6, value=None, rest=b"", protocol=2
+):
+    """A file of two variables as `torch.save` wrote it before PyTorch 1.6."""
+
+    def named(key, kind="torch.FloatStorage"):
+        storage = Persistent("storage", Named(kind, None), key, "cpu", count, None)
+        return Named(
+            "torch._utils._rebuild_tensor_v2", storage, 0, (2, 3), (3, 1), False, OrderedDict()
+        )
+
+    names = {"a": named("7"), "b": named("8") if value is None else value}
+    parts = [MAGIC, VERSION, system, names, list(keys)]
+    stored = {"7": VALUES, "8": -VALUES}
+    streams = [struct.pack("<q", announced) + stored[key].tobytes() for key in keys]
+    return b"".join(dumps(part, protocol) for part in parts) + b"".join(streams) + rest
+
+
+def test_a_file_of_variables(tmp_path):
+    path = tmp_path / "x.pth"
+    path.write_bytes(variables_file())
+    found = torch_pickle.load_variables(path)
+    assert list(found) == ["a", "b"]
+    np.testing.assert_array_equal(found["a"], VALUES.reshape(2, 3))
+    np.testing.assert_array_equal(found["b"], -VALUES.reshape(2, 3))
+    with pytest.raises(UserError, match="cannot read .*y.pth: No such file"):
+        torch_pickle.load_variables(tmp_path / "y.pth")
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({"system": {"little_endian": False}}, "not little-endian"),
+        ({"keys": ("7",)}, "brings other PyTorch values than it names"),
+        ({"announced": 5}, "brings other PyTorch values than it names"),
+        ({"count": 1 << 60, "announced": 1 << 60}, "ends too early"),
+        ({"count": 3, "announced": 3}, "brings other PyTorch values than it names"),
+        ({"rest": b"more"}, "goes on after its end"),
+        ({"value": Named("os.system", "true")}, "asks for os.system"),
+        ({"value": "text", "keys": ("7",)}, "holds something else than named tensors"),
+    ],
+)
+def test_a_file_of_variables_is_refused(tmp_path, changes, wanted):
+    path = tmp_path / "x.pth"
+    path.write_bytes(variables_file(**changes))
+    with pytest.raises(UserError, match="x.pth is not a PyTorch file of tensors alone") as error:
+        torch_pickle.load_variables(path)
+    assert wanted in str(error.value)
+
+
+def test_a_truncated_file_of_variables(tmp_path):
+    path, whole = tmp_path / "x.pth", variables_file()
+    for size in range(0, len(whole), 11):
+        path.write_bytes(whole[:size])
+        with pytest.raises(UserError, match="x.pth is not a PyTorch file"):
+            torch_pickle.load_variables(path)
