@@ -18,4 +18,5 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    return make_place(tmp_path_factory.mktemp("service"))
+    # Fingerprints closer than 7 bits leave no significant lead, and so no name.
+    return make_place(tmp_path_factory.mktemp("service"), min_distance=8)

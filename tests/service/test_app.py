@@ -86,7 +86,7 @@ def test_registry_changes_are_seen(place: Place) -> None:
 
         with Registry.open(str(place.registry)) as registry:
             (model,) = registry.models()
-            registry.reserve(model, [("new", "")], min_distance=4)
+            registry.reserve(model, [("new", "")], min_distance=8)
         new = picture_of(place, "new")
         wait_for(lambda: client.get("/v1/models").json()["models"][0]["registered"] == 6)
         answer = verify(client, new).json()["results"][0]

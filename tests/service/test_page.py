@@ -27,7 +27,7 @@ CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 
 @pytest.fixture(scope="module")
 def module_place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    return make_place(tmp_path_factory.mktemp("page"))
+    return make_place(tmp_path_factory.mktemp("page"), min_distance=8)
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,7 @@ class Place(NamedTuple):
         return build_parser().parse_args([*self.flags(command), *map(str, others)])
 
 
-def make_place(folder: Path) -> Place:
+def make_place(folder: Path, min_distance: int = 4) -> Place:
     """A model of 8x8 pixels and 32 bits, five licensees, pictures of noise in three folders."""
     network = folder / "network.pkl"
     sizes = {"resolution": 8, "fingerprint_size": NUM_BITS}
@@ -46,7 +46,9 @@ def make_place(folder: Path) -> Place:
     model_hash, decoder_hash = hashes_of(networks, str(network))
     with Registry.create(str(folder / "registry.db")) as registry:
         model = registry.add_model(str(model_hash), str(decoder_hash), NUM_BITS, "tiny")
-        registry.reserve(model, [(f"licensee-{i}", "") for i in range(5)], min_distance=4)
+        registry.reserve(
+            model, [(f"licensee-{i}", "") for i in range(5)], min_distance=min_distance
+        )
     rng = np.random.default_rng(0)
     for number in range(NUM_PICTURES):
         path = folder / "pictures" / ("", "a", "a/deep")[number % 3] / f"{number:02d}.png"
