@@ -360,8 +360,7 @@ class _Ticker:
         self._adoption = adoption
         self._folder = folder
         self._log = log
-        self._sums: dict[str, float] = {}
-        self._count = 0
+        self._values: dict[str, list[tf.Tensor]] = {}  # since the last tick
         self._last = StepPosition(0, 0.0, {})
 
     def begin(self, position: StepPosition) -> None:
@@ -374,8 +373,7 @@ class _Ticker:
         """Behind every step."""
         config = self._adoption.config
         for name, value in stats.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
-        self._count += 1
+            self._values.setdefault(name, []).append(value)
         is_last = position.step == config.num_steps
         if position.step % config.tick_steps and not is_last:
             return
@@ -390,8 +388,8 @@ class _Ticker:
     ) -> None:
         """A line and TensorBoard's scalars, of the steps since the last ones and of a look."""
         config = self._adoption.config
-        means = {name: float(value) / self._count for name, value in self._sums.items()}
-        self._sums, self._count = {}, 0
+        means = {name: _mean_of_finite(values) for name, values in self._values.items()}
+        self._values = {}
         error = MeanSquaredError()
         error.add(made, originals)
         accuracy = self._adoption.accuracy(made, bits)
@@ -429,3 +427,9 @@ class _Ticker:
             rows += [originals[part], made[part], difference[part].astype(np.uint8)]
         size = columns, len(rows)
         save_grid(np.concatenate(rows), self._folder / f"fakes-adopted-{suffix}.png", size)
+
+
+def _mean_of_finite(values: list[tf.Tensor]) -> float:
+    """The mean without steps that were skipped, whose statistics may not be finite."""
+    numbers = np.array([float(value) for value in values])
+    return float(numbers[np.isfinite(numbers)].mean()) if np.isfinite(numbers).any() else math.nan
