@@ -8,7 +8,7 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -221,11 +221,9 @@ def _common_depth(names: Sequence[str]) -> int:
 
 
 def _is_image_name(name: str) -> bool:
-    path = PurePosixPath(name)
-    if not is_image_name(name) or name.endswith("/"):
-        return False
-    is_hidden = any(part.startswith(".") for part in path.parts)
-    return not is_hidden and path.parts[0] != "__MACOSX"
+    if name.startswith((".", "__MACOSX/")) or "/." in name or name.endswith("/"):
+        return False  # hidden, or in a hidden folder; a folder
+    return is_image_name(name)
 
 
 def _raise(error: OSError) -> None:

@@ -1,5 +1,6 @@
 """Making a data set that was stopped at any moment goes on, to the same bytes."""
 
+import errno
 import functools
 import json
 import os
@@ -19,6 +20,7 @@ from dnnlib.errors import Terminated, UserError
 from tests.support.paths import ROOT
 from training.data import building
 from training.data.dataset import open_dataset
+from training.data.records import RecordWriter
 from training.data.unfinished import JOURNAL
 from training.data.writer import DatasetWriter
 
@@ -215,6 +217,25 @@ def test_a_wish_to_stop_costs_nothing(
             create(tmp_path, source)
     assert f"stopped; the same command goes on with {left(tmp_path)}" in capsys.readouterr().err
     assert json.loads((left(tmp_path) / JOURNAL).read_text())["num_images"] == 6
+    create(tmp_path, source)
+    assert contents(tmp_path) == contents(tmp_path / "whole")
+
+
+def test_a_full_disk_costs_nothing(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create(tmp_path / "whole", source)
+    write = RecordWriter.write
+
+    def fail(self: RecordWriter, record: bytes) -> None:
+        if self.path.name.endswith("-00001.tfrecords") and self.num_bytes:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(self, record)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RecordWriter, "write", fail)
+        with pytest.raises(UserError, match="free some space .* run the command again"):
+            create(tmp_path, source)
     create(tmp_path, source)
     assert contents(tmp_path) == contents(tmp_path / "whole")
 
