@@ -10,6 +10,7 @@ from dnnlib.optional import require
 from gan_fingerprints.work.registry import keep_heads
 from service.callers import Keys, add_key, remove_key
 from service.judging import Judging
+from service.log_lines import LogLines
 from service.settings import Limits, Settings
 
 _MISSING = "serve needs the package {name}; run: pip install -r requirements/serve.txt"
@@ -23,11 +24,11 @@ def serve(args: argparse.Namespace) -> None:
     uvicorn = require("uvicorn", _MISSING)
     settings = settings_of(args)
     Keys(settings.keys)  # a mistake there is told before the network is loaded
-    judging = Judging(args, settings.limits.max_batch)
+    judging = Judging(args, settings.limits)
     keep_heads(args, judging.registry)
     judging.warm_up()
     app = _CREATE_APP(judging, settings)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.basicConfig(handlers=[LogLines()], level=logging.INFO, format="%(asctime)s %(message)s")
     config = uvicorn.Config(
         app,
         host=args.host,

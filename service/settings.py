@@ -11,7 +11,7 @@ REVEALS: tuple[Reveal, ...] = ("none", "handle", "licensee")
 class Limits:
     """What one request, and all of them together, may take."""
 
-    max_batch: int = 16  # pictures that the network reads at once
+    max_batch: int = 64  # pictures that the network reads at once
     max_wait: float = 0.005  # seconds that a picture waits for others
     queue: int = 256  # pictures that may wait or be read; more get 429
     timeout: float = 10.0  # seconds that a request may take in all, its upload included
