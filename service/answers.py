@@ -58,6 +58,7 @@ def answer_of(
         "resized": picture.is_resized,
         "model": basis.model_hash,
         "decoder": basis.decoder_hash,
+        "calibration": basis.calibration,
         "calibration_time": basis.calibrated,
         "registry_head": basis.registry_head,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),

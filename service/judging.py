@@ -39,6 +39,7 @@ class Basis:
     resolution: int
     registered: int  # fingerprints that pictures are compared with
     calibrated: str | None  # when, UTC; None: not
+    calibration: str | None  # its hash
     registry_head: str  # hash of the log's last event
     level: float  # rate of false verdicts, per picture
     search: str  # which edits are tried
@@ -186,6 +187,7 @@ class Judging:
             resolution=self._shape[0],
             registered=judge.registry.counts(model).fingerprints,
             calibrated=dates[0] if dates else None,
+            calibration=judge.about["the calibration"],
             registry_head=head,
             level=self._args.fpr,
             search=self._args.search,

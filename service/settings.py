@@ -33,5 +33,6 @@ class Settings:
     c2pa_alg: str | None = None  # what they call our soft bindings; None: `SOFT_BINDING`
     c2pa_anchors: str | None = None  # file of certificates to trust
     manifests: str | None = None  # file that says which manifests have which soft binding
+    report_key: str | None = None  # file of the private key that signs reports
     allow_urls: bool = False  # pictures may be named by address
     refresh: float = 1.0  # seconds between two looks at the registry

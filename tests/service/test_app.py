@@ -15,6 +15,8 @@ import pytest
 from PIL import Image
 
 import run_fingerprints
+from fingerprints.keys import load_public_key
+from fingerprints.provenance.case_report import read_report
 from fingerprints.registry.facade import Registry
 from gan_fingerprints.commands.fingerprints import main
 from service.answers import HIDDEN
@@ -198,7 +200,7 @@ def test_mistakes_of_our_own_are_told(place: Place, monkeypatch) -> None:
         raise RuntimeError("secret")
 
     with running(place) as client:
-        monkeypatch.setattr("service.app.answer_of", fails)
+        monkeypatch.setattr("service.core.answer_of", fails)
         response = verify(client, png(np.ones((8, 8))))
     assert response.status_code == 500
     assert "secret" not in response.text
@@ -221,6 +223,36 @@ def from_threads(client, picture: bytes, expected: set[int]) -> None:
         if one.status_code == 429:
             assert int(one.headers["retry-after"]) >= 1
             assert "verdict" not in one.json()
+
+
+@pytest.mark.parametrize("reveal", ["handle", "none"])
+def test_reports(place: Place, reveal: str) -> None:
+    """A signed document with what the answer tells, and no more."""
+    key, path = place.folder / "signing.key", place.folder / "case.html"
+    main(["keygen", str(key)])
+    picture = picture_of(place, "licensee-0")
+
+    def report(client, *contents: bytes):
+        files = [("files", ("a.png", content)) for content in contents]
+        return client.post("/v1/report", files=files)
+
+    with running(place, f"--report-key={key}", f"--reveal={reveal}") as client:
+        (answer,) = verify(client, picture).json()["results"]
+        assert client.get("/v1/models").json()["models"][0]["reports"] is True
+        response = report(client, picture)
+        assert report(client, picture, picture).status_code == 400
+        assert "not an image" in report(client, b"no picture").json()["error"]
+    assert response.headers["content-disposition"].startswith("attachment")
+    path.write_bytes(response.content)
+    case = read_report(path, load_public_key(f"{key}.pub"))
+    for name in ("verdict", "pvalue", "model", "decoder", "calibration", "registry_head", "sha256"):
+        assert case[name] == answer[name]
+    assert case["sha256"] == hashlib.sha256(picture).hexdigest()
+    assert "tensorflow" in case["versions"]
+    assert "licensee-0" not in response.text
+    assert ("fp-" in response.text) == (reveal == "handle")
+    with running(place) as client:
+        assert report(client, picture).status_code == 404
 
 
 def test_limit_of_an_address(place: Place) -> None:
