@@ -7,10 +7,10 @@ from collections import Counter
 import numpy as np
 from PIL import Image
 
+from evaluation.subject.foreign import split_foreign
 from fingerprints.registry import drawing
 from tests.support.paths import ROOT
 from tools import attribution_study
-from tools.study.pictures import split_foreign
 from tools.study.tally import Tally, foreign_table, own_table
 
 
