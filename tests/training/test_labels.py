@@ -16,12 +16,14 @@ from dnnlib.config import from_dict, to_dict
 from dnnlib.errors import UserError
 from dnnlib.tflib.execution import PLAIN
 from metrics.sampling import make_context
+from tests.support.paths import ROOT
 from tests.support.small_runs import SMALL, write_images
 from training import loss
 from training.channels import CHANNELS
 from training.config import PRESETS, TrainConfig, TrainOptions, setup_training_config
 from training.data.writer import DatasetWriter
 from training.models.baking import Baker, write_instance
+from training.models.functions import images_by_seed, make_decoder
 from training.models.snapshot import load_networks
 from training.networks.configs import StyleGAN2DiscriminatorConfig
 from training.retune_steps import RetuneSteps
@@ -179,6 +181,18 @@ def test_metrics_draw_labels_of_the_data_set() -> None:
         found.append(batch)
     np.testing.assert_array_equal(found[0].bits, found[1].bits)
     assert np.abs(found[0].images_float - found[1].images_float).max() > 1e-3
+
+
+def test_the_sample_model_of_classes() -> None:
+    found = load_networks(ROOT / "models" / "fashion-32.pkl")
+    generator, decode = found.fingerprinted, make_decoder(found.decoder)
+    assert (generator.label_size, generator.num_channels) == (10, 1)
+    bits = np.random.default_rng(0).integers(0, 2, generator.fingerprint_size)
+    made = [images_by_seed(generator, range(2), bits, class_index=c) for c in range(10)]
+    assert np.mean((decode(np.concatenate(made)) > 0) == bits) > 0.98
+    # Trousers (1) are narrower than pullovers (2).
+    widths = [np.mean(images.mean(axis=(0, 1)) > 30) for images in made]
+    assert widths[1] < widths[2]
 
 
 # ---- Commands, with grey images
