@@ -23,7 +23,7 @@ from training.channels import CHANNELS
 from training.config import PRESETS, TrainConfig, TrainOptions, setup_training_config
 from training.data.writer import DatasetWriter
 from training.models.baking import Baker, write_instance
-from training.models.functions import images_by_seed, make_decoder
+from training.models.functions import inputs_by_seed, make_decoder, make_generator
 from training.models.snapshot import load_networks
 from training.networks.configs import StyleGAN2DiscriminatorConfig
 from training.retune_steps import RetuneSteps
@@ -188,7 +188,11 @@ def test_the_sample_model_of_classes() -> None:
     generator, decode = found.fingerprinted, make_decoder(found.decoder)
     assert (generator.label_size, generator.num_channels) == (10, 1)
     bits = np.random.default_rng(0).integers(0, 2, generator.fingerprint_size)
-    made = [images_by_seed(generator, range(2), bits, class_index=c) for c in range(10)]
+    generate_all = make_generator(generator)
+    made = [
+        generate_all(next(inputs_by_seed(generator, range(2), fingerprint=bits, class_index=c)))
+        for c in range(10)
+    ]
     assert np.mean((decode(np.concatenate(made)) > 0) == bits) > 0.98
     # Trousers (1) are narrower than pullovers (2).
     widths = [np.mean(images.mean(axis=(0, 1)) > 30) for images in made]
@@ -221,7 +225,7 @@ def train(data_dir: Path, result_dir: Path, *more: str, dataset: str = "classes"
 @pytest.fixture(scope="module")
 def finished(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("results")
-    return train(data_dir, folder, "--cond", "--total-kimg=0.256", "--augment=diff")
+    return train(data_dir, folder, "--cond", "--total-kimg=0.192")
 
 
 @pytest.mark.slow
@@ -246,9 +250,8 @@ def test_what_a_run_leaves(finished: Path) -> None:
 
 @pytest.mark.slow
 def test_a_stopped_run_ends_with_the_same_bits(finished: Path, data_dir: Path, tmp_path) -> None:
-    flags = ("--cond", "--augment=diff")
-    half = train(data_dir, tmp_path, "--total-kimg=0.128", *flags)
-    train(data_dir, tmp_path, "--total-kimg=0.256", f"--resume={half}", *flags)
+    half = train(data_dir, tmp_path, "--total-kimg=0.064", "--cond")
+    train(data_dir, tmp_path, "--total-kimg=0.192", f"--resume={half}", "--cond")
     ours, theirs = (load_networks(path / "network-final.pkl") for path in (half, finished))
     for slot in ("E", "G", "D", "Gs"):
         wanted = getattr(theirs, slot).named_variables()
@@ -263,10 +266,6 @@ def test_a_snapshot_with_classes_goes_on_with_classes_alone(
     flag = f"--resume-pkl={finished / 'network-final.pkl'}"
     with pytest.raises(UserError, match="its label_size is 3, this run's is 0; choose --cond"):
         train(data_dir, tmp_path, flag, "--total-kimg=0.32", dataset="noise")
-    assert (
-        "Starting from"
-        in (train(data_dir, tmp_path, flag, "--cond", "--total-kimg=0.32") / "log.txt").read_text()
-    )
 
 
 def generate(network: Path, results: Path, *flags: str) -> Path:
