@@ -7,7 +7,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from evaluation.perturbations.wild import SAVED_AS
-from training.models.functions import inputs_by_seed, make_generator
+from training.models.functions import inputs_of_all_classes, make_generator
 from training.models.snapshot import load_networks, read_snapshot
 from training.networks.plain_generator import PlainGenerator
 
@@ -35,7 +35,7 @@ def make_pictures(
         first = 0 if same_seeds else number * num_images
         seeds = range(first, first + num_images)
         (folder / licensee).mkdir(parents=True)
-        for inputs in inputs_by_seed(generator, seeds, minibatch=min(num_images, 64)):
+        for inputs in inputs_of_all_classes(generator, seeds, min(num_images, 64)):
             for seed, image in zip(inputs.seeds, generate(inputs), strict=True):
                 picture = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
                 for way, options in SAVED_AS.items():
