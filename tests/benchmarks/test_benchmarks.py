@@ -288,10 +288,12 @@ def test_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.slow
 def test_creation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    bench_creation.main(["--images=4", f"--out={tmp_path}"])
-    found = read(tmp_path, "creation")["178x218 PNG"]
+    bench_creation.main(["--images=4", "--rounds=1", "--tiny", "20", "40", f"--out={tmp_path}"])
+    figures = read(tmp_path, "creation")
+    found = figures["178x218 PNG"]
     assert min(found[way]["cpu"] for way in ("pillow", "plain", "ours", "read_ours")) > 0
     assert found["ours"]["bytes"] < found["plain"]["bytes"]
+    assert all(figures["memory"][n]["peak"] > 0.01 for n in ("20", "40"))
     assert "1024x1024 JPEG | the command " in capsys.readouterr().out
 
 

@@ -123,11 +123,15 @@ class ImageFolder:
             raise UnreadableImageError(_one_line(error), "unreadable") from error
 
     def _list_flat(self) -> list[str]:
-        entries = list(os.scandir(self.path))
-        self.subfolders = sorted(
-            entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")
-        )
-        return [entry.name for entry in entries if entry.is_file()]
+        found = []
+        with os.scandir(self.path) as entries:
+            for entry in entries:  # not a list of them: each takes several times its name
+                if entry.is_file():
+                    found.append(entry.name)
+                elif entry.is_dir() and not entry.name.startswith("."):
+                    self.subfolders.append(entry.name)
+        self.subfolders.sort()
+        return found
 
     def _list_nested(self) -> list[str]:
         found = []
