@@ -15,6 +15,7 @@ from PIL import Image
 
 import dataset_tool
 from dnnlib.errors import UserError
+from training.data import building
 from training.data.dataset import open_dataset
 from training.data.image_folder import ImageFolder, class_numbers
 from training.data.stored_image import compressed_record, parse, published_record
@@ -68,6 +69,19 @@ def test_any_number_of_threads_gives_the_same_bytes(
         contents.append({path.name: path.read_bytes() for path in out.iterdir()})
     assert len(contents[0]) == 3
     assert contents[0] == contents[1]
+
+
+@pytest.mark.parametrize(("size", "expected"), [(128, 16), (256, 4), (1024, 1), (None, 1)], ids=str)
+def test_large_images_go_to_threads_one_by_one(
+    tmp_path: Path, size: int | None, expected: int
+) -> None:
+    """So that what waits in memory is bounded in bytes; and few images are spread over all."""
+    writer = DatasetWriter(tmp_path / "x")
+    writer.shape = None if size is None else (size, size, 3)
+    pieces = list(building._pieces(range(1000), 3, 8, writer))
+    assert [number for piece in pieces for number in piece] == list(range(3, 1000))
+    assert len(pieces[0]) == expected
+    assert [len(piece) for piece in pieces[-32:]] == [1] * 32
 
 
 @pytest.mark.parametrize("kind", ["folder", "zip", "tar", "tgz"])
