@@ -318,11 +318,11 @@ def _make(
     except UnreadableImageError as error:
         made.error = error
         return made
-    pixels = np.asarray(image if image.mode == mode else image.convert(mode))
-    pixels = pixels.reshape(*pixels.shape[:2], -1)
-    made.shape = pixels.shape
-    if pixels.shape[0] == pixels.shape[1] and is_valid_resolution(pixels.shape[0]):
-        made.records = writer.encode(pixels)
+    image = image if image.mode == mode else image.convert(mode)
+    image.info = {}  # colour profiles and the like, which Pillow would store again
+    made.shape = (image.height, image.width, len(image.getbands()))
+    if image.width == image.height and is_valid_resolution(image.height):
+        made.records = writer.encode(image)
     return made
 
 

@@ -76,7 +76,9 @@ class ImageFolder:
             raise UserError(
                 f"cannot read {self.path}: {error.strerror or error}; check its permissions"
             ) from error
-        self.names = sorted(name for name in candidates if _is_image_name(name))
+        candidates = [name for name in candidates if _is_image_name(name)]
+        candidates.sort()  # in place: there may be millions
+        self.names = candidates
         if not self.names:
             text = f"no images in {self.path}; files must end in {' '.join(SUFFIXES)}"
             if self.subfolders:
