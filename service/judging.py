@@ -19,6 +19,7 @@ from gan_fingerprints.work.judges import RegistryJudge
 from gan_fingerprints.work.registry import open_registry
 from service.pictures import Picture, Pictures
 from service.settings import Limits
+from training.models.decoder_export import decoder_onnx
 from training.models.functions import make_decoder
 
 _SIZES = (1, 4, 16, 64, 256)  # of batches for which XLA compiles a program each
@@ -37,6 +38,7 @@ class Basis:
     decoder_hash: str
     num_bits: int
     resolution: int
+    num_channels: int
     registered: int  # fingerprints that pictures are compared with
     calibrated: str | None  # when, UTC; None: not
     calibration: str | None  # its hash
@@ -79,7 +81,7 @@ class Judging:
         self._hashes: tuple[str | None, str] = (hashes[0], str(hashes[1]))
         self._shape = (network.resolution, network.resolution, network.num_channels)
         self.pictures = Pictures(network.resolution, network.num_channels, limits.max_pixels)
-        self._num_bits = network.fingerprint_size
+        self._network = network
         execution = resolve_execution(args.ops, args.precision)
         sizes = [size for size in _SIZES if size <= limits.max_batch]
         self._decoders = {size: make_decoder(network, size, execution) for size in sizes}
@@ -109,8 +111,11 @@ class Judging:
         for size in self._decoders:
             self._logits(np.zeros([size, *self._shape], np.uint8))
 
-    def judge(self, pictures: Sequence[Picture]) -> list[tuple[Finding, Basis] | str]:
+    def judge(self, items: Sequence[Picture | np.ndarray]) -> list[tuple[Finding, Basis] | str]:
         """A finding on each of some pictures, and what it follows from; or why it cannot be read.
+
+        Args:
+            items: pictures; or float [B], logits that were read elsewhere, without views.
 
         Raises:
             UnavailableError: the registry cannot be read, or the decoder gives no finite values.
@@ -119,12 +124,13 @@ class Judging:
         if self._problem is not None:
             raise UnavailableError(self._problem)
         judge, basis = self._current()
-        pixels = self.pictures.pixels(pictures)
-        good = [one for one in pixels if isinstance(one, np.ndarray)]
-        if not good:
-            return [one for one in pixels if isinstance(one, str)]
         with self._threads.limit(limits=1, user_api="blas"):
-            logits = self._logits(np.stack(good))
+            read = self._read([one for one in items if isinstance(one, Picture)])
+            rows = [next(read) if isinstance(one, Picture) else one for one in items]
+            good = [row for row in rows if isinstance(row, np.ndarray)]
+            if not good:
+                return [row for row in rows if isinstance(row, str)]
+            logits = np.stack(good)
             if not np.isfinite(logits).all():
                 raise UnavailableError("the decoder gives values that are not finite")
             try:
@@ -132,7 +138,22 @@ class Judging:
             except UserError as error:
                 raise UnavailableError(str(error)) from error
         found = iter(findings)
-        return [one if isinstance(one, str) else (next(found), basis) for one in pixels]
+        return [row if isinstance(row, str) else (next(found), basis) for row in rows]
+
+    def _read(self, pictures: Sequence[Picture]) -> Iterator[np.ndarray | str]:
+        """Logits of each picture, [B] or [K,B] of views; or why there are none."""
+        pixels = self.pictures.pixels(pictures)
+        good = [one for one in pixels if isinstance(one, np.ndarray)]
+        logits = iter(self._logits(np.stack(good)) if good else ())
+        return (one if isinstance(one, str) else next(logits) for one in pixels)
+
+    def public_decoder(self) -> bytes:
+        """The decoder for browsers, ONNX.
+
+        Raises:
+            UserError: what converts it is not installed.
+        """
+        return decoder_onnx(self._network)
 
     def refresh(self) -> bool:
         """Looks at the registry; judges by its new state if there is one.
@@ -185,6 +206,7 @@ class Judging:
             decoder_hash=model.decoder_hash,
             num_bits=model.num_bits,
             resolution=self._shape[0],
+            num_channels=self._shape[2],
             registered=judge.registry.counts(model).fingerprints,
             calibrated=dates[0] if dates else None,
             calibration=judge.about["the calibration"],

@@ -34,5 +34,6 @@ class Settings:
     c2pa_anchors: str | None = None  # file of certificates to trust
     manifests: str | None = None  # file that says which manifests have which soft binding
     report_key: str | None = None  # file of the private key that signs reports
+    public_decoder: bool = False  # everybody gets the decoder, and may send what it reads
     allow_urls: bool = False  # pictures may be named by address
     refresh: float = 1.0  # seconds between two looks at the registry

@@ -73,6 +73,12 @@ def add(commands: "Commands[cli.ArgumentParser]") -> None:
         metavar="FILE",
         help="give signed reports on pictures, with this private key of keygen",
     )
+    parser.add_argument(
+        "--public-decoder",
+        action="store_true",
+        help="give the decoder to everybody, so that the page reads pictures on the user's "
+        "machine; who has the decoder can forge fingerprints",
+    )
     cli.add_boolean(
         parser, "--allow-urls", default=False, help="fetch pictures from public addresses, too"
     )
