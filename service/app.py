@@ -89,9 +89,9 @@ def _add_api(app: FastAPI, service: Service) -> Endpoint:
     async def verify(request: Request) -> Response:
         """Says of each picture whether this generator made it."""
         service.admit(request, "verify", 0)
-        async with service.in_time():
+        async with service.in_time() as share:
             if not request.headers.get("content-type", "").startswith("application/json"):
-                uploads = await read_files(request, limits)
+                uploads = await read_files(request, limits, share)
                 service.admit(request, "verify", len(uploads))
                 results = await service.verify(uploads)
             else:
@@ -104,8 +104,8 @@ def _add_api(app: FastAPI, service: Service) -> Endpoint:
     async def report(request: Request) -> Response:
         """A signed document on one picture: the verdict, what it follows from, and the picture."""
         service.admit(request, "verify", 0)
-        async with service.in_time():
-            uploads = await read_files(request, limits)
+        async with service.in_time() as share:
+            uploads = await read_files(request, limits, share)
             if len(uploads) != 1:
                 raise HTTPException(400, "a report is on one picture")
             service.admit(request, "verify")

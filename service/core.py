@@ -29,7 +29,7 @@ from service.measuring import Measures
 from service.middleware import LOG
 from service.pictures import Picture
 from service.public_decoder import check_logits
-from service.receiving import Upload
+from service.receiving import Share, Upload, Uploads
 from service.reporting import Reports
 from service.resolution import Manifests
 from service.settings import Settings
@@ -54,6 +54,7 @@ class Service:
         self.credentials = CredentialsOf(self.alg, settings.c2pa_anchors) if settings.c2pa else None
         self.feedback = None if settings.feedback is None else Feedback(settings.feedback)
         self.reports = None if settings.report_key is None else Reports(settings.report_key)
+        self._uploads = Uploads(limits.max_uploads)
         self._rates = RateLimit()
         self._readers = ThreadPoolExecutor(num_cores(), "read")
         self._fetchers = ThreadPoolExecutor(4, "fetch")
@@ -101,16 +102,17 @@ class Service:
             write_waiting()
 
     @contextlib.asynccontextmanager
-    async def in_time(self) -> AsyncIterator[None]:
-        """Ends a request that takes too long.
+    async def in_time(self) -> AsyncIterator[Share]:
+        """Ends a request that takes too long; what it has sent counts until then.
 
         Raises:
             HTTPException: 503.
         """
         seconds = self.settings.limits.timeout
         try:
-            async with asyncio.timeout(seconds):
-                yield
+            with Share(self._uploads) as share:
+                async with asyncio.timeout(seconds):
+                    yield share
         except TimeoutError as error:
             self.measures.refused.labels("time-out").inc()
             raise HTTPException(

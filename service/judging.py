@@ -1,6 +1,7 @@
 """The detector of a service: a network, and a judge that is replaced when the registry changes."""
 
 import argparse
+import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -86,6 +87,7 @@ class Judging:
         sizes = [size for size in _SIZES if size <= limits.max_batch]
         self._decoders = {size: make_decoder(network, size, execution) for size in sizes}
         self._problem: str | None = None
+        self._file = _file_of(args.registry)
         self._judge, self._basis = self._make_judge(quiet=False)
         self._old: list[RegistryJudge] = []  # to be closed by the thread that used them
         self._lock = threading.Lock()
@@ -124,6 +126,10 @@ class Judging:
         if self._problem is not None:
             raise UnavailableError(self._problem)
         judge, basis = self._current()
+        if _file_of(self._args.registry) != self._file:
+            # SQLite takes the journals beside a file for those of the file that it has open, and
+            # must not look at them where that is another one by now.
+            raise UnavailableError("the registry's file is gone or another one")
         with self._threads.limit(limits=1, user_api="blas"):
             read = self._read([one for one in items if isinstance(one, Picture)])
             rows = [next(read) if isinstance(one, Picture) else one for one in items]
@@ -166,11 +172,13 @@ class Judging:
             with open_registry(self._args) as registry:
                 head = (registry.id, registry.head())
             is_new = head != (self._judge.registry.id, self._basis.registry_head)
-            if is_new:
+            if is_new or self._file != _file_of(self._args.registry):
+                file = _file_of(self._args.registry)
                 found = self._make_judge(quiet=True)
                 with self._lock:
                     self._old.append(self._judge)
                     self._judge, self._basis = found
+                    self._file = file
         except UserError as error:
             self._problem = str(error)
             return False
@@ -231,6 +239,15 @@ class Judging:
         for start, stop, size in divide(len(images), self._decoders):
             parts.append(self._decoders[size](images[start:stop]))
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _file_of(place: str) -> tuple[int, int] | None:
+    """Which file a registry is; None: there is none, or it is behind a server."""
+    try:
+        found = os.stat(place)
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino)
 
 
 def divide(count: int, sizes: Iterable[int]) -> Iterator[tuple[int, int, int]]:

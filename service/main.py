@@ -71,12 +71,18 @@ def settings_of(args: argparse.Namespace) -> Settings:
         timeout=args.timeout,
         max_bytes=args.max_bytes,
         max_pixels=args.max_pixels,
+        max_uploads=args.max_uploads,
         max_files=args.max_files,
         anonymous=args.anonymous,
     )
     if limits.queue < limits.max_files:
         raise UserError(
             f"--queue={limits.queue} holds no request of --max-files={limits.max_files} pictures; "
+            "raise the one or lower the other"
+        )
+    if limits.max_uploads < limits.max_bytes:
+        raise UserError(
+            f"--max-uploads={limits.max_uploads} holds no file of --max-bytes={limits.max_bytes}; "
             "raise the one or lower the other"
         )
     if args.manifests is not None and args.reveal == "none":

@@ -106,6 +106,7 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         "--queue": (usual.queue, "pictures that may wait; for more the answer is 429"),
         "--max-bytes": (usual.max_bytes, "bytes of a picture's file"),
         "--max-pixels": (usual.max_pixels, "pixels of a picture; more are not decoded"),
+        "--max-uploads": (usual.max_uploads, "bytes of all requests at a time; for more it is 429"),
         "--max-files": (usual.max_files, "pictures of a request"),
     }
     for flag, (default, what) in counts.items():

@@ -71,6 +71,8 @@ function card({ file, url, answer, picture }) {
     ["tried", answer.views > 1 ? words().views(answer.views) : words().none],
     ["calibrated", answer.calibrated ? words().yes(answer.calibration_time) : words().no],
     ["resized", answer.resized ? `${answer.width} × ${answer.height}` : null],
+    ["c2pa", answer.c2pa ? words().credentials[answer.c2pa] : null],
+    ["issuer", answer.c2pa ? answer.c2pa_issuer : null],
     ["read", answer.here ? words().here : null],
     ["time", new Date(answer.time).toLocaleString(language)],
   ];
