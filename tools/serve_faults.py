@@ -10,6 +10,7 @@ should.
 import argparse
 import asyncio
 import json
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -350,6 +351,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Runs all faults."""
     args = build_parser().parse_args(argv)
     quiet_tensorflow(verbose=False)
+    # `kill` and a closed terminal end the service, too.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as name, small_disk(Path(name) / "full") as has_disk:
         flags = [f"--{flag}" for flag in args.flags]
         world = make_world(Path(name), args.network, args.registry, flags)
