@@ -25,10 +25,8 @@ LEARNING = 1000  # pictures of each kind that the attacker's network learns from
 Logits = Callable[[tf.Tensor], tf.Tensor]  # images [N,H,W,C] in [-1,1] -> [N,K]
 
 
-def push(
-    logits_of: Logits, network: Network, images: np.ndarray, target: np.ndarray, reach: int
-) -> np.ndarray:
-    """Changes pictures so that a network reads the target.
+class Pusher:
+    """Changes pictures so that a network reads a target.
 
     Projected gradient steps of the signs (Madry et al., arXiv 1706.06083, section 2.1), on the
     cross-entropy of the target; the result is rounded to 8 bits.
@@ -36,32 +34,40 @@ def push(
     Args:
         logits_of: calls the network.
         network: whose operations are used.
-        images: uint8 [N,H,W,C].
-        target: 0 or 1, [N,K].
-        reach: largest change of a value, in grey levels.
     """
 
-    @tf.function(autograph=False)
-    def gradient(x: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
-        with tf.GradientTape() as tape, network.running_with("reference"):
-            tape.watch(x)
-            logits = logits_of(centred(x))
-            loss = tf.reduce_sum(
-                tf.nn.sigmoid_cross_entropy_with_logits(labels=bits, logits=logits)
-            )
-        return tape.gradient(loss, x)
+    def __init__(self, logits_of: Logits, network: Network) -> None:
+        @tf.function(autograph=False, reduce_retracing=True)
+        def gradient(x: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
+            with tf.GradientTape() as tape, network.running_with("reference"):
+                tape.watch(x)
+                losses = tf.nn.sigmoid_cross_entropy_with_logits(
+                    labels=bits, logits=logits_of(centred(x))
+                )
+                loss = tf.reduce_sum(losses)
+            return tape.gradient(loss, x)
 
-    made = []
-    for start in range(0, len(images), MINIBATCH):
-        original = tf.constant(images[start : start + MINIBATCH], tf.float32)
-        bits = tf.constant(target[start : start + MINIBATCH], tf.float32)
-        x = original
-        for _ in range(STEPS):
-            x = x - 2.5 * reach / STEPS * tf.sign(gradient(x, bits))
-            x = tf.clip_by_value(x, original - reach, original + reach)
-            x = tf.clip_by_value(x, 0.0, 255.0)
-        made.append(tf.cast(tf.round(x), tf.uint8).numpy())
-    return np.concatenate(made)
+        self._gradient = gradient
+
+    def __call__(self, images: np.ndarray, target: np.ndarray, reach: int) -> np.ndarray:
+        """The changed pictures.
+
+        Args:
+            images: uint8 [N,H,W,C].
+            target: 0 or 1, [N,K].
+            reach: largest change of a value, in grey levels.
+        """
+        made = []
+        for start in range(0, len(images), MINIBATCH):
+            original = tf.constant(images[start : start + MINIBATCH], tf.float32)
+            bits = tf.constant(target[start : start + MINIBATCH], tf.float32)
+            x = original
+            for _ in range(STEPS):
+                x = x - 2.5 * reach / STEPS * tf.sign(self._gradient(x, bits))
+                x = tf.clip_by_value(x, original - reach, original + reach)
+                x = tf.clip_by_value(x, 0.0, 255.0)
+            made.append(tf.cast(tf.round(x), tf.uint8).numpy())
+        return np.concatenate(made)
 
 
 def with_decoder(subject: Subject, settings: Settings) -> dict[str, Any]:
@@ -77,10 +83,11 @@ def with_decoder(subject: Subject, settings: Settings) -> dict[str, Any]:
     victim = subject.num_keys - 1
     others = subject.generate(range(num), subject.registered[owners % victim])
     wanted = np.broadcast_to(subject.registered[victim], drawn.shape)
+    push = Pusher(lambda x: decoder(x)[1], decoder)
     rows = []
     for reach in REACHES:
         cost = f"{STEPS} steps per picture, of {reach} grey levels at most"
-        after = push(lambda x: decoder(x)[1], decoder, images, drawn, reach)
+        after = push(images, drawn, reach)
         rows.append(
             removed(
                 reader,
@@ -92,7 +99,7 @@ def with_decoder(subject: Subject, settings: Settings) -> dict[str, Any]:
                 owners=owners,
             )
         )
-        after = push(lambda x: decoder(x)[1], decoder, others, wanted, reach)
+        after = push(others, wanted, reach)
         rows.append(
             forged(
                 reader,
@@ -122,6 +129,7 @@ def without_decoder(subject: Subject, settings: Settings) -> dict[str, Any]:
     own = subject.generate(range(num), bits)
     others = subject.generate(range(num), rest[np.arange(num) % LEARNING])
     knows = f"{100 * classifier.accuracy(own, others):.0f} % right"
+    push = Pusher(classifier.logits, classifier.network)
     rows = []
     for reach in REACHES[-2:]:
         cost = (
@@ -129,7 +137,7 @@ def without_decoder(subject: Subject, settings: Settings) -> dict[str, Any]:
             f"{STEPS} per picture"
         )
         ones, zeros = np.ones([num, 1]), np.zeros([num, 1])
-        after = push(classifier.logits, classifier.network, own, zeros, reach)
+        after = push(own, zeros, reach)
         rows.append(
             removed(
                 reader,
@@ -141,7 +149,7 @@ def without_decoder(subject: Subject, settings: Settings) -> dict[str, Any]:
                 owners=np.full(num, victim),
             )
         )
-        after = push(classifier.logits, classifier.network, others, ones, reach)
+        after = push(others, ones, reach)
         rows.append(
             forged(
                 reader,

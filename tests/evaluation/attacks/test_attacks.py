@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from evaluation.attacks import gradients, learning
-from evaluation.attacks.gradients import push, with_decoder, without_decoder
+from evaluation.attacks.gradients import Pusher, with_decoder, without_decoder
 from evaluation.attacks.instances import (
     Instances,
     average,
@@ -149,7 +149,7 @@ def test_gradients_reach_their_target_within_bounds() -> None:
     images = RNG.integers(5, 250, [6, 16, 16, 3]).astype(np.uint8)
     target = RNG.integers(0, 2, [6, 4])
     decoder = TINY.decoder
-    after = push(lambda x: decoder(x)[1], decoder, images, target, 6)
+    after = Pusher(lambda x: decoder(x)[1], decoder)(images, target, 6)
     change = np.abs(after.astype(int) - images)
     assert change.max() <= 6
     signs = 2 * target - 1
@@ -161,7 +161,7 @@ def test_gradients_reach_their_target_within_bounds() -> None:
 def test_a_classifier_learns() -> None:
     bright = RNG.integers(100, 256, [40, 16, 16, 3]).astype(np.uint8)
     dark = RNG.integers(0, 156, [40, 16, 16, 3]).astype(np.uint8)
-    classifier = Classifier(TINY.decoder.config, seed=0, steps=40)
+    classifier = Classifier(TINY.decoder.config, seed=0, steps=25)
     classifier.learn(bright[:30], dark[:30])
     assert classifier.accuracy(bright[30:], dark[30:]) > 0.9
     assert classifier.accuracy(dark[30:], bright[30:]) < 0.1  # which is which
@@ -174,16 +174,16 @@ def test_attacks_that_learn_have_rows(monkeypatch) -> None:
     monkeypatch.setattr(gradients, "Classifier", partial(Classifier, steps=2))
     monkeypatch.setattr(learning, "STAGES", (1, 2))
     monkeypatch.setattr(learning, "COPYING", 2)
-    reals = Reals(16)
-    assert len(with_decoder(TINY, SETTINGS)["rows"]) == 8
-    assert len(without_decoder(TINY, SETTINGS)["rows"]) == 4
-    tuned = fine_tuned(TINY, SETTINGS, reals)["rows"]  # type: ignore[arg-type]
+    reals, small = Reals(8), tiny_subject(resolution=8)
+    assert len(with_decoder(small, SETTINGS)["rows"]) == 8
+    assert len(without_decoder(small, SETTINGS)["rows"]) == 4
+    tuned = fine_tuned(small, SETTINGS, reals)["rows"]  # type: ignore[arg-type]
     assert [row["cost"] for row in tuned] == [
         f"{steps} steps of 16 of 20 pictures" for steps in (1, 2)
     ]
     assert tuned[0]["psnr"] < 60
-    for rows in (copied(TINY, SETTINGS)["rows"], recoded(TINY, SETTINGS, reals)["rows"]):  # type: ignore[arg-type]
+    for rows in (copied(small, SETTINGS)["rows"], recoded(small, SETTINGS, reals)["rows"]):  # type: ignore[arg-type]
         assert len(rows) == 1
         assert rows[0]["psnr"] < 40
     with pytest.raises(Skipped, match="--dataset"):
-        fine_tuned(TINY, SETTINGS, None)
+        fine_tuned(small, SETTINGS, None)
