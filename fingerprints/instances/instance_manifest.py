@@ -23,8 +23,9 @@ from dnnlib.canonical_json import DuplicateKeyError, canonical_json, parse_json
 from dnnlib.errors import UserError
 from dnnlib.files import check_regular, is_file, read_bytes
 
-VERSION = 2
-_SINCE_2 = ("registry_id", "log_events")  # fields that manifests of version 1 do not have
+VERSION = 3  # the newest; manifests say the oldest that has all that they say
+# Fields that manifests of earlier versions do not have.
+_SINCE = {2: ("registry_id", "log_events"), 3: ("spread",)}
 ENDING = ".manifest.json"  # behind the name of the instance
 _MAX_BYTES = 1_000_000
 
@@ -42,13 +43,20 @@ class InstanceManifest:
     fingerprint_id: int | None = None  # id in the registry
     registry_id: str | None = None  # the log's
     log_events: int | None = None  # number of the event `log_head`
-    version: int = VERSION
+    spread: bool = False  # its weights were spread (`issue --spread`)
+    version: int = 2
 
 
 def sign(manifest: InstanceManifest, key: Ed25519PrivateKey) -> dict[str, Any]:
     """The content of a manifest file."""
-    values = asdict(manifest)
+    unknown = _later_than(manifest.version)
+    values = {name: value for name, value in asdict(manifest).items() if name not in unknown}
     return {"manifest": values, "signature": key.sign(_signed_bytes(values)).hex()}
+
+
+def _later_than(version: int) -> set[str]:
+    """Fields that manifests of a version do not have."""
+    return {name for since, names in _SINCE.items() if since > version for name in names}
 
 
 def write(
@@ -202,9 +210,7 @@ def _parse(values: dict[str, Any], where: str) -> InstanceManifest:
             f"{where} has version {version!r}, this program reads versions 1 to {VERSION}; use "
             "the one that the issuer used"
         )
-    known = {field.name for field in fields(InstanceManifest)}
-    if version == 1:
-        known -= set(_SINCE_2)
+    known = {field.name for field in fields(InstanceManifest)} - _later_than(version)
     for what, names in (("unknown", set(values) - known), ("missing", known - set(values))):
         if names:
             listed = ", ".join(sorted(names))
@@ -215,6 +221,8 @@ def _parse(values: dict[str, Any], where: str) -> InstanceManifest:
             fits, wanted = is_int or value is None, "an integer or null"
         elif name == "registry_id":
             fits, wanted = isinstance(value, str) or value is None, "a text or null"
+        elif name == "spread":
+            fits, wanted = isinstance(value, bool), "true or false"
         elif name == "version":
             continue
         else:

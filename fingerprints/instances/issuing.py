@@ -87,6 +87,7 @@ class Issuer:
         model_hash: of the model that the instances are made from.
         signing_key: of the manifests.
         registry: that keeps the log; None: there is none.
+        spread: whether `bake` spreads weights, which the manifests say.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Issuer:
         model_hash: str,
         signing_key: Ed25519PrivateKey,
         registry: Registry | None = None,
+        spread: bool = False,
     ) -> None:
         self._bake = bake
         self._writers = writers
@@ -105,6 +107,7 @@ class Issuer:
         self._model_hash = model_hash
         self._signing_key = signing_key
         self._registry = registry
+        self._spread = spread
 
     def issue(
         self, licensee: str, bits: np.ndarray, fingerprint: Fingerprint | None = None
@@ -141,6 +144,8 @@ class Issuer:
             fingerprint_id=None if fingerprint is None else fingerprint.id,
             registry_id=None if head is None else head.registry_id,
             log_events=None if head is None else head.log_events,
+            spread=self._spread,
+            version=3 if self._spread else 2,
         )
         manifest_path = path.with_name(path.name + instance_manifest.ENDING)
 

@@ -50,6 +50,12 @@ def add(commands: "Commands[cli.ArgumentParser]") -> None:
     )
     add_result_dir(parser, "where LICENSEE.pkl and so on go", "instances")
     parser.add_argument(
+        "--spread",
+        action="store_true",
+        help="of an adopted generator: all weights in other numbers, which compute the same, for "
+        "each licensee, so that the mean of files is no generator",
+    )
+    parser.add_argument(
         "--min-distance",
         type=cli.positive_int,
         metavar="BITS",

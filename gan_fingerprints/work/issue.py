@@ -57,7 +57,8 @@ def issue(args: argparse.Namespace) -> None:
         raise write_error(folder, error) from error
     networks, model_hash, decoder_hash = load_model(args.network, only="generator")
     generator = networks.fingerprinted
-    baker = make_baker(generator, args.network)
+    spread_seed = model_hash.encode() if args.spread else None
+    baker = make_baker(generator, args.network, spread_seed=spread_seed)
 
     registry: Registry | None = None
     if args.payload is None:
@@ -74,6 +75,7 @@ def issue(args: argparse.Namespace) -> None:
         model_hash=model_hash,
         signing_key=signing_key,
         registry=registry,
+        spread=args.spread,
     )
     with tqdm(total=len(orders), unit="instance", file=sys.stderr, disable=None) as progress:
         for order in orders:

@@ -2,9 +2,11 @@
 
 With the fingerprint fixed, F(c) is a constant that adds to the biases of a layer's style, and if so
 configured to those of the layer. All else in the file stays, byte by byte. A generator that came
-in a layout of this project gives a snapshot with nothing but the generator.
+in a layout of this project gives a snapshot with nothing but the generator. Instances that are
+spread (`training.models.spread`) have other weights as well, which compute the same.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from training.models.baking import Baker
 from training.models.legacy import NetworkData
 from training.models.rewriting import ForeignFile, read_foreign
 from training.models.snapshot import build_network, network_data
+from training.models.spread import names_of, spread, units_of
 from training.networks.adopted import AdoptedGenerator
 from training.networks.stylegan2 import StyleGAN2Generator
 from training.networks.table import Fingerprinted
@@ -28,12 +31,16 @@ class AdoptedBaker:
     Args:
         generator: the parent; its values are taken now, later changes do not count.
         where: its file, for error texts.
+        spread_seed: None: nothing but biases changes. Else every instance's weights are spread,
+            each in its own way, which follows from this seed and the instance's bits.
 
     Raises:
         UserError: the file that it came in is not that of this generator.
     """
 
-    def __init__(self, generator: AdoptedGenerator, where: str) -> None:
+    def __init__(
+        self, generator: AdoptedGenerator, where: str, *, spread_seed: bytes | None = None
+    ) -> None:
         self._size = generator.fingerprint_size
         known = StyleGAN2Generator.Config.__dataclass_fields__
         self._kwargs: dict[str, Any] = {k: v for k, v in generator.kwargs.items() if k in known}
@@ -48,6 +55,9 @@ class AdoptedBaker:
             for scope, shift in shifts.items():
                 weight = shift.weight.numpy().astype(np.float64) * shift.scale
                 self._weights[f"{scope}/{kind}"] = weight
+        self._spread_seed = spread_seed
+        self._units = [] if spread_seed is None else units_of(self._kwargs)
+        self._names = list(dict.fromkeys([*self._weights, *names_of(self._units)]))
         self._file: ForeignFile | None = None
         if generator.original_file is not None:
             self._file = self._checked(generator.original_file, where)
@@ -72,6 +82,8 @@ class AdoptedBaker:
             for name, weight in self._weights.items():
                 if file.place(each, name).values.shape != weight.shape[1:]:
                     raise UserError(f"{where}: its original_file has another {name} in {each}")
+            for name in self._names:
+                file.place(each, name)  # which raises
         return file
 
     def bake(self, bits: np.ndarray) -> NetworkData:
@@ -94,23 +106,34 @@ class AdoptedBaker:
             )
         signs = 2 * bits.astype(np.float64) - 1
         added = {name: signs @ weight for name, weight in self._weights.items()}
-        values = dict(self._values)
-        for name, addition in added.items():
-            values[name] = (values[name] + addition).astype(np.float32)
-        file = None if self._file is None else self._file.rewritten(added)
-        return NetworkData(_CLASS, dict(self._kwargs), values, original_file=file)
+
+        def change(old: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+            new = dict(old) | {name: old[name] + addition for name, addition in added.items()}
+            if self._spread_seed is not None:
+                new |= spread(new, self._units, self._spread_seed + bits.astype(np.uint8).tobytes())
+            return new
+
+        old = {name: self._values[name].astype(np.float64) for name in self._names}
+        new = {name: value.astype(np.float32) for name, value in change(old).items()}
+        file = None if self._file is None else self._file.rewritten(self._names, change)
+        return NetworkData(_CLASS, dict(self._kwargs), self._values | new, original_file=file)
 
 
-def make_baker(generator: Fingerprinted, where: str) -> Baker | AdoptedBaker:
+def make_baker(
+    generator: Fingerprinted, where: str, *, spread_seed: bytes | None = None
+) -> Baker | AdoptedBaker:
     """What bakes fingerprints into a generator.
 
     Args:
         generator: the parent.
         where: its file, for error texts.
+        spread_seed: as in `AdoptedBaker`.
 
     Raises:
-        UserError: as `AdoptedBaker`.
+        UserError: as `AdoptedBaker`, or a seed where the generator was not adopted.
     """
     if isinstance(generator, AdoptedGenerator):
-        return AdoptedBaker(generator, where)
+        return AdoptedBaker(generator, where, spread_seed=spread_seed)
+    if spread_seed is not None:
+        raise UserError(f"{where}: --spread is for adopted generators; leave it out")
     return Baker(generator)

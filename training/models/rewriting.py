@@ -5,7 +5,7 @@ ones. All else stays: keywords, source texts, the discriminator, the file's leng
 """
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,9 @@ from dnnlib import safe_pickle, torch_pickle
 from dnnlib.errors import UserError
 from training.models import legacy, torch_layout
 from training.models.legacy import NetworkData
+from training.models.torch_layout import SAME, Form
 
+Change = Callable[[dict[str, np.ndarray]], Mapping[str, np.ndarray]]
 _KINDS = ("<f4", "<f8")
 
 
@@ -36,7 +38,7 @@ class ForeignFile:
         self,
         data: np.ndarray,
         networks: dict[str, NetworkData],
-        stored: dict[str, dict[str, np.ndarray]],
+        stored: dict[str, dict[str, tuple[np.ndarray, Form]]],
         where: str,
     ) -> None:
         self.networks = networks
@@ -53,10 +55,10 @@ class ForeignFile:
         Raises:
             UserError: it has it in a form that cannot be written over.
         """
-        values = self._stored[slot][name]
+        values, _ = self._stored[slot][name]
         position = safe_pickle.position_in_file(values)
         # NumPy's view of a text that was decoded lies in no file.
-        if position is None or not values.flags.c_contiguous or values.dtype.str not in _KINDS:
+        if position is None or not _is_apart(values) or values.dtype.str not in _KINDS:
             raise UserError(
                 f"{self._where} holds {name} of {slot} in a form that cannot be written over (a "
                 "pickle of protocol 2, or half precision); write the file anew with "
@@ -64,11 +66,13 @@ class ForeignFile:
             )
         return Place(position, values)
 
-    def rewritten(self, additions: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The file with numbers added to variables of every generator in it.
+    def rewritten(self, names: Iterable[str], change: Change) -> np.ndarray:
+        """The file with other values of some variables of every generator in it.
 
         Args:
-            additions: by variable, in its shape in the file.
+            names: of the variables.
+            change: gives new values of them; it gets the old ones, both by name, float64, in the
+                form that our networks have.
 
         Returns:
             uint8 [M].
@@ -76,15 +80,30 @@ class ForeignFile:
         Raises:
             UserError: as `place`.
         """
+        names = list(names)
         result = self._data.copy()
         for slot in self.slots:
-            for name, addition in additions.items():
-                position, values = self.place(slot, name)
-                assert addition.shape == values.shape, name
-                changed = np.asarray(values.astype(np.float64) + addition, values.dtype)
-                flat = np.frombuffer(changed.tobytes(), np.uint8)
-                result[position : position + len(flat)] = flat
+            forms = {name: self._stored[slot][name][1] for name in names}
+            places = {name: self.place(slot, name) for name in names}
+            old = {n: forms[n].read(p.values.astype(np.float64)) for n, p in places.items()}
+            for name, new in change(old).items():
+                position, values = places[name]
+                there = np.ndarray(
+                    values.shape, values.dtype, result.data, position, values.strides
+                )
+                there[...] = forms[name].write(new)
         return result
+
+
+def _is_apart(values: np.ndarray) -> bool:
+    """Whether no two values share bytes, nor lie backwards."""
+    end = values.itemsize
+    for stride, size in sorted(zip(values.strides, values.shape, strict=True)):
+        if size > 1:
+            if stride < end:
+                return False
+            end = stride * (size - 1) + end
+    return True
 
 
 def read_foreign(data: np.ndarray, where: str) -> ForeignFile | None:
@@ -101,7 +120,11 @@ def read_foreign(data: np.ndarray, where: str) -> ForeignFile | None:
     content: Any = safe_pickle.load(source, {**legacy.ALLOW, **torch_pickle.names()}, where)
     if legacy.is_published(content):
         networks = legacy.convert(content, where)
-        stored = {s: network.variables for s, network in networks.items() if s in ("G", "Gs")}
+        stored = {
+            slot: {name: (value, SAME) for name, value in network.variables.items()}
+            for slot, network in networks.items()
+            if slot in ("G", "Gs")
+        }
     elif torch_layout.is_torch(content):
         networks = torch_layout.convert(content, where)
         stored = torch_layout.generators_as_stored(content, where)

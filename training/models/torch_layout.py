@@ -23,19 +23,26 @@ _MAX_WIDTH = 1 << 16  # of a bias
 Transform = Callable[[np.ndarray], np.ndarray]
 
 
+class Form(NamedTuple):
+    """How the values of a variable lie in such a file; each undoes the other."""
+
+    read: Transform  # from the file's to ours
+    write: Transform
+
+
 class _Rule(NamedTuple):
     """Names of tensors that match `path` become `name`, a template of the groups."""
 
     path: str
     name: str
-    change: Transform
+    form: Form
 
 
 def _same(value: np.ndarray) -> np.ndarray:
     return value
 
 
-def _dense(value: np.ndarray) -> np.ndarray:
+def _transposed(value: np.ndarray) -> np.ndarray:
     return value.T
 
 
@@ -44,67 +51,74 @@ def _conv(value: np.ndarray) -> np.ndarray:
     return value.transpose(2, 3, 1, 0) if value.ndim == 4 else value
 
 
-def _flipped(value: np.ndarray) -> np.ndarray:
-    """`_conv` of a layer that doubles the resolution: there the kernel lies the other way round."""
-    return _conv(value)[::-1, ::-1] if value.ndim == 4 else value
+def _their_conv(value: np.ndarray) -> np.ndarray:
+    """[k,k,I,O] -> [O,I,k,k]."""
+    return value.transpose(3, 2, 0, 1) if value.ndim == 4 else value
 
 
-def _less_one(value: np.ndarray) -> np.ndarray:
-    """Biases of styles: theirs are around 1, ours are added to 1."""
-    return value - np.float32(1)
+def _flip(value: np.ndarray) -> np.ndarray:
+    """Kernels [k,k,I,O] the other way round."""
+    return value[::-1, ::-1] if value.ndim == 4 else value
 
 
-def _map(value: np.ndarray) -> np.ndarray:
-    return value[None, None]
+SAME = Form(_same, _same)
+_DENSE = Form(_transposed, _transposed)
+_CONV = Form(_conv, _their_conv)
+# Of a layer that doubles the resolution: there the kernel lies the other way round.
+_FLIPPED = Form(lambda value: _flip(_conv(value)), lambda value: _their_conv(_flip(value)))
+# Biases of styles: theirs are around 1, ours are added to 1.
+_LESS_ONE = Form(lambda value: value - np.float32(1), lambda value: value + np.float32(1))
+_MAP = Form(lambda value: value[None, None], lambda value: value[0, 0])
+_CONST = Form(lambda value: value[None], lambda value: value[0])
 
 
 # What stands for a resolution: {1}x{1}. Noise maps are numbered by `_named`.
 _LAYERS = {r"conv0": "Conv0_up", r"conv1": "Conv1", r"torgb": "ToRGB"}
 _GENERATOR = (
-    _Rule(r"mapping\.w_avg", "dlatent_avg", _same),
-    _Rule(r"mapping\.embed\.weight", "G_mapping/LabelEmbed/weight", _dense),
-    _Rule(r"mapping\.embed\.bias", "G_mapping/LabelEmbed/bias", _same),
-    _Rule(r"mapping\.fc(\d+)\.weight", "G_mapping/Dense{0}/weight", _dense),
-    _Rule(r"mapping\.fc(\d+)\.bias", "G_mapping/Dense{0}/bias", _same),
-    _Rule(r"synthesis\.b4\.const", "G_synthesis/4x4/Const/const", lambda value: value[None]),
-    _Rule(r"synthesis\.b(\d+)\.(conv0)\.weight", "G_synthesis/{0}x{0}/{1}/weight", _flipped),
-    _Rule(r"synthesis\.b(\d+)\.(conv1|torgb)\.weight", "G_synthesis/{0}x{0}/{1}/weight", _conv),
+    _Rule(r"mapping\.w_avg", "dlatent_avg", SAME),
+    _Rule(r"mapping\.embed\.weight", "G_mapping/LabelEmbed/weight", _DENSE),
+    _Rule(r"mapping\.embed\.bias", "G_mapping/LabelEmbed/bias", SAME),
+    _Rule(r"mapping\.fc(\d+)\.weight", "G_mapping/Dense{0}/weight", _DENSE),
+    _Rule(r"mapping\.fc(\d+)\.bias", "G_mapping/Dense{0}/bias", SAME),
+    _Rule(r"synthesis\.b4\.const", "G_synthesis/4x4/Const/const", _CONST),
+    _Rule(r"synthesis\.b(\d+)\.(conv0)\.weight", "G_synthesis/{0}x{0}/{1}/weight", _FLIPPED),
+    _Rule(r"synthesis\.b(\d+)\.(conv1|torgb)\.weight", "G_synthesis/{0}x{0}/{1}/weight", _CONV),
     _Rule(
         r"synthesis\.b(\d+)\.(conv0|conv1|torgb)\.(bias|noise_strength)",
         "G_synthesis/{0}x{0}/{1}/{2}",
-        _same,
+        SAME,
     ),
     _Rule(
         r"synthesis\.b(\d+)\.(conv0|conv1|torgb)\.affine\.weight",
         "G_synthesis/{0}x{0}/{1}/mod_weight",
-        _dense,
+        _DENSE,
     ),
     _Rule(
         r"synthesis\.b(\d+)\.(conv0|conv1|torgb)\.affine\.bias",
         "G_synthesis/{0}x{0}/{1}/mod_bias",
-        _less_one,
+        _LESS_ONE,
     ),
-    _Rule(r"synthesis\.b(\d+)\.(conv0|conv1)\.noise_const", "G_synthesis/noise{2}", _map),
-    _Rule(r"synthesis\.b(\d+)\.skip\.weight", "G_synthesis/{0}x{0}/Skip/weight", _flipped),
+    _Rule(r"synthesis\.b(\d+)\.(conv0|conv1)\.noise_const", "G_synthesis/noise{2}", _MAP),
+    _Rule(r"synthesis\.b(\d+)\.skip\.weight", "G_synthesis/{0}x{0}/Skip/weight", _FLIPPED),
 )
 _DISCRIMINATOR = (
-    _Rule(r"mapping\.embed\.weight", "LabelEmbed/weight", _dense),
-    _Rule(r"mapping\.embed\.bias", "LabelEmbed/bias", _same),
-    _Rule(r"mapping\.fc(\d+)\.weight", "Mapping{0}/weight", _dense),
-    _Rule(r"mapping\.fc(\d+)\.bias", "Mapping{0}/bias", _same),
-    _Rule(r"b(\d+)\.fromrgb\.weight", "{0}x{0}/FromRGB/weight", _conv),
-    _Rule(r"b(\d+)\.fromrgb\.bias", "{0}x{0}/FromRGB/bias", _same),
-    _Rule(r"b(\d+)\.conv0\.weight", "{0}x{0}/Conv0/weight", _conv),
-    _Rule(r"b(\d+)\.conv0\.bias", "{0}x{0}/Conv0/bias", _same),
-    _Rule(r"b(\d+)\.conv1\.weight", "{0}x{0}/Conv1_down/weight", _conv),
-    _Rule(r"b(\d+)\.conv1\.bias", "{0}x{0}/Conv1_down/bias", _same),
-    _Rule(r"b(\d+)\.skip\.weight", "{0}x{0}/Skip/weight", _conv),
-    _Rule(r"b4\.conv\.weight", "4x4/Conv/weight", _conv),
-    _Rule(r"b4\.conv\.bias", "4x4/Conv/bias", _same),
-    _Rule(r"b4\.fc\.weight", "4x4/Dense0/weight", _dense),
-    _Rule(r"b4\.fc\.bias", "4x4/Dense0/bias", _same),
-    _Rule(r"b4\.out\.weight", "Output/weight", _dense),
-    _Rule(r"b4\.out\.bias", "Output/bias", _same),
+    _Rule(r"mapping\.embed\.weight", "LabelEmbed/weight", _DENSE),
+    _Rule(r"mapping\.embed\.bias", "LabelEmbed/bias", SAME),
+    _Rule(r"mapping\.fc(\d+)\.weight", "Mapping{0}/weight", _DENSE),
+    _Rule(r"mapping\.fc(\d+)\.bias", "Mapping{0}/bias", SAME),
+    _Rule(r"b(\d+)\.fromrgb\.weight", "{0}x{0}/FromRGB/weight", _CONV),
+    _Rule(r"b(\d+)\.fromrgb\.bias", "{0}x{0}/FromRGB/bias", SAME),
+    _Rule(r"b(\d+)\.conv0\.weight", "{0}x{0}/Conv0/weight", _CONV),
+    _Rule(r"b(\d+)\.conv0\.bias", "{0}x{0}/Conv0/bias", SAME),
+    _Rule(r"b(\d+)\.conv1\.weight", "{0}x{0}/Conv1_down/weight", _CONV),
+    _Rule(r"b(\d+)\.conv1\.bias", "{0}x{0}/Conv1_down/bias", SAME),
+    _Rule(r"b(\d+)\.skip\.weight", "{0}x{0}/Skip/weight", _CONV),
+    _Rule(r"b4\.conv\.weight", "4x4/Conv/weight", _CONV),
+    _Rule(r"b4\.conv\.bias", "4x4/Conv/bias", SAME),
+    _Rule(r"b4\.fc\.weight", "4x4/Dense0/weight", _DENSE),
+    _Rule(r"b4\.fc\.bias", "4x4/Dense0/bias", SAME),
+    _Rule(r"b4\.out\.weight", "Output/weight", _DENSE),
+    _Rule(r"b4\.out\.bias", "Output/bias", SAME),
 )
 
 # Keywords that must have the one value which our networks implement.
@@ -149,22 +163,24 @@ def convert(content: dict[str, Any], where: str) -> dict[str, NetworkData]:
     }
 
 
-def generators_as_stored(content: dict[str, Any], where: str) -> dict[str, dict[str, np.ndarray]]:
-    """The tensors of the generators as they lie in a file, under our names.
+def generators_as_stored(
+    content: dict[str, Any], where: str
+) -> dict[str, dict[str, tuple[np.ndarray, Form]]]:
+    """The tensors of the generators as they lie in a file, under our names, and their form.
 
     Args:
         content: of which `convert` has taken the networks.
         where: the file, for error texts.
 
     Returns:
-        By slot, "G" and "Gs", those of them that the file has. Shapes and values are the file's:
-        biases of styles are larger by 1 than ours.
+        By slot, "G" and "Gs", those of them that the file has. Shapes and values are the file's,
+        which `Form.read` makes ours.
     """
-    found: dict[str, dict[str, np.ndarray]] = {}
+    found: dict[str, dict[str, tuple[np.ndarray, Form]]] = {}
     for theirs, ours in _SLOTS.items():
         if ours != "D" and content.get(theirs) is not None:
             named = [(_named(p, _GENERATOR), v) for p, v in tensors(content[theirs], where)]
-            found[ours] = {name[0]: value for name, value in named if name is not None}
+            found[ours] = {n[0]: (value, n[1]) for n, value in named if n is not None}
     return found
 
 
@@ -274,16 +290,16 @@ def _variables(module: Inert, rules: tuple[_Rule, ...], where: str) -> dict[str,
             raise UserError(
                 f"{where} has the tensor {printable(path)}, which no StyleGAN2 network has"
             )
-        name, change = named
+        name, form = named
         # Before anything is computed of what the file may have placed a thousand times.
-        if len(found) >= _MAX_TENSORS or (change is _less_one and value.size > _MAX_WIDTH):
+        if len(found) >= _MAX_TENSORS or (form is _LESS_ONE and value.size > _MAX_WIDTH):
             raise UserError(f"{where} has more or larger tensors than any network; get it again")
-        found[name] = change(value)
+        found[name] = form.read(value)
     return found
 
 
-def _named(path: str, rules: tuple[_Rule, ...]) -> tuple[str, Transform] | None:
-    """Our name for a tensor, and what becomes of its values."""
+def _named(path: str, rules: tuple[_Rule, ...]) -> tuple[str, Form] | None:
+    """Our name for a tensor, and the form of its values."""
     for rule in rules:
         match = re.fullmatch(rule.path, path, re.ASCII)
         if match is None:
@@ -295,7 +311,7 @@ def _named(path: str, rules: tuple[_Rule, ...]) -> tuple[str, Transform] | None:
             groups[1] = "Conv" if groups[:2] == ["4", "conv1"] else _LAYERS[groups[1]]
             if len(groups) == 4:
                 groups[2:] = groups[2:3]
-        return rule.name.format(*groups), rule.change
+        return rule.name.format(*groups), rule.form
     return None
 
 

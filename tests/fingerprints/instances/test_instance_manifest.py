@@ -33,10 +33,12 @@ MANIFEST = InstanceManifest(
     registry_id="c" * 32,
     log_events=12,
 )
+SPREAD = dataclasses.replace(MANIFEST, spread=True, version=3)
+VALUES = sign(MANIFEST, KEY)["manifest"]
 # As the version before wrote it.
 OLD = {
     name: value
-    for name, value in {**dataclasses.asdict(MANIFEST), "version": 1}.items()
+    for name, value in {**VALUES, "version": 1}.items()
     if name not in ("registry_id", "log_events")
 }
 
@@ -50,7 +52,8 @@ def signed_by_hand(values: dict[str, Any]) -> dict[str, Any]:
 def test_round_trip(tmp_path: Path) -> None:
     (tmp_path / "instance").write_bytes(b"instance")
     path = tmp_path / "manifest.json"
-    for manifest in (MANIFEST, dataclasses.replace(MANIFEST, fingerprint_id=None, licensee="é")):
+    no_entry = dataclasses.replace(MANIFEST, fingerprint_id=None, licensee="é")
+    for manifest in (MANIFEST, no_entry, SPREAD):
         file_hash = write(path, sign(manifest, KEY))
         assert file_hash == hashlib.sha256(path.read_bytes()).hexdigest()
         assert read_and_verify(path, PUBLIC) == manifest
@@ -63,6 +66,12 @@ def test_manifests_of_version_1_are_read(tmp_path: Path) -> None:
     assert (manifest.version, manifest.registry_id, manifest.log_events) == (1, None, None)
     assert manifest.licensee == "acme"
     assert read_unverified(tmp_path / "m") == manifest
+
+
+def test_what_is_not_spread_is_of_version_2() -> None:
+    """As programs wrote and read it before there was spreading."""
+    assert VALUES["version"] == 2
+    assert "spread" not in VALUES
 
 
 def test_the_signature_can_be_left_out_of_account(tmp_path: Path) -> None:
@@ -110,7 +119,7 @@ def test_another_text_of_the_same_content_is_refused(tmp_path: Path, old: str, n
 
 
 def test_signature_is_over_the_canonical_json() -> None:
-    values = dataclasses.asdict(MANIFEST)
+    values = dict(VALUES)
     assert sign(MANIFEST, KEY) == signed_by_hand(values)
     assert list(values) == [
         *("licensee", "model_hash", "instance_hash", "file_format", "time", "log_head"),
@@ -120,7 +129,7 @@ def test_signature_is_over_the_canonical_json() -> None:
 
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(InstanceManifest)])
 def test_change_of_any_field_is_noticed(tmp_path: Path, name: str) -> None:
-    signed = sign(MANIFEST, KEY)
+    signed = sign(SPREAD, KEY)
     old = signed["manifest"][name]
     signed["manifest"][name] = old + 1 if isinstance(old, int) else old + "x"
     write(tmp_path / "m", signed)
@@ -146,7 +155,10 @@ def test_other_instance_is_noticed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"version": 3}, "has version 3, this program reads versions 1 to 2"),
+        ({"version": 4}, "has version 4, this program reads versions 1 to 3"),
+        ({"version": 3}, "missing fields spread"),
+        ({"spread": True}, "unknown fields spread"),
+        ({"version": 3, "spread": 1}, "'spread' must be true or false, got 1"),
         ({"version": 0}, "has version 0"),
         ({"version": 1}, "unknown fields log_events, registry_id"),
         ({"log_events": "7"}, "'log_events' must be an integer or null"),
@@ -163,13 +175,13 @@ def test_other_instance_is_noticed(tmp_path: Path) -> None:
 def test_signed_manifest_of_another_form_is_refused(
     tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
-    write(tmp_path / "m", signed_by_hand({**dataclasses.asdict(MANIFEST), **changes}))
+    write(tmp_path / "m", signed_by_hand({**VALUES, **changes}))
     with pytest.raises(UserError, match=f"m:? {message}"):
         read_and_verify(tmp_path / "m", PUBLIC)
 
 
 def test_missing_field_is_named(tmp_path: Path) -> None:
-    values = dataclasses.asdict(MANIFEST)
+    values = dict(VALUES)
     del values["licensee"]
     write(tmp_path / "m", signed_by_hand(values))
     with pytest.raises(UserError, match="m: missing fields licensee"):
