@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from dnnlib.tflib.devices import Devices
 from training import loss
 from training.adam import Adam
 from training.channels import CHANNELS, Channel, Draws
-from training.draws import draw_inputs
+from training.draws import draw_inputs, draw_known, known_fingerprints
 from training.ema import WeightAverage
 from training.networks.decoder import Decoder
 from training.networks.layers import Network
@@ -38,6 +39,7 @@ class StepOptions:
     g_reg_interval: int
     d_reg_interval: int
     seed: int
+    distinct_fingerprints: int = 0
     channel: Channel = CHANNELS["identity"]
     augment: Channel = CHANNELS["identity"]
     ada_target: float = 0.6
@@ -88,6 +90,9 @@ class Steps(tf.Module):
         self.average = average
         self._average = WeightAverage(average, generator, jit=options.jit)
         self.options = options
+        self._known: np.ndarray | None = None
+        if count := options.distinct_fingerprints:
+            self._known = known_fingerprints(options.seed, count, generator.fingerprint_size)
         self.num_slices = options.minibatch // options.minibatch_gpu  # on all devices together
         self.pl_mean = tf.Variable(0.0, trainable=False, name="pl_mean")
         # Of the augmentation; it moves where `ada_kimg` is not 0.
@@ -154,7 +159,11 @@ class Steps(tf.Module):
         self, step: tf.Tensor, phase: str, part: int | tf.Tensor, num: int, generator_calls: int
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Latents [num,Z], bits [calls,num,B] and flat noise [calls,num,sum h*w] of one slice."""
-        return draw_inputs(self.generator, self._stream(step, phase, part), num, generator_calls)
+        seed = self._stream(step, phase, part)
+        latents, codes, noise = draw_inputs(self.generator, seed, num, generator_calls)
+        if self._known is not None:
+            codes = draw_known(self._known, seed, [generator_calls, num])
+        return latents, codes, noise
 
     def _draw_channel(
         self,

@@ -153,7 +153,7 @@ def recoded(subject: Subject, settings: Settings, dataset: RealImages | None) ->
     reader = Reader(subject, settings.fpr)
     images, owners = subject.pictures(settings.num_images), subject.owners(settings.num_images)
     public = np.stack([*dataset.images(limit=min(PICTURES, dataset.num_images))])
-    code = {"latent_size": CODE, "fingerprint_size": 1}
+    code: dict[str, Any] = {"latent_size": CODE, "fingerprint_size": 1}
     encoder = Decoder(dataclasses.replace(subject.decoder.config, **code), seed=subject.seed)
     config = PlainGeneratorConfig(**_shape(subject), **_widths(subject.decoder.config), **code)
     decoder = PlainGenerator(config, seed=subject.seed + 1)
@@ -208,7 +208,7 @@ def _minimise(
         step(tf.constant(number, tf.int64))
 
 
-def _shape(subject: Subject) -> dict[str, int]:
+def _shape(subject: Subject) -> dict[str, Any]:
     return {"resolution": subject.resolution, "num_channels": subject.generator.num_channels}
 
 

@@ -104,8 +104,8 @@ def colluded(
     return _row(
         ("collude", name, needs, cost),
         _psnr(before, after),
-        "nobody innocent named",
-        wrong == 0,
+        f"{KEPT:.0%} name one of them; nobody innocent named",
+        named.value >= KEPT and wrong == 0,
         {"value": spread, "low": float(accuracy.min()), "high": float(accuracy.max())},
         asdict(named),
         wrong,
