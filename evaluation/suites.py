@@ -5,15 +5,21 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from evaluation.attacks.gradients import with_decoder, without_decoder
+from evaluation.attacks.instances import merged, pruned, quantised
+from evaluation.attacks.learning import copied, fine_tuned, recoded
+from evaluation.attacks.pictures import averaged, denoised, residual
 from evaluation.names import SUITES
 from evaluation.perturbations.curves import PERTURBATIONS
 from evaluation.studies.attribution import attribution
 from evaluation.studies.quality import quality
 from evaluation.studies.robustness import robustness, unperturbed
+from evaluation.studies.secrecy import secrecy
 from evaluation.studies.visibility import visibility
 from evaluation.subject.model import Subject
 from evaluation.subject.settings import Settings, Skipped
 from metrics.context import MetricContext
+from training.networks.table import AnyGenerator
 
 
 @dataclass(frozen=True)
@@ -22,6 +28,7 @@ class Materials:
 
     context: MetricContext  # of its networks, with data set and feature networks if there are
     missing: list[str] = field(default_factory=list)  # what there is not, and its cure
+    plain: AnyGenerator | None = None  # of a model without fingerprints
 
 
 Run = Callable[[Subject, Settings, Materials], dict[str, Any]]
@@ -57,6 +64,24 @@ STUDIES: dict[str, Study] = {
         Study("visibility", lambda s, t, m: visibility(s, t), tuple(SUITES), 3),
         *_curves(),
         Study("attribution", lambda s, t, m: attribution(s, t, m.context.dataset), ("paper",), 6),
+        Study("secrecy", lambda s, t, m: secrecy(s, t, m.plain), ("paper",), 6),
+        Study("attack-averaging", lambda s, t, m: averaged(s, t), ("attacks",), 3),
+        Study(
+            "attack-residual", lambda s, t, m: residual(s, t, m.context.dataset), ("attacks",), 5
+        ),
+        Study("attack-denoising", lambda s, t, m: denoised(s, t), ("attacks",), 2),
+        Study("attack-quantising", lambda s, t, m: quantised(s, t), ("attacks",), 4),
+        Study("attack-pruning", lambda s, t, m: pruned(s, t), ("attacks",), 5),
+        Study("attack-merging", lambda s, t, m: merged(s, t), ("attacks",), 4),
+        Study("attack-decoder", lambda s, t, m: with_decoder(s, t), ("attacks",), 20),
+        Study("attack-surrogate", lambda s, t, m: without_decoder(s, t), ("attacks",), 20),
+        Study(
+            "attack-tuning", lambda s, t, m: fine_tuned(s, t, m.context.dataset), ("attacks",), 20
+        ),
+        Study("attack-copying", lambda s, t, m: copied(s, t), ("attacks",), 20),
+        Study(
+            "attack-recoding", lambda s, t, m: recoded(s, t, m.context.dataset), ("attacks",), 20
+        ),
         Study(
             "quality", lambda s, t, m: quality(s, t, m.context, m.missing), ("paper", "quality"), 30
         ),

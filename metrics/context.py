@@ -55,6 +55,16 @@ class FeatureExtractor(Protocol):
         """uint8 [N,H,W,C] -> float32 [N,F]."""
 
 
+class ClassifyingExtractor(FeatureExtractor, Protocol):
+    """Features of the Inception graph, with the classifier behind them."""
+
+    @property
+    def has_classifier(self) -> bool: ...
+
+    def classify(self, features: np.ndarray) -> np.ndarray:
+        """float32 [N,F] -> logits, float32 [N,K]."""
+
+
 @dataclass(frozen=True)
 class GeneratedBatch:
     """Generated images with the fingerprints that they carry."""
@@ -110,7 +120,7 @@ class MetricContext:
     decode: Callable[[np.ndarray], np.ndarray] | None = None  # float [N,H,W,C] -> logits [N,B]
     dataset: RealImages | None = None
     mirror_augment: bool = False  # mirror every second real image at random
-    inception: FeatureExtractor | None = None
+    inception: ClassifyingExtractor | None = None
     lite0: FeatureExtractor | None = None  # EfficientNet-Lite0
     minibatch: int = 32  # images at a time
     num_gpus: int = 0

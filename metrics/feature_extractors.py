@@ -27,6 +27,7 @@ MEMBER = "classify_image_graph_def.pb"
 PUBLISHED = "inception_v3_features.pkl"  # in the published cache: HASH_inception_v3_features.pkl
 INPUT = "ExpandDims"  # float32 [N,H,W,3], 0 to 255
 RESIZE = "ResizeBilinear"
+WEIGHTS, BIASES = "softmax/weights", "softmax/biases"  # of the classifier behind the features
 OUTPUT = "pool_3"  # float32 [N,1,1,2048]
 NUM_FEATURES = 2048
 MAX_BYTES = 1 << 30  # the real file has 96 MB
@@ -52,6 +53,7 @@ class InceptionExtractor:
         self.sha256 = hashlib.sha256(data).hexdigest()
         graph = _parse(path, data)
         _check_resize(path, graph)
+        self._classifier = _classifier(data)
 
         signature = [tf.TensorSpec([None, None, None, 3], tf.float32)]
 
@@ -82,6 +84,25 @@ class InceptionExtractor:
         rgb = np.repeat(images, 3, axis=3) if images.shape[3] == 1 else images
         pooled = self._run(tf.constant(rgb, tf.float32)).numpy()
         return pooled.reshape(len(images), NUM_FEATURES)
+
+    @property
+    def has_classifier(self) -> bool:
+        """Whether the file goes on behind the features."""
+        return self._classifier is not None
+
+    def classify(self, features: np.ndarray) -> np.ndarray:
+        """Features [N,2048] -> logits of the graph's own classifier, float32 [N,K].
+
+        Raises:
+            UserError: the file ends at the features.
+        """
+        if self._classifier is None:
+            raise UserError(
+                f"{self.path} holds no classifier behind {OUTPUT}, which is<n>k needs; "
+                f"get the whole graph from {URL}"
+            )
+        weights, biases = self._classifier
+        return features @ weights + biases
 
     def _try(self) -> None:
         """Computes the features of two images, which shows every misfit at once."""
@@ -132,8 +153,8 @@ def check_inception(
             except UserError as error:
                 raise UserError(f"{source}={name}: {error}; {_cure(wanting, folder)}") from error
             return InceptionExtractor(path, devices)
-    if (path := cached_inception(folder)) is not None:
-        return InceptionExtractor(path, devices)
+    if (kept := cached_inception(folder)) is not None:
+        return InceptionExtractor(kept, devices)
     try:
         return InceptionExtractor(open_url_or_path(URL, folder), devices)
     except UserError as error:
@@ -227,6 +248,21 @@ def _parse(path: Path, data: bytes) -> tf.compat.v1.GraphDef:
     if RESIZE not in seen:
         raise _misfit(path, f"{OUTPUT} does not depend on {RESIZE}")
     return result
+
+
+def _classifier(data: bytes) -> tuple[np.ndarray, np.ndarray] | None:
+    """Weights [2048,K] and biases [K] (or [1], of 0) of the layer behind the features, if any."""
+    graph = tf.compat.v1.GraphDef()
+    graph.ParseFromString(data)
+    constants = {
+        node.name: tf.make_ndarray(node.attr["value"].tensor)
+        for node in graph.node
+        if node.op == "Const" and node.name in (WEIGHTS, BIASES)
+    }
+    weights, biases = constants.get(WEIGHTS), constants.get(BIASES, np.zeros(1, np.float32))
+    if weights is None or weights.ndim != 2 or len(weights) != NUM_FEATURES:
+        return None
+    return weights.astype(np.float32), biases.reshape(-1).astype(np.float32)
 
 
 def _node_name(reference: str) -> str:

@@ -10,7 +10,7 @@ from dnnlib.cache import default_cache_dir
 from dnnlib.tflib.devices import Devices
 from dnnlib.tflib.execution import PLAIN, Execution
 from metrics.context import (
-    FeatureExtractor,
+    ClassifyingExtractor,
     GeneratedBatch,
     GeneratedPairs,
     MetricContext,
@@ -38,7 +38,7 @@ def make_context(
     generator: TrainedGenerator,
     decoder: Decoder | None = None,
     dataset: RealImages | None = None,
-    inception: FeatureExtractor | None = None,
+    inception: ClassifyingExtractor | None = None,
     minibatch: int = 32,
     seed: int = 0,
     mirror_augment: bool = False,

@@ -9,6 +9,7 @@ from metrics.fid_watermark_accuracy import FidWatermarkAccuracy
 from metrics.fingerprint_visibility import FingerprintVisibility, larger_is_better
 from metrics.frechet_inception_distance import FrechetInceptionDistance
 from metrics.image_difference import WINDOW
+from metrics.inception_score import InceptionScore
 from metrics.metric import Family, Metric
 from metrics.sliced_wasserstein import MIN_RESOLUTION, SlicedWasserstein
 from metrics.watermark_accuracy import WatermarkAccuracy
@@ -85,6 +86,13 @@ FAMILIES = make_table(
             larger_is_better=lambda suffix: True,
             needs_inception=True,
             needs_dataset=True,
+        ),
+        Family(
+            form="is<n>k",
+            help="Inception Score: _mean, _std over ten parts; no data set; larger is better",
+            start=InceptionScore,
+            larger_is_better=lambda suffix: suffix == "_mean",
+            needs_inception=True,
         ),
         Family(
             form="fd_lite0_<n>k",

@@ -129,6 +129,7 @@ class Preset:
 
 
 MAX_BITS = 4096  # what a registry can search
+MAX_DISTINCT = 1_000_000  # fingerprints that a run may be limited to
 ARCHITECTURES = ("skip", "resnet", "orig")
 
 # Fingerprint mappings by name: keyword arguments of the generator.
@@ -281,6 +282,11 @@ def setup_training_config(
     images = {"resolution": resolution, "num_channels": num_channels}
     check_cond(options, label_size)
     classes = label_size if options.cond else 0
+    if options.distinct_fingerprints > min(MAX_DISTINCT, 2**num_bits if num_bits else 0):
+        raise UserError(
+            f"--distinct-fingerprints={options.distinct_fingerprints}: {num_bits} bits have not so "
+            f"many, or they are more than {MAX_DISTINCT}; choose fewer"
+        )
     if num_bits:
         networks = _networks(options, preset, num_bits, modulated, images, classes)
     else:

@@ -8,6 +8,30 @@ import tensorflow as tf
 
 from training.networks.table import Fingerprinted
 
+_KNOWN = 2**20  # stream of random numbers
+
+
+def known_fingerprints(seed: int, count: int, num_bits: int) -> np.ndarray:
+    """The fingerprints of a run that sees no others: uint8 [count,B] of 0 and 1.
+
+    They are drawn independently, so that some may be equal where `count` is near 2**B.
+    """
+    rng = np.random.default_rng([seed, _KNOWN])
+    return rng.integers(0, 2, [count, num_bits], np.uint8)
+
+
+def draw_known(known: np.ndarray, seed: tf.Tensor, shape: list[int]) -> tf.Tensor:
+    """Fingerprints out of those that are known, each as likely: float32 [*shape,B].
+
+    Args:
+        known: uint8 [K,B].
+        seed: int64 [2], of stateless random numbers; that of the other inputs.
+        shape: of what is drawn, without B.
+    """
+    # Another stream: integers by one seed go together.
+    which = tf.random.stateless_uniform(shape, seed + [_KNOWN, 0], 0, len(known), tf.int32)
+    return tf.cast(tf.gather(tf.constant(known), which), tf.float32)
+
 
 def draw_inputs(
     generator: Fingerprinted,

@@ -57,6 +57,12 @@ class PassedOn:
     resume_pkl: str | None = flag(
         None, "start from this snapshot: path or https URL", metavar="PKL"
     )
+    distinct_fingerprints: int = flag(
+        0,
+        "train with so many fingerprints, drawn once by seed (default: 0, every one is new)",
+        metavar="N",
+        type=cli.non_negative_int,
+    )
     seed: int = flag(1000, "of everything random (default: 1000)", metavar="N")
     inception: str | None = flag(None, "Inception graph for FID: path or URL", metavar="FILE")
     ops: str = flag("auto", OPS_HELP, metavar="PATH", choices=OPS)

@@ -103,6 +103,7 @@ def make_steps(
                 g_reg_interval=config.schedule.g_reg_interval,
                 d_reg_interval=config.schedule.d_reg_interval,
                 seed=config.seed,
+                distinct_fingerprints=config.distinct_fingerprints,
                 channel=find_channel(config.channel),
                 augment=find_channel(config.augment),
                 ada_target=config.schedule.ada_target,

@@ -19,7 +19,7 @@ from dnnlib.tflib.devices import Devices
 from training import loss
 from training.adam import Adam
 from training.channels import CHANNELS, Channel, Draws
-from training.draws import draw_inputs
+from training.draws import draw_inputs, draw_known, known_fingerprints
 from training.ema import WeightAverage
 from training.networks.decoder import Decoder
 from training.networks.layers import Network
@@ -39,6 +39,7 @@ class StepOptions:
     g_reg_interval: int
     d_reg_interval: int
     seed: int
+    distinct_fingerprints: int = 0
     channel: Channel = CHANNELS["identity"]
     augment: Channel = CHANNELS["identity"]
     ada_target: float = 0.6
@@ -93,6 +94,9 @@ class Steps(tf.Module):
         self.average = average
         self._average = WeightAverage(average, generator, jit=options.jit)
         self.options = options
+        self._known: np.ndarray | None = None
+        if count := options.distinct_fingerprints:
+            self._known = known_fingerprints(options.seed, count, generator.fingerprint_size)
         self.num_slices = options.minibatch // options.minibatch_gpu  # on all devices together
         self.pl_mean = tf.Variable(0.0, trainable=False, name="pl_mean")
         # Of the augmentation; it moves where `ada_kimg` is not 0.
@@ -163,7 +167,13 @@ class Steps(tf.Module):
         Codes are bits, and labels where there are classes.
         """
         seed = self._stream(step, phase, part)
-        return draw_inputs(self.generator, seed, num, generator_calls, self._all_labels)
+        latents, codes, noise = draw_inputs(
+            self.generator, seed, num, generator_calls, self._all_labels
+        )
+        if self._known is not None:
+            bits = draw_known(self._known, seed, [generator_calls, num])
+            codes = tf.concat([bits, codes[:, :, bits.shape[-1] :]], axis=2)
+        return latents, codes, noise
 
     def _draw_channel(
         self,

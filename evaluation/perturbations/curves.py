@@ -130,8 +130,9 @@ def _screenshot(picture: Picture, level: float, rng: np.random.Generator) -> Pic
     shown = picture.resize((2 * picture.width, 2 * picture.height), _BICUBIC)
     shown = ImageEnhance.Brightness(shown).enhance(1 - 0.015 * level)
     error = level / 100 * shown.width * rng.uniform(-0.5, 0.5, 2)
-    box = (max(0, error[0]), max(0, error[1]), *(shown.size + np.minimum(0, error)))
-    cut = shown.resize(shown.size, _BICUBIC, box=tuple(map(float, box)))
+    left, top = (max(0.0, float(e)) for e in error)
+    right, bottom = (float(s + min(0.0, e)) for s, e in zip(shown.size, error, strict=True))
+    cut = shown.resize(shown.size, _BICUBIC, box=(left, top, right, bottom))
     return _coded("jpeg")(cut, 95 - 5 * level, rng).resize(picture.size, _LANCZOS)
 
 

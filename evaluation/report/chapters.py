@@ -137,7 +137,12 @@ def curves(models: Models) -> list[Markup]:
             if wrong
             else "No picture was given a wrong name."
         )
-        parts.append(figure(curve({m: values[name] for m, values in models.items()}), words))
+        drawn = curve({m: values[name] for m, values in models.items()})
+        strips = "".join(
+            picture(values[name]["pictures"]["strip"], "the first picture at every strength")
+            for values in models.values()
+        )
+        parts.append(figure(drawn + strips, words))
     return parts
 
 
@@ -149,10 +154,7 @@ def paper(models: Models, named: Sequence[str]) -> list[Markup]:
         for point in some["paper"]:
             row = [some["title"], point["label"], point["original"], point["immunized"]]
             for values in models.values():
-                found = min(
-                    values[name]["points"],
-                    key=lambda p, at=point["strength"]: abs(p["strength"] - at),
-                )
+                found = _nearest(values[name]["points"], point["strength"])
                 row.append(f"{found['bit_accuracy']['value']:.3f} at {found['strength']:g}")
             rows.append(row)
     titles = ["perturbation", "paper's strength", "paper", "paper, immunized", *models]
@@ -165,6 +167,11 @@ def paper(models: Models, named: Sequence[str]) -> list[Markup]:
         ),
         table(titles, rows, text_columns=2),
     ]
+
+
+def _nearest(points: Sequence[Mapping[str, Any]], strength: float) -> Mapping[str, Any]:
+    """The point of a curve whose strength is nearest."""
+    return min(points, key=lambda point: abs(point["strength"] - strength))
 
 
 def attribution(models: Models) -> list[Markup]:
@@ -196,6 +203,17 @@ def attribution(models: Models) -> list[Markup]:
         ),
         table(titles, rows),
     ]
+
+
+def secrecy(models: Models) -> list[Markup]:
+    """Whether a network tells pictures with fingerprints from those without."""
+    rows = [
+        [model, interval(found["accuracy"]), found["steps"], f"{found['learning']:,} of each"]
+        for model, values in models.items()
+        if (found := values.get("secrecy"))
+    ]
+    titles = ["model", "told rightly; 50 % is chance", "steps", "pictures learnt from"]
+    return [Markup("<h3>Secrecy</h3>"), table(titles, rows)] if rows else []
 
 
 def attacks(models: Models) -> list[Markup]:

@@ -78,7 +78,11 @@ def _document(
         title = f"<h3>{escape(model.name)}</h3>" if len(models) > 1 else ""
         boxes.append(Markup(f'<div class="verdict">{title}{words}</div>'))
     parts = [
-        ("pictures", "Pictures", chapters.pictures(values) + chapters.visibility(values)),
+        (
+            "pictures",
+            "Pictures",
+            chapters.pictures(values) + chapters.visibility(values) + chapters.secrecy(values),
+        ),
         ("saved", "Pictures as they are saved", chapters.saved(values)),
         ("attacks", "Attacks", chapters.attacks(values)),
         ("curves", "What the fingerprint bears", chapters.curves(values)),

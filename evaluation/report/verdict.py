@@ -41,10 +41,11 @@ def borne(points: Sequence[Mapping[str, Any]], way: str) -> float | None:
 def _saved(found: Mapping[str, Any], settings: Mapping[str, Any], num_bits: int) -> str:
     named, bits = Figure(**found["named"]["soft"]), Figure(**found["bit_accuracy"])
     wrong = found["wrong"]["soft"]
+    rate = f"{settings['fpr']:g}".replace("e-0", "e-")
     return (
         f"Of {found['num_images']:,} pictures as they are saved, {named.percent} are given the "
         f"name of their licensee among {settings['num_keys']:,}, at a rate of "
-        f"{settings['fpr']:g} of foreign pictures called ours; "
+        f"{rate} of foreign pictures called ours; "
         f"{'not one is' if not wrong else f'{wrong} are'} given a wrong name, and "
         f"{100 * bits.value:.1f} % of the {num_bits} bits are read rightly."
     )

@@ -28,6 +28,8 @@ def _is_possible(family: Family, context: MetricContext) -> bool:
     """Whether nothing is missing. What joins two others, as published, adds nothing here."""
     if family.form.startswith("fid_watermark"):
         return False
+    if family.form == "is<n>k" and context.inception and not context.inception.has_classifier:
+        return False
     return (
         (context.dataset is not None or not family.needs_dataset)
         and (context.inception is not None or not family.needs_inception)

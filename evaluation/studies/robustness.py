@@ -3,8 +3,12 @@
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
+from dnnlib.image_grid import make_grid
 from evaluation.perturbations.curves import PERTURBATIONS, perturb
 from evaluation.subject.model import Subject
+from evaluation.subject.pictures import encoded
 from evaluation.subject.readings import Reader
 from evaluation.subject.settings import Settings
 from metrics.image_difference import PairDifferences
@@ -22,15 +26,17 @@ def robustness(subject: Subject, settings: Settings, name: str) -> dict[str, Any
 
     Returns:
         Plain values: the perturbation, and a point per strength with PSNR to the picture as it was
-        (dB), bit accuracy, share named and number named wrongly, by way.
+        (dB), bit accuracy, share named and number named wrongly, by way; in `pictures` a strip of
+        the first picture at every strength, a PNG file in base64.
     """
     perturbation = PERTURBATIONS[name]
     images = subject.pictures(settings.num_images)
     owners = subject.owners(settings.num_images)
     reader = Reader(subject, settings.fpr)
-    points = []
+    points, shown = [], []
     for strength in perturbation.strengths:
         changed = perturb(images, perturbation, strength, subject.seed)
+        shown.append(changed[0])
         difference = PairDifferences()
         difference.add(images, changed)
         num_light = -(-settings.num_images // LIGHT_SHARE)
@@ -44,6 +50,7 @@ def robustness(subject: Subject, settings: Settings, name: str) -> dict[str, Any
         "note": perturbation.note,
         "points": points,
         "paper": [asdict(point) for point in perturbation.paper],
+        "pictures": {"strip": encoded(make_grid(np.stack(shown), (len(shown), 1)))},
     }
 
 

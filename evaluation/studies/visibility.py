@@ -1,14 +1,14 @@
 """Whether a fingerprint shows: one latent under two fingerprints, and pictures to look at."""
 
-import base64
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from dnnlib.image_grid import make_grid, png_bytes
+from dnnlib.image_grid import make_grid
 from evaluation.subject.figures import mean
 from evaluation.subject.model import Subject
+from evaluation.subject.pictures import encoded
 from evaluation.subject.settings import Settings
 from metrics.image_difference import WINDOW, psnr, structural_similarity
 
@@ -60,4 +60,4 @@ def _pictures(subject: Subject, first: np.ndarray, second: np.ndarray) -> dict[s
         "second": make_grid(second[:pairs], (pairs, 1)),
         "difference": make_grid(np.minimum(shown, 255).astype(np.uint8), (pairs, 1)),
     }
-    return {name: base64.b64encode(png_bytes(grid)).decode() for name, grid in grids.items()}
+    return {name: encoded(grid) for name, grid in grids.items()}

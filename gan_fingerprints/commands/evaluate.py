@@ -84,6 +84,11 @@ def _add_suite(parser: cli.ArgumentParser) -> None:
         metavar="N",
         help=f"among whom names are given (default: {_LICENSEES})",
     )
+    suite.add_argument(
+        "--plain",
+        metavar="FILE",
+        help="a model without fingerprints, of the same data, that pictures are to be told from",
+    )
     add_fpr(suite)
 
 
@@ -103,7 +108,7 @@ def _check_suite(args: argparse.Namespace) -> None:
     if (args.metrics is None) == (args.suite is None):
         raise UserError("name what is to be measured: either --metrics or --suite (see --help)")
     if args.suite is None:
-        for flag in ("compare", "num_images", "licensees"):
+        for flag in ("compare", "num_images", "licensees", "plain"):
             if getattr(args, flag) is not None:
                 raise UserError(f"--{flag.replace('_', '-')} is for --suite; leave it out")
     if (args.network is None) == (args.compare is None):

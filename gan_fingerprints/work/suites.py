@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -26,6 +26,7 @@ from metrics.evaluate import check_metrics
 from metrics.feature_extractors import VARIABLE, cached_inception, check_inception
 from metrics.sampling import make_context
 from training.data.dataset import Dataset, open_dataset
+from training.models.snapshot import load_networks
 
 SETTINGS = "suite.json"
 
@@ -54,6 +55,7 @@ def measure_suite(args: argparse.Namespace) -> None:
         **dataclasses.asdict(settings),
         "dataset": dataset and dataset.name,
         "dataset_fingerprint": dataset and dataset.cache_key(),
+        "plain": args.plain,
         "models": [[subject.model_hash, subject.decoder_hash] for subject in subjects],
     }
     folder, lock = _folder(args.result_dir, f"suite-{args.suite}-{'-'.join(names)}"[:120], shown)
@@ -66,13 +68,18 @@ def measure_suite(args: argparse.Namespace) -> None:
                 subject,
                 settings,
                 own,
-                lambda line, name=name: append_line(folder / LOG, f"{name}  {line}"),
+                _log_of(folder, name),
             )
             models.append(Evaluated(name, subject.facts(), results))
         date = datetime.now(UTC).date().isoformat()
         sentences = write_report(folder, args.suite, models, shown, date)
         mark_finished(folder)
     print("\n".join([*sentences, f"report: {folder / HTML}"]))
+
+
+def _log_of(folder: Path, name: str) -> Callable[[str], None]:
+    """Adds lines about a model to the log."""
+    return lambda line: append_line(folder / LOG, f"{name}  {line}")
 
 
 def short_names(networks: Sequence[str]) -> list[str]:
@@ -111,7 +118,9 @@ def _materials(args: argparse.Namespace, subject: Subject, dataset: Dataset | No
             inception = check_inception(["fid1k"], args.inception)
         else:
             missing.append("metrics of Inception features; name its graph with --inception")
-    return Materials(dataclasses.replace(context, lite0=lite0, inception=inception), missing)
+    plain = None if args.plain is None else load_networks(args.plain).generator
+    context = dataclasses.replace(context, lite0=lite0, inception=inception)
+    return Materials(context, missing, plain)
 
 
 def _folder(result_dir: str, description: str, settings: dict[str, Any]) -> tuple[Path, IO[bytes]]:

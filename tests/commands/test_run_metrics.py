@@ -308,6 +308,8 @@ def test_a_suite_goes_on_and_writes_its_report(
         raise KeyboardInterrupt
 
     out = tmp_path / "eval"
+    # One metric is enough: what metrics measure is tested elsewhere.
+    monkeypatch.setattr("evaluation.studies.quality.names_of_metrics", lambda *_: [])
     with monkeypatch.context() as patched:
         patched.setattr("evaluation.suites.quality", stop)
         with pytest.raises(KeyboardInterrupt):
@@ -327,12 +329,10 @@ def test_a_suite_goes_on_and_writes_its_report(
     # What is finished is not gone on with, and other settings are another suite.
     suite(network, out, "--seed=1")
     assert len(list(out.iterdir())) == 2
-    found = json.loads((folder / "results.json").read_text())
-    values = found["models"][0]["results"]["quality"]["values"]
-    assert [metric["metric"] for metric in values["metrics"]] == [
-        "watermark_accuracy_1k",
-        "fingerprint_visibility1k",
-    ]
+    found = json.loads((folder / "results.json").read_text())["models"][0]
+    assert found["bits"] == 6
+    assert found["results"]["quality"]["values"]["metrics"] == []
+    assert "--dataset" in found["results"]["quality"]["values"]["missing"][0]
 
 
 @pytest.mark.parametrize(

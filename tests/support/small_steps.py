@@ -46,6 +46,7 @@ def make_steps(
     devices: Devices | None = None,
     ada_kimg: float = 0.0,
     ada_target: float = 0.6,
+    distinct_fingerprints: int = 0,
 ) -> Steps:
     """Small networks, always the same at the start; all noise is on."""
     devices = devices or Devices()
@@ -84,6 +85,7 @@ def make_steps(
                 g_reg_interval=4,
                 d_reg_interval=16,
                 seed=seed,
+                distinct_fingerprints=distinct_fingerprints,
                 jit=jit,
                 channel=find_channel(channel),
                 ada_kimg=ada_kimg,

@@ -24,6 +24,7 @@ from tests.support.small_steps import (
     step_number,
 )
 from training import loss
+from training.draws import known_fingerprints
 from training.networks.layers import Network
 from training.steps import Steps
 
@@ -589,3 +590,24 @@ def test_draws_differ_and_are_as_distributed(shared: Steps) -> None:
 
 def test_path_length_weight_is_that_of_the_paper() -> None:
     assert (loss.PATH_LENGTH_WEIGHT, loss.PATH_LENGTH_DECAY) == (2.0, 0.01)
+
+
+def test_few_distinct_fingerprints() -> None:
+    """Only those that are known, all of them, and nothing else is drawn differently."""
+    free, few = make_steps(), make_steps(distinct_fingerprints=3)
+    drawn = [
+        [s._draw(step_number(i), "generator", 0, 4, 2) for i in range(12)] for s in (free, few)
+    ]
+    for one, other in zip(*drawn, strict=True):
+        np.testing.assert_array_equal(one[0], other[0])
+        np.testing.assert_array_equal(one[2], other[2])
+    every, known = (
+        {tuple(row) for _, bits, _ in found for row in bits.numpy().reshape(-1, BITS)}
+        for found in drawn
+    )
+    assert len(known) == 3
+    assert len(every) > 20
+    assert known == {tuple(row) for row in known_fingerprints(1, 3, BITS).astype(float)}
+    # The two fingerprints of a pair are drawn apart.
+    pairs = [bits.numpy() for _, bits, _ in drawn[1]]
+    assert any((first != second).any() for first, second in pairs)
