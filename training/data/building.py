@@ -23,7 +23,7 @@ from dnnlib.ahead import map_ahead, num_cores
 from dnnlib.atomic import open_atomic
 from dnnlib.errors import Terminated, UserError
 from dnnlib.format import printable
-from dnnlib.images import Origin, UnreadableImageError
+from dnnlib.images import Origin, UnreadableImageError, quietly
 from dnnlib.interrupts import Interrupts, interrupts
 from training.data.sources import ImageSource
 from training.data.writer import DatasetWriter, is_valid_resolution
@@ -267,6 +267,7 @@ def _write_images(
     workers = options.workers or num_cores()
     pieces = _pieces(order, account.position, workers, writer)
     with (
+        quietly,  # once, since entering it first costs more than opening a small image
         ThreadPoolExecutor(workers, "build") as pool,
         interrupts() as interrupted,
         tqdm(total=len(order), initial=account.position, unit="image", file=sys.stderr,
