@@ -85,8 +85,9 @@ def measure(
         flags: more of `serve`.
 
     Returns:
-        `resolution`, `verify`: images per second, processor time; `serve`: size -> medians of `Load.figures`, their
-        `ratio` to `verify` of the same round, and sums of what was refused or wrong.
+        `resolution`, `verify`: images per second, processor time; `serve`: size -> medians of
+        `Load.figures`, their `ratio` to `verify` of the same round, and sums of what was refused or
+        wrong.
     """
     with _service(network, num_images, num_licensees, flags) as (prepared, serving):
         verify = make_verify(prepared, 16)
