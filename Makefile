@@ -4,6 +4,7 @@
 #   make lint            run ruff and mypy
 #   make soak [MINUTES=10] [OPS=reference]  kill and resume small training runs at random
 #   make bench           measure speed and memory, under 15 minutes (docs/performance.md)
+#   make browser-decoder fetch what runs the decoder in browsers (serve --public-decoder)
 #   make setup [GPU=1]   only make the virtual environment; GPU=1 adds the CUDA libraries
 #   make clean           remove demo results and caches; `make distclean` .venv as well
 #   make lock            record the newest versions of all packages in requirements.lock
@@ -18,7 +19,7 @@ VENV_PYTHON := .venv/bin/python
 # pip's progress bars on a terminal, silence in logs.
 INSTALL = $(VENV_PYTHON) -m pip --disable-pip-version-check install $$([ -t 2 ] || echo --quiet)
 
-.PHONY: setup demo test test-fast lint soak bench lock clean distclean
+.PHONY: setup demo test test-fast lint soak bench browser-decoder lock clean distclean
 
 setup: .venv/.installed$(if $(GPU),-gpu)
 
@@ -68,6 +69,10 @@ bench: setup
 	@for script in benchmarks/bench_*.py; do \
 	  echo "$$script ..." >&2; $(VENV_PYTHON) "$$script" --out=results/bench || exit 1; \
 	done
+
+# onnxruntime-web, from the npm registry; 14 MB beside the page.
+browser-decoder: setup
+	@$(VENV_PYTHON) -m tools.browser_runtime
 
 # Resolves the lower bounds anew in an empty environment and records what came out.
 lock:

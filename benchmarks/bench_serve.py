@@ -101,7 +101,8 @@ def text(args: Any, found: dict[str, Any]) -> str:
     return (
         f"### {Path(args.network).name}, {size}x{size}, {args.images:,} PNG files, "
         f"{args.licensees:,} licensees, {args.clients} clients\n\n"
-        f"Bulk `verify`: {found['verify']['images_per_second']:.0f} images/s.\n\n"
+        f"Bulk `verify`: {found['verify']['images_per_second']:.0f} images/s, processor time "
+        f"{found['verify']['cpu_us']:.0f} us/image.\n\n"
         f"{report.table(head, rows)}\n\nMedian of {args.rounds} rounds; the registry is not "
         f"calibrated.\n\nGoal: {MIN_RATIO} of bulk `verify`, p99 under 1 s, nothing wrong; "
         f"{goals}"

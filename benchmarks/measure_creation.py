@@ -1,7 +1,9 @@
-"""Times the making of data sets; see `bench_creation`."""
+"""Times the making of data sets, and looks at its memory; see `bench_creation`."""
 
+import contextlib
 import functools
 import os
+import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -11,7 +13,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from benchmarks import report
 from dnnlib.images import Origin, UnreadableImageError, read_picture_and_origin
+from gan_fingerprints.commands import dataset
 from training.data.building import BuildOptions, build
 from training.data.dataset import open_dataset
 from training.data.image_folder import fit_square
@@ -21,6 +25,7 @@ from training.data.writer import DatasetWriter
 SEED = 1
 RESOLUTION = 128  # of the data sets
 READ = 32  # images per batch when they are read
+TINY = 8  # pixels
 
 
 def write_sources(folder: Path, size: tuple[int, int], suffix: str, count: int) -> list[Path]:
@@ -39,27 +44,58 @@ def write_sources(folder: Path, size: tuple[int, int], suffix: str, count: int) 
     return paths
 
 
-def measure(size: tuple[int, int], suffix: str, count: int) -> dict[str, dict[str, float]]:
+def measure(
+    size: tuple[int, int], suffix: str, count: int, rounds: int
+) -> dict[str, dict[str, float]]:
     """Processor seconds, seconds and bytes per image of three ways to make a data set.
 
     `pillow`: a loop that decodes, crops, resizes and compresses with Pillow, and writes nothing;
     `plain`: a loop that writes the published layout; `ours`: the command's own work on all cores.
-    `read_*`: of the images per processor second when batches of the latter two are read.
+    `read_*`: of the images per processor second when batches of the latter two are read. Medians of
+    rounds in which the ways take turns.
     """
-    found: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         paths = write_sources(folder, size, suffix, count)
         for path in paths:
             path.read_bytes()  # into the system's cache
-        found["pillow"] = _time(lambda: _pillow(paths), count)
-        found["plain"] = _time(lambda: _plain(paths, folder / "plain"), count)
-        found["ours"] = _time(lambda: _ours(paths, folder / "ours"), count)
+        ways: dict[str, Callable[[Path], None]] = {
+            "pillow": lambda out: _pillow(paths),
+            "plain": lambda out: _plain(paths, out),
+            "ours": lambda out: _ours(paths, out),
+        }
+        samples: dict[str, list[dict[str, float]]] = {}
+        for number in range(rounds):
+            for way, work in ways.items():
+                out = folder / f"{way}-{number}"
+                samples.setdefault(way, []).append(_time(functools.partial(work, out), count))
+                if out.exists():
+                    read = _time(functools.partial(_read, folder, out.name), READ * 20)
+                    samples.setdefault(f"read_{way}", []).append(read)
+        found = {
+            way: {key: statistics.median(sample[key] for sample in some) for key in some[0]}
+            for way, some in samples.items()
+        }
         for way in ("plain", "ours"):
-            files = (folder / way).iterdir()
+            files = (folder / f"{way}-0").iterdir()
             found[way]["bytes"] = sum(path.stat().st_size for path in files) / count
-            found[f"read_{way}"] = _time(functools.partial(_read, folder, way), READ * 20)
     return found
+
+
+def write_tiny(folder: str, count: int) -> None:
+    """PNG files of 8x8 pixels."""
+    rng = np.random.default_rng(SEED)
+    for number in range(count):
+        pixels = rng.integers(0, 256, [TINY, TINY, 3], np.uint8)
+        Image.fromarray(pixels).save(Path(folder) / f"{number:08d}.png", compress_level=0)
+
+
+def measure_tiny(folder: str, out: str) -> dict[str, float]:
+    """Largest memory of this process before and after the command has made a data set, in GiB."""
+    before = report.peak_memory_gb()
+    with open(os.devnull, "w") as quiet, contextlib.redirect_stdout(quiet):
+        dataset.main(["create_from_images", out, folder])
+    return {"before": before, "peak": report.peak_memory_gb()}
 
 
 def _time(work: Callable[[], Any], count: int) -> dict[str, float]:

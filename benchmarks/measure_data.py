@@ -1,6 +1,5 @@
 """Times the data set alone; see `bench_data`."""
 
-import contextlib
 import statistics
 import tempfile
 import time
@@ -20,11 +19,19 @@ from training.setup import make_networks
 SEED = 1
 
 
-def write_images(folder: Path, count: int, resolution: int) -> None:
+LAYOUTS = {"published": False, "compressed": True}
+KINDS = {
+    (f"{layout}, mirrored" if mirror else layout): (layout, mirror)
+    for layout in LAYOUTS
+    for mirror in (False, True)
+}
+
+
+def write_images(folder: Path, count: int, resolution: int, compress: bool = False) -> None:
     """A data set of colour gradients with noise, which no store can compress to nothing."""
     rng = np.random.default_rng(SEED)
     y, x = np.mgrid[0:resolution, 0:resolution, 0:1][:2] / resolution
-    with DatasetWriter(folder) as writer:
+    with DatasetWriter(folder, compress=compress) as writer:
         for _ in range(count):
             slopes = rng.uniform(-1, 1, [2, 3])
             clean = 128 + 100 * (x * slopes[0] + y * slopes[1])
@@ -36,43 +43,55 @@ def measure(resolution: int, count: int, rounds: int, minibatch: int) -> dict[st
     """Images per second of the data set alone and of training at the floor.
 
     Returns:
-        `plain` and `mirrored`: `first` (seconds to the first batch) and `images_per_second` (median
-        of `rounds`, each of them an epoch or a second, whatever is shorter); `peak_flops` (FLOP/s);
-        `consumption` (images/s).
+        Of each of `KINDS`: `first` (seconds to the first batch), `images_per_second` (median of
+        `rounds`, each of them an epoch or a second, whatever is shorter) and
+        `per_processor_second` (images, over all rounds); `peak_flops` (FLOP/s); `consumption`
+        (images/s).
     """
     peaks = []
     with tempfile.TemporaryDirectory() as folder:
-        write_images(Path(folder) / "data", count, resolution)
-        dataset = open_dataset(folder, "data")
-        batches: dict[str, Iterator[Any]] = {}
+        for layout, compress in LAYOUTS.items():
+            write_images(Path(folder) / layout, count, resolution, compress)
         figures: dict[str, Any] = {}
-        with contextlib.ExitStack() as stack:
-            for name, mirror in (("plain", False), ("mirrored", True)):
-                start = time.perf_counter()
-                batches[name] = stack.enter_context(dataset.batches(minibatch, SEED, mirror))
-                next(batches[name])
+        rates: dict[str, list[float]] = {name: [] for name in KINDS}
+        work = dict.fromkeys(KINDS, (0, 0.0))
+        for name, (layout, mirror) in KINDS.items():
+            start = time.perf_counter()
+            with open_dataset(folder, layout).batches(minibatch, SEED, mirror) as batches:
+                next(batches)
                 figures[name] = {"first": time.perf_counter() - start}
-                take(batches[name], count, 60)  # the first epoch fills the system's cache
-            rates: dict[str, list[float]] = {name: [] for name in batches}
-            for _ in range(rounds):
-                peaks.append(measure_peak(1))
-                for name, iterator in batches.items():
-                    rates[name].append(take(iterator, count, 1))
+                take(batches, count, 60)  # the first epoch fills the system's cache
+        for _ in range(rounds):
+            peaks.append(measure_peak(1))
+            # One after another: what reads ahead must not take the processor from the next one.
+            for name, (layout, mirror) in KINDS.items():
+                with open_dataset(folder, layout).batches(minibatch, SEED, mirror) as batches:
+                    next(batches)
+                    before = time.process_time()
+                    images, rate = take(batches, count, 1)
+                rates[name].append(rate)
+                total, seconds = work[name]
+                work[name] = total + images, seconds + time.process_time() - before
     for name, values in rates.items():
         figures[name]["images_per_second"] = statistics.median(values)
+        figures[name]["per_processor_second"] = work[name][0] / work[name][1]
     peak = statistics.median(peaks)
     consumption = peak / training_flops(resolution)
     return figures | {"images": count, "peak_flops": peak, "consumption": consumption}
 
 
-def take(batches: Iterator[Any], count: int, limit: float) -> float:
-    """Images per second while `count` images are drawn, or as many as `limit` seconds allow."""
+def take(batches: Iterator[Any], count: int, limit: float) -> tuple[int, float]:
+    """Draws `count` images, or as many as `limit` seconds allow.
+
+    Returns:
+        How many these are, and images per second.
+    """
     images = 0
     start = now = time.perf_counter()
     while images < count and now - start < limit:
         images += next(batches).shape[0]
         now = time.perf_counter()
-    return images / (now - start)
+    return images, images / (now - start)
 
 
 def training_flops(resolution: int) -> float:

@@ -85,16 +85,20 @@ def measure(
         flags: more of `serve`.
 
     Returns:
-        `resolution`, `verify`: images per second; `serve`: size -> medians of `Load.figures`, their
-        `ratio` to `verify` of the same round, and sums of what was refused or wrong.
+        `resolution`, `verify`: images per second, processor time; `serve`: size -> medians of
+        `Load.figures`, their `ratio` to `verify` of the same round, and sums of what was refused or
+        wrong.
     """
     with _service(network, num_images, num_licensees, flags) as (prepared, serving):
         verify = make_verify(prepared, 16)
         rates: list[float] = []
+        cpus: list[float] = []
         found: dict[int, list[dict[str, float]]] = {size: [] for size in sizes}
         expected: list[str] = []
         for number in range(rounds + 1):
+            cpu = time.process_time()
             seconds = report.seconds(functools.partial(verify, number))
+            cpus += [time.process_time() - cpu] * (number > 0)
             expected = expected or read_verdicts(prepared, number)
             rate = num_images / seconds
             rates += [rate] * (number > 0)
@@ -105,7 +109,10 @@ def measure(
                 found[size] += [figures] * (number > 0)
         return {
             "resolution": prepared.decoder.resolution,
-            "verify": {"images_per_second": statistics.median(rates)},
+            "verify": {
+                "images_per_second": statistics.median(rates),
+                "cpu_us": 1e6 * statistics.median(cpus) / num_images,
+            },
             "serve": {str(size): _summary(rows) for size, rows in found.items()},
         }
 

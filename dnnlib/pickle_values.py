@@ -23,6 +23,14 @@ class Inert:
     state: dict[str, Any] | None = None
 
 
+@dataclass
+class Call:
+    """For `pickle_writer`: what a function gives for arguments, whoever reads the file."""
+
+    name: str  # "module.function"
+    args: tuple[Any, ...] = ()
+
+
 def printable(value: object) -> str:
     """A text from an untrusted file, short and without control characters, for a message."""
     if value is None or isinstance(value, bool | int | float):

@@ -13,7 +13,7 @@ from typing import IO
 
 import numpy as np
 
-from dnnlib.pickle_values import Inert
+from dnnlib.pickle_values import Call, Inert
 
 PROTOCOL = 3  # bytes as they are; every Python 3 reads it
 _ARRAYS = "numpy.core.multiarray"  # NumPy 2 reads this name as well
@@ -24,10 +24,10 @@ def dump(value: object, file: IO[bytes]) -> None:
     """Writes one value.
 
     Args:
-        value: nested dict, list, tuple, `Inert`, str, bytes, int of 32 bits, float, bool, None,
-            NumPy arrays and scalars of numbers. An `Inert` becomes an object of the class that it
-            names, which the reader makes empty and gives the state. What occurs twice is written
-            twice.
+        value: nested dict, list, tuple, `Inert`, `Call`, str, bytes, int of 32 bits, float, bool,
+            None, NumPy arrays and scalars of numbers. An `Inert` becomes an object of the class
+            that it names, which the reader makes empty and gives the state; a `Call` becomes what
+            the function gives there. What occurs twice is written twice.
         file: open for binary writing.
 
     Raises:
@@ -52,6 +52,11 @@ def _write(value: object, file: IO[bytes]) -> None:
         file.write(pickle.EMPTY_TUPLE + pickle.NEWOBJ)
         _write(value.state, file)
         file.write(pickle.BUILD)
+    elif isinstance(value, Call):
+        module, _, name = value.name.rpartition(".")
+        _write_global(module, name, file)
+        _write(value.args, file)
+        file.write(pickle.REDUCE)
     elif isinstance(value, dict):
         file.write(pickle.EMPTY_DICT)
         pairs = list(value.items())

@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, Callable[..., Any]]] = {
 LICENSING = {
     "keygen": "make a key",
     "plan": "what a number of bits can do",
+    "adopt": "give a StyleGAN2 that you already have fingerprints",
     "issue": "give licensees generators of their own",
     "verify-manifest": "check an instance's signed manifest",
     "list": "list licensees and their fingerprints",

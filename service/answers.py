@@ -26,13 +26,13 @@ OURS_MEANS = (
 
 
 def answer_of(
-    name: str | None, picture: Picture, finding: Finding, basis: Basis, reveal: Reveal
+    name: str | None, picture: Picture | None, finding: Finding, basis: Basis, reveal: Reveal
 ) -> dict[str, Any]:
     """The answer on one picture.
 
     Args:
         name: of the file, as its sender calls it.
-        picture: as it was read.
+        picture: as it was read; None: it was read elsewhere, and is not here.
         finding: of the detector.
         basis: what it follows from.
         reveal: what is said of whose fingerprint it is.
@@ -48,14 +48,14 @@ def answer_of(
     return {
         "id": _new_id(),
         "file": name,
-        "sha256": picture.sha256,
+        "sha256": None if picture is None else picture.sha256,
         **values,
         **_owner(finding, basis, reveal),
         "text": in_words(finding, reveal),
         "meaning": OURS_MEANS if is_ours else NOT_OURS_MEANS,
-        "width": picture.size[0],
-        "height": picture.size[1],
-        "resized": picture.is_resized,
+        "width": None if picture is None else picture.size[0],
+        "height": None if picture is None else picture.size[1],
+        "resized": None if picture is None else picture.is_resized,
         "model": basis.model_hash,
         "decoder": basis.decoder_hash,
         "calibration": basis.calibration,

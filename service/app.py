@@ -15,6 +15,7 @@ from prometheus_client import generate_latest
 from starlette.exceptions import HTTPException
 
 from dnnlib.errors import UserError
+from service import public_decoder
 from service.core import Service
 from service.described import (
     FEEDBACK_BODY,
@@ -44,7 +45,7 @@ _PAGE_FILES = {
 }
 _PATHS = frozenset({
     *("/v1/verify", "/v1/report", "/v1/models", "/v1/feedback", "/healthz", "/readyz", "/metrics"),
-    *("/docs", "/matches/byBinding", "/matches/byContent", *_PAGE_FILES),
+    *public_decoder.PATHS, *("/docs", "/matches/byBinding", "/matches/byContent", *_PAGE_FILES),
 })  # fmt: skip
 
 
@@ -67,6 +68,8 @@ def create_app(judging: Judging, settings: Settings) -> Around:
     _add_state(app, service)
     if settings.manifests is not None:
         add_resolution(app, service)
+    if settings.public_decoder:
+        public_decoder.add_public_decoder(app, judging.public_decoder())
     _add_page(app)
     # What carries the load goes past the framework, which takes 0.1 ms for a request.
     direct = Direct(app, {("POST", "/v1/verify"): verify}, _problem)
@@ -86,13 +89,14 @@ def _add_api(app: FastAPI, service: Service) -> Endpoint:
     async def verify(request: Request) -> Response:
         """Says of each picture whether this generator made it."""
         service.admit(request, "verify", 0)
-        async with service.in_time():
-            if request.headers.get("content-type", "").startswith("application/json"):
-                uploads = [await service.fetched(await read_small(request))]
+        async with service.in_time() as share:
+            if not request.headers.get("content-type", "").startswith("application/json"):
+                uploads = await read_files(request, limits, share)
+                service.admit(request, "verify", len(uploads))
+                results = await service.verify(uploads)
             else:
-                uploads = await read_files(request, limits)
-            service.admit(request, "verify", len(uploads))
-            results = await service.verify(uploads)
+                service.admit(request, "verify")
+                results = await service.verify_json(await read_small(request))
         request.scope["told"] = results
         return Response(_ENCODE({"results": results}), media_type="application/json")
 
@@ -100,8 +104,8 @@ def _add_api(app: FastAPI, service: Service) -> Endpoint:
     async def report(request: Request) -> Response:
         """A signed document on one picture: the verdict, what it follows from, and the picture."""
         service.admit(request, "verify", 0)
-        async with service.in_time():
-            uploads = await read_files(request, limits)
+        async with service.in_time() as share:
+            uploads = await read_files(request, limits, share)
             if len(uploads) != 1:
                 raise HTTPException(400, "a report is on one picture")
             service.admit(request, "verify")
@@ -113,6 +117,7 @@ def _add_api(app: FastAPI, service: Service) -> Endpoint:
     async def models() -> dict[str, Any]:
         """Which model pictures are compared with, and how verdicts are reached."""
         about = {"reveal": service.settings.reveal, "reports": service.reports is not None}
+        about["public_decoder"] = service.settings.public_decoder
         return {"models": [service.judging.basis.to_dict() | about]}
 
     @app.post("/v1/feedback", openapi_extra=FEEDBACK_BODY, status_code=202)

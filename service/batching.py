@@ -113,6 +113,8 @@ class Batcher(Generic[Item, Result]):
             results = await asyncio.get_running_loop().run_in_executor(
                 self._thread, self._work, items
             )
+            if len(results) != len(batch):
+                raise RuntimeError(f"{len(results)} results of {len(batch)} items")
         except Exception as error:
             for _, future in batch:
                 if not future.done():

@@ -4,14 +4,16 @@ import asyncio
 import contextlib
 import functools
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 from fastapi import Request
 from starlette.exceptions import HTTPException
 
 from dnnlib.ahead import num_cores
+from dnnlib.canonical_json import parse_json
 from dnnlib.images import UnreadableImageError
 from fingerprints.detection.detector import Finding
 from fingerprints.handles import SOFT_BINDING
@@ -26,7 +28,8 @@ from service.log_lines import write_waiting
 from service.measuring import Measures
 from service.middleware import LOG
 from service.pictures import Picture
-from service.receiving import Upload
+from service.public_decoder import check_logits
+from service.receiving import Share, Upload, Uploads
 from service.reporting import Reports
 from service.resolution import Manifests
 from service.settings import Settings
@@ -51,10 +54,11 @@ class Service:
         self.credentials = CredentialsOf(self.alg, settings.c2pa_anchors) if settings.c2pa else None
         self.feedback = None if settings.feedback is None else Feedback(settings.feedback)
         self.reports = None if settings.report_key is None else Reports(settings.report_key)
+        self._uploads = Uploads(limits.max_uploads)
         self._rates = RateLimit()
         self._readers = ThreadPoolExecutor(num_cores(), "read")
         self._fetchers = ThreadPoolExecutor(4, "fetch")
-        self.batcher: Batcher[Picture, tuple[Finding, Basis] | str] = Batcher(
+        self.batcher: Batcher[Picture | np.ndarray, tuple[Finding, Basis] | str] = Batcher(
             judging.judge,
             max_batch=limits.max_batch,
             max_wait=limits.max_wait,
@@ -98,16 +102,17 @@ class Service:
             write_waiting()
 
     @contextlib.asynccontextmanager
-    async def in_time(self) -> AsyncIterator[None]:
-        """Ends a request that takes too long.
+    async def in_time(self) -> AsyncIterator[Share]:
+        """Ends a request that takes too long; what it has sent counts until then.
 
         Raises:
             HTTPException: 503.
         """
         seconds = self.settings.limits.timeout
         try:
-            async with asyncio.timeout(seconds):
-                yield
+            with Share(self._uploads) as share:
+                async with asyncio.timeout(seconds):
+                    yield share
         except TimeoutError as error:
             self.measures.refused.labels("time-out").inc()
             raise HTTPException(
@@ -152,20 +157,10 @@ class Service:
         Raises:
             HTTPException: 429 if too many wait, 503 if the registry cannot be read.
         """
-        try:
-            with self.batcher.reserved(len(uploads)):
-                self.measures.pending.set(self.batcher.pending)
-                pictures = [await self._read(upload) for upload in uploads]
-                good = [one for one in pictures if isinstance(one, Picture)]
-                found = iter(await self.batcher.submit(good))
-        except QueueFullError as error:
-            wait = self.batcher.retry_after
-            raise self.refusal("queue", "too many pictures wait", wait) from error
-        except UnavailableError as error:
-            LOG.error("no verdict: %s", error)
-            raise HTTPException(
-                503, "no verdict can be given now; try again", {"Retry-After": "5"}
-            ) from error
+        with self._room_for(len(uploads)):
+            pictures = [await self._read(upload) for upload in uploads]
+            good = [one for one in pictures if isinstance(one, Picture)]
+            found = iter(await self.batcher.submit(good))
         answers = []
         for upload, picture in zip(uploads, pictures, strict=True):
             result = next(found) if isinstance(picture, Picture) else picture
@@ -179,8 +174,58 @@ class Service:
             answer |= await self._credentials_of(upload, finding, basis)
             self.measures.on_verdict(answer["verdict"])
             answers.append(answer)
-        self.measures.pending.set(self.batcher.pending)
         return answers
+
+    async def verify_json(self, body: bytes) -> list[dict[str, Any]]:
+        """Answers to a request in JSON: on the picture at an address, or on logits.
+
+        Raises:
+            HTTPException: as `verify`, `fetched` and `verify_logits`.
+        """
+        try:
+            values = parse_json(body)
+        except ValueError as error:
+            raise HTTPException(400, "this is no JSON") from error
+        if isinstance(values, dict) and "logits" in values:
+            return await self._verify_logits(values["logits"])
+        return await self.verify([await self.fetched(body)])
+
+    async def _verify_logits(self, rows: Any) -> list[dict[str, Any]]:
+        """An answer on each picture that was read elsewhere; 400 or 403 if that cannot be."""
+        if not self.settings.public_decoder:
+            raise HTTPException(403, "this service takes no logits; send the picture")
+        limits, num_bits = self.settings.limits, self.judging.basis.num_bits
+        logits = check_logits(rows, num_bits, limits.max_files)
+        with self._room_for(len(logits)):
+            found = await self.batcher.submit(logits)
+        answers = []
+        for result in found:
+            assert not isinstance(result, str)
+            answers.append(answer_of(None, None, *result, self.settings.reveal))
+            self.measures.on_verdict(answers[-1]["verdict"])
+        return answers
+
+    @contextlib.contextmanager
+    def _room_for(self, count: int) -> Iterator[None]:
+        """Keeps places in the queue, and tells a caller what cannot be.
+
+        Raises:
+            HTTPException: 429 if too many wait, 503 if there are no verdicts.
+        """
+        try:
+            with self.batcher.reserved(count):
+                self.measures.pending.set(self.batcher.pending)
+                yield
+        except QueueFullError as error:
+            wait = self.batcher.retry_after
+            raise self.refusal("queue", "too many pictures wait", wait) from error
+        except UnavailableError as error:
+            LOG.error("no verdict: %s", error)
+            raise HTTPException(
+                503, "no verdict can be given now; try again", {"Retry-After": "5"}
+            ) from error
+        finally:
+            self.measures.pending.set(self.batcher.pending)
 
     async def report(self, upload: Upload) -> tuple[str, bytes]:
         """A file's hash, and a signed report on it.

@@ -1,6 +1,7 @@
 """The detector of a service: a network, and a judge that is replaced when the registry changes."""
 
 import argparse
+import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from gan_fingerprints.work.judges import RegistryJudge
 from gan_fingerprints.work.registry import open_registry
 from service.pictures import Picture, Pictures
 from service.settings import Limits
+from training.models.decoder_export import decoder_onnx
 from training.models.functions import make_decoder
 
 _SIZES = (1, 4, 16, 64, 256)  # of batches for which XLA compiles a program each
@@ -37,6 +39,7 @@ class Basis:
     decoder_hash: str
     num_bits: int
     resolution: int
+    num_channels: int
     registered: int  # fingerprints that pictures are compared with
     calibrated: str | None  # when, UTC; None: not
     calibration: str | None  # its hash
@@ -79,11 +82,12 @@ class Judging:
         self._hashes: tuple[str | None, str] = (hashes[0], str(hashes[1]))
         self._shape = (network.resolution, network.resolution, network.num_channels)
         self.pictures = Pictures(network.resolution, network.num_channels, limits.max_pixels)
-        self._num_bits = network.fingerprint_size
+        self._network = network
         execution = resolve_execution(args.ops, args.precision)
         sizes = [size for size in _SIZES if size <= limits.max_batch]
         self._decoders = {size: make_decoder(network, size, execution) for size in sizes}
         self._problem: str | None = None
+        self._file = _file_of(args.registry)
         self._judge, self._basis = self._make_judge(quiet=False)
         self._old: list[RegistryJudge] = []  # to be closed by the thread that used them
         self._lock = threading.Lock()
@@ -109,8 +113,11 @@ class Judging:
         for size in self._decoders:
             self._logits(np.zeros([size, *self._shape], np.uint8))
 
-    def judge(self, pictures: Sequence[Picture]) -> list[tuple[Finding, Basis] | str]:
+    def judge(self, items: Sequence[Picture | np.ndarray]) -> list[tuple[Finding, Basis] | str]:
         """A finding on each of some pictures, and what it follows from; or why it cannot be read.
+
+        Args:
+            items: pictures; or float [B], logits that were read elsewhere, without views.
 
         Raises:
             UnavailableError: the registry cannot be read, or the decoder gives no finite values.
@@ -119,12 +126,17 @@ class Judging:
         if self._problem is not None:
             raise UnavailableError(self._problem)
         judge, basis = self._current()
-        pixels = self.pictures.pixels(pictures)
-        good = [one for one in pixels if isinstance(one, np.ndarray)]
-        if not good:
-            return [one for one in pixels if isinstance(one, str)]
+        if _file_of(self._args.registry) != self._file:
+            # SQLite takes the journals beside a file for those of the file that it has open, and
+            # must not look at them where that is another one by now.
+            raise UnavailableError("the registry's file is gone or another one")
         with self._threads.limit(limits=1, user_api="blas"):
-            logits = self._logits(np.stack(good))
+            read = self._read([one for one in items if isinstance(one, Picture)])
+            rows = [next(read) if isinstance(one, Picture) else one for one in items]
+            good = [row for row in rows if isinstance(row, np.ndarray)]
+            if not good:
+                return [row for row in rows if isinstance(row, str)]
+            logits = np.stack(good)
             if not np.isfinite(logits).all():
                 raise UnavailableError("the decoder gives values that are not finite")
             try:
@@ -132,7 +144,22 @@ class Judging:
             except UserError as error:
                 raise UnavailableError(str(error)) from error
         found = iter(findings)
-        return [one if isinstance(one, str) else (next(found), basis) for one in pixels]
+        return [row if isinstance(row, str) else (next(found), basis) for row in rows]
+
+    def _read(self, pictures: Sequence[Picture]) -> Iterator[np.ndarray | str]:
+        """Logits of each picture, [B] or [K,B] of views; or why there are none."""
+        pixels = self.pictures.pixels(pictures)
+        good = [one for one in pixels if isinstance(one, np.ndarray)]
+        logits = iter(self._logits(np.stack(good)) if good else ())
+        return (one if isinstance(one, str) else next(logits) for one in pixels)
+
+    def public_decoder(self) -> bytes:
+        """The decoder for browsers, ONNX.
+
+        Raises:
+            UserError: what converts it is not installed.
+        """
+        return decoder_onnx(self._network)
 
     def refresh(self) -> bool:
         """Looks at the registry; judges by its new state if there is one.
@@ -145,11 +172,13 @@ class Judging:
             with open_registry(self._args) as registry:
                 head = (registry.id, registry.head())
             is_new = head != (self._judge.registry.id, self._basis.registry_head)
-            if is_new:
+            if is_new or self._file != _file_of(self._args.registry):
+                file = _file_of(self._args.registry)
                 found = self._make_judge(quiet=True)
                 with self._lock:
                     self._old.append(self._judge)
                     self._judge, self._basis = found
+                    self._file = file
         except UserError as error:
             self._problem = str(error)
             return False
@@ -185,6 +214,7 @@ class Judging:
             decoder_hash=model.decoder_hash,
             num_bits=model.num_bits,
             resolution=self._shape[0],
+            num_channels=self._shape[2],
             registered=judge.registry.counts(model).fingerprints,
             calibrated=dates[0] if dates else None,
             calibration=judge.about["the calibration"],
@@ -209,6 +239,15 @@ class Judging:
         for start, stop, size in divide(len(images), self._decoders):
             parts.append(self._decoders[size](images[start:stop]))
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _file_of(place: str) -> tuple[int, int] | None:
+    """Which file a registry is; None: there is none, or it is behind a server."""
+    try:
+        found = os.stat(place)
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino)
 
 
 def divide(count: int, sizes: Iterable[int]) -> Iterator[tuple[int, int, int]]:

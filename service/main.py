@@ -11,6 +11,7 @@ from gan_fingerprints.work.registry import keep_heads
 from service.callers import Keys, add_key, remove_key
 from service.judging import Judging
 from service.log_lines import LogLines
+from service.public_decoder import check_runtime
 from service.reporting import Reports
 from service.settings import Limits, Settings
 
@@ -70,6 +71,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
         timeout=args.timeout,
         max_bytes=args.max_bytes,
         max_pixels=args.max_pixels,
+        max_uploads=args.max_uploads,
         max_files=args.max_files,
         anonymous=args.anonymous,
     )
@@ -78,8 +80,19 @@ def settings_of(args: argparse.Namespace) -> Settings:
             f"--queue={limits.queue} holds no request of --max-files={limits.max_files} pictures; "
             "raise the one or lower the other"
         )
+    if limits.max_uploads < limits.max_bytes:
+        raise UserError(
+            f"--max-uploads={limits.max_uploads} holds no file of --max-bytes={limits.max_bytes}; "
+            "raise the one or lower the other"
+        )
     if args.manifests is not None and args.reveal == "none":
         raise UserError("--manifests tells which fingerprint it is, and --reveal=none does not")
+    if args.public_decoder:
+        if args.search != "none":
+            raise UserError(
+                "--public-decoder reads pictures as they are, in browsers; leave --search out"
+            )
+        check_runtime()
     if not limits.anonymous and args.keys is None:
         raise UserError("--anonymous=0 lets nobody in without --keys; name a file of serve-key")
     return Settings(
@@ -92,6 +105,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
         c2pa_anchors=args.c2pa_anchors,
         manifests=args.manifests,
         report_key=args.report_key,
+        public_decoder=args.public_decoder,
         allow_urls=args.allow_urls,
         refresh=args.refresh,
     )

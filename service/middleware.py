@@ -110,7 +110,7 @@ class Around:
             told = "".join(
                 f", sha256 {one['sha256']}: {one['verdict']}"
                 for one in scope.get("told", ())
-                if "verdict" in one
+                if one.get("sha256")
             )
             text = "%s %s %d %.1f ms%s"
             LOG.info(text, scope["method"], path, status, 1000 * seconds, told)

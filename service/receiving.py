@@ -21,11 +21,56 @@ class Upload:
     content: bytes = field(repr=False)
 
 
-async def read_files(request: Request, limits: Limits) -> list[Upload]:
+class Uploads:
+    """How many bytes all requests together have sent that are not done yet."""
+
+    def __init__(self, most: int) -> None:
+        """No request yet; `most` bytes may be held."""
+        self.held = 0
+        self._most = most
+
+    def take(self, count: int) -> None:
+        """Counts bytes that have come.
+
+        Raises:
+            HTTPException: 429 if there is no room for them.
+        """
+        if self.held + count > self._most:
+            raise HTTPException(429, "too much is being sent; try again", {"Retry-After": "5"})
+        self.held += count
+
+
+class Share:
+    """What one request holds of `Uploads`, until the block ends."""
+
+    def __init__(self, uploads: Uploads) -> None:
+        """Nothing yet."""
+        self._uploads = uploads
+        self._count = 0
+
+    def take(self, count: int) -> None:
+        """As `Uploads.take`."""
+        self._uploads.take(count)
+        self._count += count
+
+    def __enter__(self) -> "Share":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._uploads.held -= self._count
+
+
+async def read_files(request: Request, limits: Limits, share: Share) -> list[Upload]:
     """The parts called `files` of a multipart request.
 
+    Args:
+        request: whose body was not read.
+        limits: of requests.
+        share: what it may hold.
+
     Raises:
-        HTTPException: 400 for what is no such request, 413 for too much, 415 for another kind.
+        HTTPException: 400 for what is no such request, 413 for too much, 415 for another kind, 429
+            if other requests hold too much.
     """
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     if kind != b"multipart/form-data":
@@ -33,7 +78,7 @@ async def read_files(request: Request, limits: Limits) -> list[Upload]:
     boundary = options.get(b"boundary", b"")
     if not 1 <= len(boundary) <= 70:  # RFC 2046, 5.1.1
         raise HTTPException(400, "this is no multipart form: its boundary is missing or too long")
-    body = await read_body(request, limits.max_files * (limits.max_bytes + _OVERHEAD))
+    body = await read_body(request, limits.max_files * (limits.max_bytes + _OVERHEAD), share)
     uploads = []
     for head, content in _parts(body, boundary, limits.max_files):
         _, about = parse_options_header(head)
@@ -81,13 +126,17 @@ async def read_small(request: Request) -> bytes:
     return b"".join([piece async for piece in _limited(request, _MAX_JSON)])
 
 
-async def read_body(request: Request, most: int) -> bytes:
+async def read_body(request: Request, most: int, share: Share) -> bytes:
     """The body of a request that is a file.
 
     Raises:
-        HTTPException: 413 if it has more than so many bytes.
+        HTTPException: 413 if it has more than so many bytes, 429 if others hold too much.
     """
-    return b"".join([piece async for piece in _limited(request, most)])
+    pieces = []
+    async for piece in _limited(request, most):
+        share.take(len(piece))
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
 async def _limited(request: Request, most: int) -> AsyncGenerator[bytes, None]:

@@ -110,8 +110,9 @@ def add_resolution(app: FastAPI, service: Any) -> None:
     async def by_content(request: Request, maxResults: int | None = None) -> dict[str, Any]:
         """Manifests of the fingerprint that a picture carries; the body is its file."""
         service.admit(request, "verify")
-        content = await read_body(request, service.settings.limits.max_bytes)
-        (result,) = await service.verify([Upload(None, content)])
+        async with service.in_time() as share:
+            content = await read_body(request, service.settings.limits.max_bytes, share)
+            (result,) = await service.verify([Upload(None, content)])
         if "error" in result:
             raise HTTPException(400, result["error"])
         handle = result.get("handle")

@@ -17,6 +17,7 @@ class Limits:
     timeout: float = 10.0  # seconds that a request may take in all, its upload included
     max_bytes: int = 20_000_000  # of a picture's file
     max_pixels: int = 40_000_000  # of a picture, looked at before it is decoded
+    max_uploads: int = 1_000_000_000  # bytes of all requests that are not answered yet
     max_files: int = 16  # pictures of a request
     anonymous: int = 60  # pictures a minute of an address without a key; 0: keys only
 
@@ -34,5 +35,6 @@ class Settings:
     c2pa_anchors: str | None = None  # file of certificates to trust
     manifests: str | None = None  # file that says which manifests have which soft binding
     report_key: str | None = None  # file of the private key that signs reports
+    public_decoder: bool = False  # everybody gets the decoder, and may send what it reads
     allow_urls: bool = False  # pictures may be named by address
     refresh: float = 1.0  # seconds between two looks at the registry

@@ -7,8 +7,9 @@
 4. One instance makes many pictures from latents of its own: none may be named as somebody else's.
 
 The commands of run_fingerprints.py do the issuing and calibrating; verdicts come from
-`fingerprints.detection.detector`, as those of `verify` do. Tables go to stdout and to
-DIR/study.md, and DIR/matches.png shows how many bits match.
+`fingerprints.detection.detector`, as those of `verify` do. Instances of adopted generators are
+files of the kind that came in, TensorFlow's or PyTorch's, and are read as such. Tables go to stdout
+and to DIR/study.md, and DIR/matches.png shows how many bits match.
 """
 
 from collections.abc import Sequence
@@ -34,6 +35,7 @@ def build_parser() -> cli.ArgumentParser:
     parser.add_argument(
         "--latents", type=cli.positive_int, default=10_000, metavar="N", help="of one instance"
     )
+    parser.add_argument("--spread", action="store_true", help="as the flag of issue")
     parser.add_argument("--fpr", type=cli.probability, default=1e-6, metavar="F")
     parser.add_argument(
         "--decision", choices=DECISIONS, default="soft", help="what bits weigh (default: soft)"

@@ -106,7 +106,7 @@ async def ask_all(
         num_clients: at the same time.
         on_reply: told every reply, in the order in which they come.
         pause: seconds that a client waits between two requests; after a refused connection or one
-            that broke it waits 50 ms at least.
+            that broke it waits a quarter of a second at least.
     """
     waiting: Iterator[tuple[int, bytes]] = iter(requests)
 
@@ -115,7 +115,7 @@ async def ask_all(
         for number, request in waiting:
             reply = await client.ask(number, request)
             on_reply(reply)
-            wait = pause if reply.status else max(pause, 0.05)
+            wait = pause if reply.status else max(pause, 0.25)
             if wait:
                 await asyncio.sleep(wait)
         client.close()

@@ -16,7 +16,7 @@ from training.networks.configs import (
     StyleGAN2GeneratorConfig,
 )
 from training.options import AUGMENTS, AUTO_GAMMA, PassedOn, TrainOptions
-from training.plain_config import check_cond, plain_networks
+from training.plain_config import check_cond, plain_networks, projecting
 from training.ramps import Ramp
 from training.recipes import recommended
 
@@ -29,6 +29,7 @@ class LossConfig:
     latent: Ramp = 1.0  # the latent shall be recoverable
     bits: Ramp = 2.0  # the fingerprint shall be recoverable
     gamma: float = 100.0  # R1
+    label: Ramp = 1.0  # the class shall be recoverable, where there are some
 
 
 @dataclass(frozen=True)
@@ -279,16 +280,17 @@ def setup_training_config(
         raise UserError(f"--watermark-size={num_bits}: a fingerprint has at most {MAX_BITS} bits")
     augment = preset.augment if options.augment is None else AUGMENTS[options.augment]
     images = {"resolution": resolution, "num_channels": num_channels}
-    check_cond(options, num_bits, label_size)
+    check_cond(options, label_size)
+    classes = label_size if options.cond else 0
     if options.distinct_fingerprints > min(MAX_DISTINCT, 2**num_bits if num_bits else 0):
         raise UserError(
             f"--distinct-fingerprints={options.distinct_fingerprints}: {num_bits} bits have not so "
             f"many, or they are more than {MAX_DISTINCT}; choose fewer"
         )
     if num_bits:
-        networks = _networks(options, preset, num_bits, modulated, images)
+        networks = _networks(options, preset, num_bits, modulated, images, classes)
     else:
-        networks = plain_networks(options, preset, images, label_size if options.cond else 0)
+        networks = plain_networks(options, preset, images, classes)
     passed_on = {f.name: getattr(options, f.name) for f in dataclasses.fields(PassedOn)}
     config = TrainConfig(
         **passed_on,
@@ -314,8 +316,9 @@ def _networks(
     num_bits: int,
     modulated: tuple[int, int],
     images: dict[str, Any],
+    classes: int,
 ) -> dict[str, Any]:
-    """Configurations of G, D and E."""
+    """Configurations of G, D and E; `classes`: numbers per label, 0 without."""
     mapping = options.mapping or preset.mapping
     if mapping not in MAPPINGS:
         raise UserError(f"--mapping={mapping}: choose one of {', '.join(MAPPINGS)}")
@@ -335,11 +338,15 @@ def _networks(
     if options.fingerprint_biases is not None:
         generator = replace(generator, style_biases=options.fingerprint_biases)
     decoder = DecoderConfig(**images, **codes, architecture=preset.d_architecture)
-    return {
-        "G": generator,
-        "D": DiscriminatorConfig(**images, architecture=preset.d_architecture),
-        "E": replace(decoder, **preset.decoder),
-    }
+    discriminator = DiscriminatorConfig(**images, architecture=preset.d_architecture)
+    if classes:
+        # As wide as the latent, so that both weigh the same (StyleGAN2).
+        generator = replace(generator, label_size=classes, label_fmaps=preset.latent_size)
+        decoder = replace(decoder, label_size=classes)
+        # Of the form that the mapping of fingerprints has, for the same reasons.
+        form = {k: v for k, v in MAPPINGS[mapping].items() if k != "center_bits"}
+        discriminator = projecting(discriminator, classes, **form)
+    return {"G": generator, "D": discriminator, "E": replace(decoder, **preset.decoder)}
 
 
 def _maps(options: TrainOptions, resolution: int) -> dict[str, Any]:

@@ -6,7 +6,6 @@ Stateless random numbers of one seed differ between XLA and plain TensorFlow.
 import numpy as np
 import tensorflow as tf
 
-from training.networks.adopted import AdoptedGenerator
 from training.networks.table import Fingerprinted
 
 _KNOWN = 2**20  # stream of random numbers
@@ -35,7 +34,11 @@ def draw_known(known: np.ndarray, seed: tf.Tensor, shape: list[int]) -> tf.Tenso
 
 
 def draw_inputs(
-    generator: Fingerprinted, seed: tf.Tensor, num: int, generator_calls: int
+    generator: Fingerprinted,
+    seed: tf.Tensor,
+    num: int,
+    generator_calls: int,
+    labels: np.ndarray | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """What calls of the generator with the same latents need.
 
@@ -44,11 +47,13 @@ def draw_inputs(
         seed: int64 [2], of stateless random numbers.
         num: pictures of a call.
         generator_calls: each with fingerprints and noise of its own.
+        labels: float32 [M,C], of all real images, which those of pictures are drawn from; None:
+            classes drawn uniformly.
 
     Returns:
         Latents [num,Z], bits [calls,num,B] of 0 and 1, and flat noise [calls,num,sum h*w], float32.
-        Behind the bits of an adopted generator stand labels, one-hot, of classes drawn uniformly
-        and the same in all calls: [calls,num,B+C].
+        Behind the bits of a generator with classes stand labels, the same in all calls:
+        [calls,num,B+C].
     """
     flat = sum(h * w for h, w in generator.noise_shapes)
     size = generator.latent_size
@@ -59,9 +64,13 @@ def draw_inputs(
     latents = tf.reshape(normal[: num * size], [num, size])
     noise = tf.reshape(normal[num * size :], [generator_calls, num, flat])
     codes = tf.cast(bits, tf.float32)
-    if isinstance(generator, AdoptedGenerator) and generator.label_size:
+    if generator.label_size:
+        count = generator.label_size if labels is None else len(labels)
         # Another stream: integers by one seed go together.
-        which = tf.random.stateless_uniform([num], seed + [1, 0], 0, generator.label_size, tf.int32)
-        labels = tf.one_hot(which, generator.label_size)
-        codes = tf.concat([codes, tf.tile(labels[None], [generator_calls, 1, 1])], axis=2)
+        which = tf.random.stateless_uniform([num], seed + [1, 0], 0, count, tf.int32)
+        if labels is None:
+            drawn = tf.one_hot(which, generator.label_size)
+        else:
+            drawn = tf.gather(tf.constant(labels), which)
+        codes = tf.concat([codes, tf.tile(drawn[None], [generator_calls, 1, 1])], axis=2)
     return latents, codes, noise

@@ -22,6 +22,15 @@ def latent_loss(latents: tf.Tensor, decoded: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.square(latents - decoded), axis=1)
 
 
+def label_loss(labels: tf.Tensor, decoded: tf.Tensor) -> tf.Tensor:
+    """Squared error of the recovered label, one-hot or attributes: [N,C], [N,C] -> [N].
+
+    As the latent's, for which the paper knows no label; the sum, so that a class counts the same
+    among any number of them.
+    """
+    return tf.reduce_sum(tf.square(labels - decoded), axis=1)
+
+
 def bits_loss(bits: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """Binary cross-entropy of the recovered bits (paper, equation 4), in nats per bit: [N]."""
     return tf.reduce_mean(
@@ -46,6 +55,8 @@ class Forward:
     received: tf.Tensor  # [N,H,W,C], `images` behind the channel
     decoded: tf.Tensor  # [N,Z], the decoder's latents
     logits: tf.Tensor  # [N,B], the decoder's, of `received`
+    labels: tf.Tensor | None = None  # [N,C], of both images; None without classes
+    decoded_labels: tf.Tensor | None = None  # [N,C], the decoder's
 
 
 @dataclass(frozen=True)
@@ -54,6 +65,7 @@ class Term:
 
     loss: Callable[[Forward], tf.Tensor]  # -> [N]
     statistic: str  # its name in log and TensorBoard, as published where it is
+    of_labels: bool = False  # absent without classes
 
 
 # In the order in which they are added up, behind the adversarial loss.
@@ -61,6 +73,9 @@ TERMS: dict[str, Term] = {
     "decouple": Term(lambda f: decouple_loss(f.images, f.images_other), "loss_decouple"),
     "latent": Term(lambda f: latent_loss(f.latents, f.decoded), "loss_E_latents"),
     "bits": Term(lambda f: bits_loss(f.bits, f.logits), "loss_E_watermarks"),
+    "label": Term(
+        lambda f: label_loss(f.labels, f.decoded_labels), "loss_E_labels", of_labels=True
+    ),
 }
 
 
@@ -95,6 +110,8 @@ def generator_loss(
     total = tf.reduce_mean(generator_adversarial_loss(scores))
     statistics = {"loss_G": total}
     for name, term in TERMS.items():
+        if term.of_labels and forward.labels is None:
+            continue
         value = tf.reduce_mean(term.loss(forward))
         total += getattr(weights, name) * value
         statistics[term.statistic] = value

@@ -52,7 +52,7 @@ class PassedOn:
         (), "computed with each snapshot, or none", metavar="LIST", type=_metrics
     )
     mirror_augment: bool = flag(False, "mirror images at random")
-    cond: bool = flag(False, "plain StyleGAN2 of the labels that the data set has")
+    cond: bool = flag(False, "learn the classes, by the labels that the data set has")
     skip_bad_records: bool = flag(False, "leave damaged records of a data set out")
     resume_pkl: str | None = flag(
         None, "start from this snapshot: path or https URL", metavar="PKL"
@@ -116,6 +116,13 @@ class TrainOptions(PassedOn):
     )
     bits_weight: Ramp | None = flag(
         None, "recovery of the fingerprint", sets="loss.bits", **_weight("watermarkCls")
+    )
+    label_weight: Ramp | None = flag(
+        None,
+        "recovery of the class, with --cond",
+        sets="loss.label",
+        metavar="W",
+        type=ramp,
     )
     minibatch: int | None = flag(None, "images per iteration", **_COUNT)
     minibatch_gpu: int | None = flag(None, "images at a time per device", **_COUNT)

@@ -4,7 +4,11 @@ import dataclasses
 from typing import Any
 
 from dnnlib.errors import UserError
-from training.networks.configs import StyleGAN2DiscriminatorConfig, StyleGAN2GeneratorConfig
+from training.networks.configs import (
+    DiscriminatorConfig,
+    StyleGAN2DiscriminatorConfig,
+    StyleGAN2GeneratorConfig,
+)
 from training.options import TrainOptions
 
 # Options that are about fingerprints and the decoder.
@@ -22,17 +26,13 @@ _FINGERPRINTS = {
 }
 
 
-def check_cond(options: TrainOptions, num_bits: int, label_size: int) -> None:
-    """Whether there are labels, and a network that knows what to do with them.
+def check_cond(options: TrainOptions, label_size: int) -> None:
+    """Whether there are labels where they are asked for.
 
     Raises:
-        UserError: there is not.
+        UserError: there are none.
     """
-    if not options.cond:
-        return
-    if num_bits:
-        raise UserError("--cond is for plain StyleGAN2; give --watermark-size=0 as well")
-    if not label_size:
+    if options.cond and not label_size:
         raise UserError(
             f"--cond: the data set {options.dataset} has no labels; make it with labels, or leave "
             "the flag out"
@@ -67,11 +67,23 @@ def plain_networks(
         **images, **widths, latent_size=preset.latent_size, architecture=preset.g_architecture
     )
     discriminator = StyleGAN2DiscriminatorConfig(**images, architecture=preset.d_architecture)
-    if label_size:  # the width of its last layers, as StyleGAN2-ADA has it
-        width = discriminator.nf(1)
-        widths |= {"dlatent_size": width, "mapping_fmaps": width, "label_fmaps": width}
-        discriminator = dataclasses.replace(discriminator, **widths)
+    if label_size:
+        discriminator = projecting(discriminator, label_size)
     return {"G": generator, "D": discriminator, "E": None}
+
+
+def projecting(
+    discriminator: DiscriminatorConfig, label_size: int, **form: Any
+) -> StyleGAN2DiscriminatorConfig:
+    """The same discriminator for labels of so many numbers.
+
+    The mapping of its labels is as wide as its last layers, as StyleGAN2-ADA has it; `form`: other
+    keywords of that mapping.
+    """
+    width = discriminator.nf(1)
+    widths = {"dlatent_size": width, "mapping_fmaps": width, "label_fmaps": width}
+    kept = dataclasses.asdict(discriminator)
+    return StyleGAN2DiscriminatorConfig(**kept | widths | form | {"label_size": label_size})
 
 
 def like_snapshot(config: Any, networks: dict[str, Any], where: str) -> Any:

@@ -5,7 +5,6 @@ What is not here is in `training.steps`: discriminator, R1, slices, devices, upd
 
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from training import loss
@@ -23,14 +22,8 @@ class PlainSteps(Steps):
     In place of latents and bits it draws two latents per image [N,2,Z] and codes [N,L+C]: per slot
     whether the style is the second's, 0 or 1, then the label of a real image.
 
-    Args:
-        labels: float32 [M,C], of all real images; C may be 0.
-        others: see `Steps`.
+    Args: see `Steps`.
     """
-
-    def __init__(self, *, labels: np.ndarray, **others: Any) -> None:
-        self._all_labels = labels
-        super().__init__(**others)
 
     def _draw(
         self, step: tf.Tensor, phase: str, part: int | tf.Tensor, num: int, generator_calls: int
@@ -49,7 +42,7 @@ class PlainSteps(Steps):
         begin = 1 + tf.floor(chance[0] * (slots - 1))
         begin = tf.where(chance[1] < STYLE_MIXING, begin, float(slots))
         codes = tf.cast(tf.range(slots, dtype=tf.float32)[None, :] >= begin[:, None], tf.float32)
-        if g.label_size:
+        if self._all_labels is not None:
             which = tf.random.stateless_uniform([num], seed, 0, len(self._all_labels), tf.int32)
             codes = tf.concat([codes, tf.gather(tf.constant(self._all_labels), which)], 1)
         return latents, codes[None], noise
@@ -64,25 +57,19 @@ class PlainSteps(Steps):
         is_second = codes[:, : both.shape[2], None] > 0.5
         return tf.where(is_second, both[:, 1], both[:, 0])
 
-    def _labels(self, bits: tf.Tensor) -> tf.Tensor | None:
+    def _labels(self, codes: tf.Tensor) -> tf.Tensor | None:
         g = self.generator
-        return bits[:, g.synthesis.num_slots :] if g.label_size else None
+        return codes[:, g.synthesis.num_slots :] if g.label_size else None
 
-    def _scores(
-        self, images: tf.Tensor, labels: tf.Tensor | None, minibatches: int = 1
+    def _synthesize(
+        self, latents: tf.Tensor, styles: tf.Tensor, noise: tf.Tensor, labels: tf.Tensor | None
     ) -> tf.Tensor:
-        return self.discriminator(images, labels, minibatches=minibatches)
-
-    def _synthesize(self, latents: tf.Tensor, styles: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         return self.generator.synthesize(styles, self.generator.split_noise(noise))
-
-    def _fakes(self, latents: tf.Tensor, codes: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-        return self._synthesize(latents, self._styles(latents, codes), noise)
 
     def generator_gradients(
         self,
         latents: tf.Tensor,
-        bits: tf.Tensor,
+        codes: tf.Tensor,
         noise: tf.Tensor,
         weights: Any,
         channel_draws: Draws | None = None,
@@ -90,10 +77,11 @@ class PlainSteps(Steps):
     ) -> Gradients:
         """Generator step; the statistics hold the mean style, too."""
         with tf.GradientTape() as tape:
-            styles = self._styles(latents, bits[0])
-            images = self._synthesize(latents, styles, noise[0])
+            labels = self._labels(codes[0])
+            styles = self._styles(latents, codes[0])
+            images = self._synthesize(latents, styles, noise[0], labels)
             augmented = self.options.augment.apply(images, fakes_draws or {})
-            scores = self._scores(augmented, self._labels(bits[0]))
+            scores = self._scores(augmented, labels)
             total = tf.reduce_mean(loss.generator_adversarial_loss(scores))
         gradients = tape.gradient(total, self._g_vars, unconnected_gradients="zero")
         return gradients, {

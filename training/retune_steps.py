@@ -88,15 +88,18 @@ class RetuneSteps(tf.Module):
         images = centred(tf.cast(to_uint8(made), tf.float32))
         received = self._channel.apply(images, draws)
         with tf.GradientTape() as tape:
-            decoded, logits = self._decoder(tf.concat([images, received], 0))
-            clean, edited = tf.split(logits, 2)
+            found = self._decoder.recover(tf.concat([images, received], 0))
+            clean, edited = tf.split(found.logits, 2)
             parts = {
                 "bits": tf.reduce_mean(loss.bits_loss(bits, edited)),
                 "bits_clean": tf.reduce_mean(loss.bits_loss(bits, clean)),
-                "latent": tf.reduce_mean(loss.latent_loss(latents, decoded[:n])),
+                "latent": tf.reduce_mean(loss.latent_loss(latents, found.latents[:n])),
             }
             total = parts["bits"] + CLEAN_WEIGHT * parts["bits_clean"]
             total += LATENT_WEIGHT * parts["latent"]
+            if self._decoder.label_size:
+                labels = codes[0, :, g.fingerprint_size :]
+                total += LATENT_WEIGHT * tf.reduce_mean(loss.label_loss(labels, found.labels[:n]))
         gradients = tape.gradient(total, self._variables, unconnected_gradients="zero")
         return gradients, {
             **parts,

@@ -261,6 +261,7 @@ _FLAGS = {
     "modulated_max_log2": "--res-modulated-range",
     "resolution": "a data set",
     "num_channels": "a data set",
+    "label_size": "--cond and a data set",
     "mapping_layers": "--mapping",
     "mapping_lrmul": "--mapping",
     "mapping_act": "--mapping",

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
@@ -45,18 +44,22 @@ def make_networks(config: TrainConfig, devices: Devices | None = None) -> Traine
     """
     devices = devices or Devices()
     with devices.strategy.scope():
+        discriminator: Discriminator | StyleGAN2Discriminator
+        if isinstance(config.D, StyleGAN2DiscriminatorConfig):
+            discriminator = StyleGAN2Discriminator(config.D, seed=config.seed + 1)
+        else:
+            discriminator = Discriminator(config.D, seed=config.seed + 1)
         if isinstance(config.G, StyleGAN2GeneratorConfig):
-            assert isinstance(config.D, StyleGAN2DiscriminatorConfig)
             return TrainedNetworks(
                 G=StyleGAN2Generator(config.G, seed=config.seed),
-                D=StyleGAN2Discriminator(config.D, seed=config.seed + 1),
+                D=discriminator,
                 E=None,
                 Gs=StyleGAN2Generator(config.G, seed=config.seed),
             )
         assert config.E is not None
         return TrainedNetworks(
             G=Generator(config.G, seed=config.seed),
-            D=Discriminator(config.D, seed=config.seed + 1),
+            D=discriminator,
             E=Decoder(config.E, seed=config.seed + 2),
             Gs=Generator(config.G, seed=config.seed),
         )
@@ -86,10 +89,9 @@ def make_steps(
     for _, network in networks.items():
         network.run_with(execution.impl, execution.precision)
     with devices.strategy.scope():
-        make: Callable[..., Steps] = Steps
-        if networks.E is None:
-            make = partial(PlainSteps, labels=np.zeros([0, 0]) if labels is None else labels)
+        make: Callable[..., Steps] = Steps if networks.E is not None else PlainSteps
         return make(
+            labels=labels,
             generator=networks.G,
             discriminator=networks.D,
             decoder=networks.E,

@@ -65,6 +65,8 @@ class Steps(tf.Module):
         average: Gs, of the generator's class and arguments.
         options: constants of the run.
         devices: where the networks' variables are, and where the phases run; None: one device.
+        labels: float32 [M,C], of all real images, which those of fakes are drawn from; None: there
+            are no classes.
 
     Raises:
         ValueError: the slices of a minibatch cannot be shared by the devices.
@@ -79,8 +81,10 @@ class Steps(tf.Module):
         average: Network,
         options: StepOptions,
         devices: Devices | None = None,
+        labels: np.ndarray | None = None,
     ) -> None:
         super().__init__()
+        self._all_labels = labels
         self._devices = Devices() if devices is None else devices
         if options.minibatch % (options.minibatch_gpu * self._devices.num_replicas):
             raise ValueError("minibatch must be a multiple of minibatch_gpu times the devices")
@@ -158,11 +162,17 @@ class Steps(tf.Module):
     def _draw(
         self, step: tf.Tensor, phase: str, part: int | tf.Tensor, num: int, generator_calls: int
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Latents [num,Z], bits [calls,num,B] and flat noise [calls,num,sum h*w] of one slice."""
+        """Latents [num,Z], codes [calls,num,B+C] and flat noise [calls,num,sum h*w] of one slice.
+
+        Codes are bits, and labels where there are classes.
+        """
         seed = self._stream(step, phase, part)
-        latents, codes, noise = draw_inputs(self.generator, seed, num, generator_calls)
+        latents, codes, noise = draw_inputs(
+            self.generator, seed, num, generator_calls, self._all_labels
+        )
         if self._known is not None:
-            codes = draw_known(self._known, seed, [generator_calls, num])
+            bits = draw_known(self._known, seed, [generator_calls, num])
+            codes = tf.concat([bits, codes[:, :, bits.shape[-1] :]], axis=2)
         return latents, codes, noise
 
     def _draw_channel(
@@ -180,36 +190,45 @@ class Steps(tf.Module):
         shape = (self.options.minibatch_gpu, d.resolution, d.resolution, d.num_channels)
         return channel.draw(shape, seed, strength)
 
-    # How latents and fingerprints become images, here and nowhere else.
+    # How latents, fingerprints and labels become images, here and nowhere else.
 
-    def _styles(self, latents: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
-        """[N,Z], [N,B] -> [N,L,D]."""
-        return self.generator.map_fingerprints(bits)
+    def _styles(self, latents: tf.Tensor, codes: tf.Tensor) -> tf.Tensor:
+        """[N,Z], [N,B+C] -> [N,L,D]."""
+        return self.generator.map_fingerprints(self._bits(codes))
 
-    def _synthesize(self, latents: tf.Tensor, styles: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-        """[N,Z], [N,L,D], flat noise -> [N,H,W,C]."""
-        return self.generator.synthesize(latents, styles, self.generator.split_noise(noise))
+    def _synthesize(
+        self, latents: tf.Tensor, styles: tf.Tensor, noise: tf.Tensor, labels: tf.Tensor | None
+    ) -> tf.Tensor:
+        """[N,Z], [N,L,D], flat noise, [N,C] or None -> [N,H,W,C]."""
+        g = self.generator
+        return g.synthesize(latents, styles, g.split_noise(noise), labels)
 
-    def _fakes(self, latents: tf.Tensor, bits: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-        """[N,Z], [N,B], flat noise -> [N,H,W,C]."""
-        return self.generator(latents, bits, self.generator.split_noise(noise))
+    def _fakes(self, latents: tf.Tensor, codes: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+        """[N,Z], [N,B+C], flat noise -> [N,H,W,C]."""
+        styles = self._styles(latents, codes)
+        return self._synthesize(latents, styles, noise, self._labels(codes))
 
     def _scores(
         self, images: tf.Tensor, labels: tf.Tensor | None, minibatches: int = 1
     ) -> tf.Tensor:
-        """[N,H,W,C] -> [N,1]; there are no labels here."""
-        return self.discriminator(images, minibatches=minibatches)
+        """[N,H,W,C], [N,C] or None -> [N,1]."""
+        given = () if labels is None else (labels,)
+        return self.discriminator(images, *given, minibatches=minibatches)
 
-    def _labels(self, bits: tf.Tensor) -> tf.Tensor | None:
-        """Labels of fakes, where there are some."""
-        return None
+    def _bits(self, codes: tf.Tensor) -> tf.Tensor:
+        """Fingerprints of fakes: [N,B+C] -> [N,B]."""
+        return codes[:, : self.generator.fingerprint_size] if self.generator.label_size else codes
+
+    def _labels(self, codes: tf.Tensor) -> tf.Tensor | None:
+        """Labels of fakes: [N,B+C] -> [N,C]; None where there are none."""
+        return codes[:, self.generator.fingerprint_size :] if self.generator.label_size else None
 
     # Phases as pure functions: tensors -> gradients and statistics.
 
     def generator_gradients(
         self,
         latents: tf.Tensor,
-        bits: tf.Tensor,
+        codes: tf.Tensor,
         noise: tf.Tensor,
         weights: Any,
         channel_draws: Draws | None = None,
@@ -219,35 +238,38 @@ class Steps(tf.Module):
 
         `weights` are those of `loss.weights_of`; None are the draws of a channel without chance.
         """
-        d, e, options = self.discriminator, self.decoder, self.options
+        e, options = self.decoder, self.options
         assert e is not None
         n = options.minibatch_gpu
+        bits, bits_other = self._bits(codes[0]), self._bits(codes[1])
+        labels = self._labels(codes[0])  # the same in both calls
         with tf.GradientTape() as tape:
             # Both fingerprints in one pass: twice the batch costs less than two calls.
             both = self._fakes(
                 tf.concat([latents, latents], 0),
-                tf.concat([bits[0], bits[1]], 0),
+                tf.concat([codes[0], codes[1]], 0),
                 tf.concat([noise[0], noise[1]], 0),
             )
             images, images_other = both[:n], both[n:]
-            scores = d(options.augment.apply(images, fakes_draws or {}))
+            scores = self._scores(options.augment.apply(images, fakes_draws or {}), labels)
             received = options.channel.apply(images, channel_draws or {})
             if options.channel.spares_latent:
-                decoded, logits = e(tf.concat([tf.clip_by_value(images, -1, 1), received], 0))
-                logits_clean, logits = tf.split(logits, 2)
-                decoded = decoded[:n]
+                found = e.recover(tf.concat([tf.clip_by_value(images, -1, 1), received], 0))
+                logits_clean, logits = tf.split(found.logits, 2)
+                decoded, decoded_labels = found.latents[:n], found.labels[:n]
             else:
-                decoded, logits = e(received)
+                decoded, decoded_labels, logits = e.recover(received)
                 logits_clean = logits
             forward = loss.Forward(
-                latents, bits[0], images, bits[1], images_other, received, decoded, logits
-            )
+                latents, bits, images, bits_other, images_other, received, decoded, logits,
+                labels, decoded_labels,
+            )  # fmt: skip
             total, statistics = loss.generator_loss(scores, forward, weights)
         gradients = tape.gradient(total, self._g_vars + self._e_vars, unconnected_gradients="zero")
         return gradients, {
             **statistics,
             "scores/fake": tf.reduce_mean(scores),
-            **self._accuracies(bits[0], logits_clean, logits),
+            **self._accuracies(bits, logits_clean, logits),
         }
 
     def _accuracies(
@@ -260,15 +282,15 @@ class Steps(tf.Module):
         return accuracies
 
     def path_length_gradients(
-        self, latents: tf.Tensor, bits: tf.Tensor, noise: tf.Tensor, pixels: tf.Tensor
+        self, latents: tf.Tensor, codes: tf.Tensor, noise: tf.Tensor, pixels: tf.Tensor
     ) -> Gradients:
         """Path length regularisation, scaled by its interval."""
         g = self.generator
         with tf.GradientTape() as tape:
-            styles = self._styles(latents, bits[0])
+            styles = self._styles(latents, codes[0])
             with tf.GradientTape(watch_accessed_variables=False) as inner:
                 inner.watch(styles)
-                images = self._synthesize(latents, styles, noise[0])
+                images = self._synthesize(latents, styles, noise[0], self._labels(codes[0]))
                 projected = tf.reduce_sum(images * pixels) / g.resolution
             lengths = loss.path_lengths(inner.gradient(projected, styles))
             penalty, _ = loss.path_length_penalty(lengths, self.pl_mean)
@@ -280,7 +302,7 @@ class Steps(tf.Module):
     def discriminator_gradients(
         self,
         latents: tf.Tensor,
-        bits: tf.Tensor,
+        codes: tf.Tensor,
         noise: tf.Tensor,
         reals: tf.Tensor,
         fakes_draws: Draws | None = None,
@@ -290,8 +312,8 @@ class Steps(tf.Module):
         """Discriminator step on fresh fakes and the reals given, both through the augmentation."""
         augment = self.options.augment.apply
         if labels is not None:
-            labels = tf.concat([self._labels(bits[0]), labels], 0)
-        fakes = augment(self._fakes(latents, bits[0], noise[0]), fakes_draws or {})
+            labels = tf.concat([self._labels(codes[0]), labels], 0)
+        fakes = augment(self._fakes(latents, codes[0], noise[0]), fakes_draws or {})
         reals = augment(reals, reals_draws or {})
         with tf.GradientTape() as tape:
             # Fakes and reals in one pass, for the same reason.

@@ -83,6 +83,7 @@ class Ticker:
             "bit_accuracy",
             "bit_accuracy_edited",
             "loss_E_watermarks",
+            "loss_E_labels",
             "loss_G",
             "scores/fake",
             "scores/real",

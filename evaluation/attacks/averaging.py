@@ -90,7 +90,12 @@ def print_reading(
 
     def generate(seeds: Sequence[int], fingerprint: np.ndarray | None) -> np.ndarray:
         return images_by_seed(
-            generator, seeds, fingerprint, minibatch=MINIBATCH, execution=execution
+            generator,
+            seeds,
+            fingerprint,
+            minibatch=MINIBATCH,
+            execution=execution,
+            class_index=0 if generator.label_size else None,
         )
 
     found = measure(

@@ -22,7 +22,7 @@ from fingerprints.detection.calibration import Calibration
 from fingerprints.detection.detector import Detector, Finding
 from fingerprints.detection.views import SEARCHES, Decision, expand
 from fingerprints.image_files import read_batches, source_of
-from training.models.functions import inputs_by_seed, make_decoder, make_generator
+from training.models.functions import inputs_of_all_classes, make_decoder, make_generator
 from training.networks.decoder import Decoder
 
 IN_A_ROW = 3
@@ -251,7 +251,7 @@ def run(
         raise UserError(f"--network={network}: its pictures are not RGB, which the edits need")
     networks = [decoder, *([] if retuned is None else [load_model(retuned)[1]])]
     decoders = [make_decoder(found, MINIBATCH, execution) for found in networks]
-    batches = list(inputs_by_seed(generator, range(num_images), minibatch=MINIBATCH))
+    batches = list(inputs_of_all_classes(generator, range(num_images), MINIBATCH))
     generate = make_generator(generator, MINIBATCH, execution)
     images = np.concatenate([generate(inputs) for inputs in batches])
     bits = np.concatenate([inputs.fingerprints for inputs in batches])

@@ -161,7 +161,7 @@ def add_stylegan2(parser: cli.ArgumentParser) -> None:
         dest="class_index",
         type=cli.non_negative_int,
         metavar="N",
-        help="of plain StyleGAN2 that was trained with classes: which one, from 0 on",
+        help="of networks that were trained with classes: which one, from 0 on",
     )
 
 

@@ -73,6 +73,12 @@ def add(commands: "Commands[cli.ArgumentParser]") -> None:
         metavar="FILE",
         help="give signed reports on pictures, with this private key of keygen",
     )
+    parser.add_argument(
+        "--public-decoder",
+        action="store_true",
+        help="give the decoder to everybody, so that the page reads pictures on the user's "
+        "machine; who has the decoder can forge fingerprints",
+    )
     cli.add_boolean(
         parser, "--allow-urls", default=False, help="fetch pictures from public addresses, too"
     )
@@ -100,6 +106,7 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         "--queue": (usual.queue, "pictures that may wait; for more the answer is 429"),
         "--max-bytes": (usual.max_bytes, "bytes of a picture's file"),
         "--max-pixels": (usual.max_pixels, "pixels of a picture; more are not decoded"),
+        "--max-uploads": (usual.max_uploads, "bytes of all requests at a time; for more it is 429"),
         "--max-files": (usual.max_files, "pictures of a request"),
     }
     for flag, (default, what) in counts.items():

@@ -42,7 +42,7 @@ def create_celeba(args: argparse.Namespace) -> None:
 
     with ImageFolder(args.celeba_dir) as folder:
         _warn_of_subfolders(folder)
-        order = _cut(np.arange(len(folder.names)), args, folder.path)
+        order = _cut(np.arange(len(folder.names), dtype=np.int32), args, folder.path)
         if args.shuffle:
             order = order[published_order(len(order))]
         labels: np.ndarray | None = None
@@ -70,7 +70,7 @@ def create_from_images(args: argparse.Namespace) -> None:
         if args.labels is not None:
             classes, numbers = class_numbers(folder.names, folder.path)
             labels = OneHot(numbers, len(classes))
-        order = np.arange(len(folder.names))
+        order = np.arange(len(folder.names), dtype=np.int32)
         if args.shuffle:
             order = order[published_order(len(order))]
         order = _cut(order, args, folder.path)
@@ -118,7 +118,7 @@ def create_lsun(args: argparse.Namespace) -> None:
     """Images of an LMDB database in the order of its keys, their centres resized."""
     _check_resolution(args.resolution)
     with contextlib.closing(sources.lmdb(Path(args.lmdb_dir))) as source:
-        order = _cut(np.arange(len(source.names)), args, source.path)
+        order = _cut(np.arange(len(source.names), dtype=np.int32), args, source.path)
         _build(args, source, order, _square(args.resolution, args.allow_upscale), resize=RESIZE)
 
 
@@ -145,7 +145,7 @@ def create_lsun_wide(args: argparse.Namespace) -> None:
 
     args.skip_bad = True
     with contextlib.closing(sources.lmdb(Path(args.lmdb_dir))) as source:
-        order = _cut(np.arange(len(source.names)), args, source.path)
+        order = _cut(np.arange(len(source.names), dtype=np.int32), args, source.path)
         _build(args, source, order, prepare, resize=RESIZE)
 
 
@@ -158,7 +158,7 @@ def create_celebahq(args: argparse.Namespace) -> None:
         )
     _check_resolution(args.resolution)
     with ImageFolder(args.celeba_dir) as folder:
-        order = _cut(np.arange(len(folder.names)), args, folder.path)
+        order = _cut(np.arange(len(folder.names), dtype=np.int32), args, folder.path)
         prepare = _square(args.resolution, args.allow_upscale)
         _build(args, _of_folder(folder, None), order, prepare, resize=RESIZE)
 
@@ -166,7 +166,7 @@ def create_celebahq(args: argparse.Namespace) -> None:
 def create_from_hdf5(args: argparse.Namespace) -> None:
     """The largest images of an HDF5 file, permuted unless --shuffle=0."""
     source = sources.hdf5(Path(args.hdf5_filename))
-    order = np.arange(len(source.names))
+    order = np.arange(len(source.names), dtype=np.int32)
     if args.shuffle:
         order = published_order(len(order))
     mode = source.read(0)[0].mode
@@ -192,8 +192,8 @@ CREATORS: dict[str, Callable[[argparse.Namespace], None]] = {
 
 
 def published_order(count: int) -> np.ndarray:
-    """The published permutation of `count` images."""
-    order = np.arange(count)
+    """The published permutation of `count` images: int32 [N]."""
+    order = np.arange(count, dtype=np.int32)
     np.random.RandomState(SHUFFLE_SEED).shuffle(order)
     return order
 

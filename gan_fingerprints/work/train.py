@@ -68,7 +68,10 @@ def _say_recipe(options: TrainOptions, config: TrainConfig) -> None:
     if options.recipe == "published":
         return
     plain = setup_training_config(
-        dataclasses.replace(options, recipe="published"), config.G.resolution, config.G.num_channels
+        dataclasses.replace(options, recipe="published"),
+        config.G.resolution,
+        config.G.num_channels,
+        config.G.label_size,
     )
     changed = differences(to_dict(plain), to_dict(config))
     what = ", ".join(text for text in changed if not text.startswith("recipe "))

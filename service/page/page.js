@@ -4,6 +4,8 @@ import { WORDS } from "./words.js";
 const byId = (id) => document.getElementById(id);
 const cards = byId("cards");
 const SMALLEST = 12; // the scale ends at 10^-12
+let about = null; // what the service says of its model
+let reading = null; // a promise of what reads pictures here, once it is needed
 let reports = false; // whether the service gives them
 const shown = []; // what the cards are about, so that another language can show it again
 let language = navigator.language?.startsWith("de") ? "de" : "en";
@@ -18,6 +20,7 @@ function translate() {
   for (const element of document.querySelectorAll("[data-word]")) {
     element.textContent = words()[element.dataset.word];
   }
+  if (isLocal()) byId("keeps").textContent = words().stays(about.num_bits);
   cards.setAttribute("aria-label", words().results);
   showAll();
 }
@@ -68,6 +71,9 @@ function card({ file, url, answer, picture }) {
     ["tried", answer.views > 1 ? words().views(answer.views) : words().none],
     ["calibrated", answer.calibrated ? words().yes(answer.calibration_time) : words().no],
     ["resized", answer.resized ? `${answer.width} × ${answer.height}` : null],
+    ["c2pa", answer.c2pa ? words().credentials[answer.c2pa] : null],
+    ["issuer", answer.c2pa ? answer.c2pa_issuer : null],
+    ["read", answer.here ? words().here : null],
     ["time", new Date(answer.time).toLocaleString(language)],
   ];
   for (const [key, value] of facts) {
@@ -78,7 +84,7 @@ function card({ file, url, answer, picture }) {
     text.textContent = value;
     find("dl").append(term, text);
   }
-  if (reports && picture) find(".about").append(reportButton(picture, file));
+  if (reports && !answer.here) find(".about").append(reportButton(picture, file));
   return item;
 }
 
@@ -112,9 +118,14 @@ function reportButton(picture, file) {
 async function send(path, files) {
   const form = new FormData();
   for (const file of files) form.append("files", file, file.name || words().pasted);
+  return post(path, form);
+}
+
+async function post(path, body, kind) {
   let response;
   try {
-    response = await fetch(path, { method: "POST", body: form });
+    const headers = kind ? { "Content-Type": kind } : {};
+    response = await fetch(path, { method: "POST", body, headers });
   } catch {
     throw new Error(words().offline);
   }
@@ -127,7 +138,30 @@ async function send(path, files) {
   return response;
 }
 
+const isLocal = () => Boolean(about?.public_decoder) && byId("local").checked;
+
+// Pictures are read here; what is sent are the numbers that the decoder reads from them.
+async function askAboutBits(files) {
+  reading ??= import("./local.js").then((it) => it.makeReader(about.resolution, about.num_channels));
+  const read = await reading.catch((error) => {
+    reading = null;
+    throw new Error(words().failed(error.message));
+  });
+  const found = [];
+  for (const file of files) found.push(await read(file).catch(() => null));
+  const good = found.filter(Boolean);
+  const body = JSON.stringify({ logits: good.map(({ logits }) => logits) });
+  const response = good.length ? await post("v1/verify", body, "application/json") : null;
+  const answers = response ? (await response.json()).results : [];
+  return found.map((one) => {
+    if (!one) return { error: words().no_picture };
+    const resized = one.width !== about.resolution || one.height !== about.resolution;
+    return { ...answers.shift(), width: one.width, height: one.height, resized, here: true };
+  });
+}
+
 async function ask(files) {
+  if (isLocal()) return askAboutBits(files);
   return (await (await send("v1/verify", files)).json()).results;
 }
 
@@ -182,6 +216,7 @@ document.addEventListener("drop", (event) => {
   take(pictures(event.dataTransfer.files));
 });
 document.addEventListener("paste", (event) => take(pictures(event.clipboardData.files)));
+byId("local").addEventListener("change", translate);
 byId("language").addEventListener("change", (event) => {
   language = event.target.value;
   translate();
@@ -193,6 +228,8 @@ fetch("v1/models")
   .then(({ models: [model] }) => {
     byId("model").textContent = `${model.model_name} · ${model.model_hash.slice(0, 12)}`;
     reports = model.reports;
-    showAll();
+    about = model;
+    byId("where").hidden = !model.public_decoder;
+    translate();
   })
   .catch(() => {});

@@ -279,19 +279,21 @@ def test_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bench_data.main(["--resolution=8", "--images=32", "--rounds=1", f"--out={tmp_path}"])
     found = read(tmp_path, "data")["8x8"]
     assert found["images"] == 32
-    rates = [found[name]["images_per_second"] for name in ("plain", "mirrored")]
-    assert min(rates) > 0
+    for name in ("published", "published, mirrored", "compressed", "compressed, mirrored"):
+        assert min(found[name].values()) > 0
     expected = found["peak_flops"] / measure_data.training_flops(8)
     assert found["consumption"] == pytest.approx(expected)
-    assert "8x8 | mirrored |" in capsys.readouterr().out
+    assert "8x8 | compressed, mirrored |" in capsys.readouterr().out
 
 
 @pytest.mark.slow
 def test_creation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    bench_creation.main(["--images=4", f"--out={tmp_path}"])
-    found = read(tmp_path, "creation")["178x218 PNG"]
+    bench_creation.main(["--images=4", "--rounds=1", "--tiny", "20", "40", f"--out={tmp_path}"])
+    figures = read(tmp_path, "creation")
+    found = figures["178x218 PNG"]
     assert min(found[way]["cpu"] for way in ("pillow", "plain", "ours", "read_ours")) > 0
     assert found["ours"]["bytes"] < found["plain"]["bytes"]
+    assert all(figures["memory"][n]["peak"] > 0.01 for n in ("20", "40"))
     assert "1024x1024 JPEG | the command " in capsys.readouterr().out
 
 

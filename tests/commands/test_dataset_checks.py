@@ -1,6 +1,7 @@
 """dataset_tool: info, verify, convert, stats."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -116,19 +117,30 @@ def test_convert_there_and_back(
         assert again.read_bytes() == path.read_bytes()
 
 
-def test_create_and_extract_give_back_every_pixel(tmp_path: Path, images: np.ndarray) -> None:
-    (tmp_path / "src").mkdir()
-    for number, image in enumerate(images):
-        Image.fromarray(image).save(tmp_path / "src" / f"{number}.png")
-    for lods in ([], ["--lods"]):
-        name = f"set{len(lods)}"
-        dataset_tool.main(
-            ["create_from_images", str(tmp_path / name), str(tmp_path / "src"), "--shuffle=0"]
-            + lods
-        )
-        dataset_tool.main(["extract", str(tmp_path / name), str(tmp_path / f"{name}-out")])
-        found = [np.asarray(Image.open(p)) for p in sorted((tmp_path / f"{name}-out").iterdir())]
-        np.testing.assert_array_equal(found, images)
+LOSSLESS = ["png", "bmp", "tiff", "ppm", "tga", "webp"]
+
+
+@pytest.mark.parametrize("archive", [False, True], ids=["folder", "zip"])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("lods", [(), ("--lods",)], ids=["compressed", "published"])
+def test_create_and_extract_give_back_every_pixel(
+    tmp_path: Path, images: np.ndarray, lods: tuple[str, ...], channels: int, archive: bool
+) -> None:
+    source = tmp_path / "src"
+    source.mkdir()
+    images = images[..., 0] if channels == 1 else images
+    for number, (image, suffix) in enumerate(zip(images, LOSSLESS, strict=True)):
+        how = {"lossless": True} if suffix == "webp" else {}
+        Image.fromarray(image).save(source / f"{number}.{suffix}", **how)
+    if archive:
+        source = Path(shutil.make_archive(str(source), "zip", source))
+    grey = ("--grey",) if channels == 1 else ()
+    dataset_tool.main(
+        ["create_from_images", str(tmp_path / "set"), str(source), "--shuffle=0", *lods, *grey]
+    )
+    dataset_tool.main(["extract", str(tmp_path / "set"), str(tmp_path / "out")])
+    found = [np.asarray(Image.open(path)) for path in sorted((tmp_path / "out").iterdir())]
+    np.testing.assert_array_equal(found, images)
 
 
 @pytest.mark.slow

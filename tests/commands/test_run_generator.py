@@ -18,7 +18,7 @@ from dnnlib.errors import UserError
 from dnnlib.tflib.execution import Execution
 from fingerprints.bits import format_hex
 from fingerprints.image_manifest import read_manifest
-from gan_fingerprints.work import generate as work
+from gan_fingerprints.work import credentials
 from tests.support.paths import REFERENCE, ROOT
 from tests.support.tiny_networks import tiny_generator
 from training.models import functions, seeds
@@ -224,7 +224,7 @@ def test_an_interrupted_run_of_an_instance_leaves_no_list(tmp_path, monkeypatch,
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(work, "save_png", interrupt)
+    monkeypatch.setattr(credentials, "save_png", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run_generator.main(
             [
@@ -246,7 +246,7 @@ def test_an_interrupted_run_keeps_its_fingerprints(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         save(image, path)
 
-    monkeypatch.setattr(work, "save_png", save_two)
+    monkeypatch.setattr(credentials, "save_png", save_two)
     with pytest.raises(KeyboardInterrupt):
         run_generator.main(
             ["generate-images", f"--network={SNAPSHOT}", f"--result-dir={tmp_path}", "--seeds=0-3"]

@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import re
+import shutil
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ import pytest
 from PIL import Image
 
 import run_fingerprints
+from dnnlib.errors import UserError
 from fingerprints.keys import load_public_key
 from fingerprints.provenance.case_report import read_report
 from fingerprints.registry.facade import Registry
@@ -22,8 +24,10 @@ from gan_fingerprints.commands.fingerprints import main
 from service.answers import HIDDEN
 from service.app import PAGE
 from service.callers import add_key, remove_key
+from service.judging import UnavailableError
+from service.main import settings_of
 from tests.support.bulk import NUM_BITS, Place
-from tests.support.service import picture_of, png, running, verify
+from tests.support.service import arguments, make_judging, picture_of, png, running, verify
 
 
 def wait_for(check, seconds: float = 20) -> None:
@@ -112,6 +116,21 @@ def test_without_registry_there_is_no_verdict(place: Place) -> None:
         assert verify(client, png(np.ones((8, 8)))).status_code == 200
 
 
+def test_a_registry_that_was_replaced_is_not_read(place: Place) -> None:
+    """SQLite would take the journal of the new file for that of the old one, and end it."""
+    args = arguments(place)
+    judging = make_judging(args)
+    picture = judging.pictures.read(picture_of(place, "licensee-0"))
+    shutil.copy(place.registry, f"{place.registry}.copy")
+    Path(f"{place.registry}.copy").replace(place.registry)
+    with pytest.raises(UnavailableError, match="another one"):
+        judging.judge([picture])
+    judging.refresh()
+    ((finding, _),) = judging.judge([picture])
+    assert finding.text == "licensee licensee-0"
+    judging.close()
+
+
 def bomb(width: int, height: int) -> bytes:
     """A PNG that claims to be large; its pixels are cut off."""
     chunk = b"IHDR" + width.to_bytes(4, "big") + height.to_bytes(4, "big") + b"\x08\x02\0\0\0"
@@ -179,6 +198,24 @@ def test_limits_of_a_request(place: Place) -> None:
         url = client.post("/v1/verify", json={"url": "https://example.org/a.png"})
         assert url.status_code == 403
         assert verify(client, good, good).status_code == 200
+
+
+def test_requests_hold_no_more_than_they_may(place: Place) -> None:
+    good = png(np.ones((8, 8)))
+    flags = ("--max-bytes=1000", "--max-uploads=2000")
+    with running(place, *flags) as client:
+        response = verify(client, *[bytes(900)] * 3)
+        assert response.status_code == 429
+        assert int(response.headers["retry-after"]) >= 1
+        # What was held is given back, whatever became of the request.
+        for _ in range(5):
+            assert verify(client, good).status_code == 200
+            assert client.post("/v1/verify", content=bytes(900), headers=FORM).status_code == 400
+    with pytest.raises(UserError, match="--max-uploads=10 holds no file"):
+        settings_of(arguments(place, "--max-uploads=10"))
+
+
+FORM = {"content-type": "multipart/form-data; boundary=a"}
 
 
 def test_a_form_as_others_write_it(place: Place) -> None:

@@ -1,20 +1,18 @@
 """The page in a real browser: Debian's chromium, driven by selenium."""
 
-import os
-import shutil
-import socket
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import uvicorn
 
+from fingerprints.keys import load_public_key
+from fingerprints.provenance.case_report import read_report
+from gan_fingerprints.commands.fingerprints import main
 from service.app import create_app
 from service.main import settings_of
+from tests.support.browser import choose, find, listening, wait_for
 from tests.support.bulk import Place
 from tests.support.service import arguments, make_judging, picture_of, png
 
@@ -22,70 +20,32 @@ webdriver = pytest.importorskip("selenium.webdriver", reason="the page's tests n
 
 pytestmark = pytest.mark.slow  # a browser
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+
+@pytest.fixture(scope="module")
+def signing_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("key") / "signing.key"
+    main(["keygen", str(path)])
+    return path
 
 
 @pytest.fixture(scope="module")
-def address(template: Place) -> Iterator[str]:
+def address(template: Place, signing_key: Path) -> Iterator[str]:
     """Of a service in a thread of this process."""
-    args = arguments(template, "--max-files=4", "--max-bytes=20000")
-    app = create_app(make_judging(args), settings_of(args))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-        thread = threading.Thread(target=server.run, args=([listener],))
-        thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    if CHROMIUM is None or DRIVER is None:
-        reason = "no chromium or chromedriver here (Debian: apt install chromium chromium-driver)"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    folder = tmp_path_factory.mktemp("profile")
-    for flag in ("headless=new", "no-sandbox", "disable-gpu", "lang=en-US", "no-first-run"):
-        options.add_argument(f"--{flag}")
-    options.add_argument(f"--user-data-dir={folder}")
-    options.add_argument("--disable-dev-shm-usage")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
+    flags = ("--max-files=4", "--max-bytes=20000", f"--report-key={signing_key}")
+    args = arguments(template, *flags)
+    with listening(create_app(make_judging(args), settings_of(args))) as found:
+        yield found
 
 
 @pytest.fixture
 def page(browser: Any, address: str) -> Iterator[Any]:
     """The page, fresh; nothing may have gone wrong in it by the end."""
     browser.set_window_size(1200, 900)
+    browser.get_log("browser")  # what is older is not the page's
     browser.get(address)
     wait_for(lambda: find(browser, "h1").text)
     yield browser
     assert [line for line in browser.get_log("browser") if line["level"] == "SEVERE"] == []
-
-
-def find(browser: Any, selector: str) -> Any:
-    return browser.find_element("css selector", selector)
-
-
-def wait_for(check: Any, seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def choose(browser: Any, *paths: Path, cards: int) -> list[Any]:
-    """Chooses files as a user does; the cards that are there then."""
-    find(browser, "#choose").send_keys("\n".join(map(str, paths)))
-    wait_for(lambda: len(browser.find_elements("css selector", ".card")) == cards)
-    wait_for(lambda: "done" in find(browser, "#status").text)
-    return browser.find_elements("css selector", ".card")
 
 
 @pytest.fixture
@@ -114,6 +74,21 @@ def test_verdicts(page: Any, pictures: list[Path]) -> None:
     assert marks[0] < marks[1]
     find(ours, "summary").click()
     assert '"verdict": "licensee"' in find(ours, "pre").text
+
+
+def test_report_is_saved(
+    page: Any, pictures: list[Path], signing_key: Path, tmp_path: Path
+) -> None:
+    (card,) = choose(page, pictures[0], cards=1)
+    folder = tmp_path / "downloads"
+    where = {"behavior": "allow", "downloadPath": str(folder)}
+    page.execute_cdp_cmd("Browser.setDownloadBehavior", where)
+    find(card, ".report").click()
+    wait_for(lambda: "saved" in find(page, "#status").text)
+    wait_for(lambda: list(folder.glob("report-*.html")))
+    (path,) = folder.glob("report-*.html")
+    case = read_report(path, load_public_key(f"{signing_key}.pub"))
+    assert case["verdict"] == "licensee"
 
 
 def test_languages(page: Any, pictures: list[Path]) -> None:

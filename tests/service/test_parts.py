@@ -72,6 +72,15 @@ def test_an_error_reaches_all_of_its_batch_and_no_other() -> None:
     assert found[4] == [4]
 
 
+def test_a_batch_without_all_results_ends_with_an_error_and_work_goes_on() -> None:
+    def work(items):
+        return items[:-1] if 3 in items else items
+
+    found, _ = run_batches(work, [[0], [1], [2], [3], [4]])
+    assert all(isinstance(one, RuntimeError) for one in found[:4])
+    assert found[4] == [4]
+
+
 def test_a_full_queue_refuses() -> None:
     found, _ = run_batches(lambda items: items, [[1, 2], [3], [4]], capacity=3)
     assert found[:2] == [[1, 2], [3]]

@@ -22,6 +22,7 @@ def arguments(place: Place, *flags: str) -> argparse.Namespace:
     """What the parser makes of `serve`."""
     network, registry = f"--network={place.network}", f"--registry={place.registry}"
     common = ["serve", network, registry, "--ops=reference", "--anonymous=100000"]
+    common.append("--timeout=120")  # no test shall fail because its machine is slow
     return build_parser().parse_args([*common, "--refresh=0.05", *flags])
 
 

@@ -9,9 +9,15 @@ from PIL import Image
 
 from evaluation.subject.foreign import split_foreign
 from fingerprints.registry import drawing
-from tests.support.paths import ROOT
+from tests.support.adopted import make_adopted
+from tests.support.paths import REFERENCE, ROOT
 from tools import attribution_study
+from tools.study.pictures import make_pictures
 from tools.study.tally import Tally, foreign_table, own_table
+from training.models.adopted_baking import AdoptedBaker
+from training.models.baking import write_instance
+from training.models.functions import inputs_by_seed, make_generator
+from training.models.snapshot import load_networks
 
 
 def test_study(tmp_path, monkeypatch, capsys):
@@ -42,6 +48,24 @@ def test_study(tmp_path, monkeypatch, capsys):
     text = (tmp_path / "out" / "study.md").read_text()
     assert text in capsys.readouterr().out
     assert "calibrated with 45 images" in text
+
+
+def test_instances_in_the_layout_that_came_in_make_pictures(tmp_path):
+    """The weights of each are exchanged in one network; each has a class of its own."""
+    parent = make_adopted(REFERENCE / "plain_resnet_32_labels_torch.pkl", 8)
+    baker = AdoptedBaker(parent, "parent.pkl", spread_seed=b"seed")
+    (tmp_path / "instances").mkdir()
+    names = ["a", "b"]
+    for name, bits in zip(names, np.eye(8, dtype=np.uint8), strict=False):
+        write_instance(tmp_path / "instances" / f"{name}.pkl", baker.bake(bits))
+    files = make_pictures(tmp_path, names, 2)["PNG"]
+    assert [path.name[:8] for path in files] == ["seed0000", "seed0001", "seed0002", "seed0003"]
+    second = load_networks(tmp_path / "instances" / "b.pkl").generator
+    (inputs,) = inputs_by_seed(second, [2, 3], class_index=1, minibatch=2)
+    expected = make_generator(second)(inputs)
+    for path, picture in zip(files[2:], expected, strict=True):
+        with Image.open(path) as found:
+            np.testing.assert_allclose(np.asarray(found).astype(int), picture, atol=1)
 
 
 def test_crops_of_one_picture_stay_together(tmp_path):

@@ -34,6 +34,47 @@ def test_look(minibatch: int) -> None:
     assert seen.psnr_fingerprints == pytest.approx(again.psnr_fingerprints, abs=0.05)
 
 
+def test_rows_show_the_classes_one_after_the_other() -> None:
+    """Of the five classes that the data set has seven are possible; a grid has 32 rows."""
+    labels = np.eye(7, dtype=np.float32)[np.array([6, 0, 3, 2, 5] * 4)]
+    generator = make_generator(label_size=7, label_fmaps=4)
+    grids = Grids(generator, 0, 8, PLAIN, labels=labels)
+    for kind, (latents, codes) in grids._inputs.items():
+        bits, shown = codes[:, :6], codes[:, 6:].reshape(32, 32, 7)
+        assert (shown == shown[:, :1]).all()
+        classes = shown[:, 0].argmax(axis=1)
+        assert classes.tolist() == sorted(classes)
+        counts = np.bincount(classes, minlength=7)
+        assert counts[[1, 4]].tolist() == [0, 0]
+        assert set(counts[[0, 2, 3, 5, 6]]) == {6, 7}
+        assert (len(np.unique(bits, axis=0)) == 1) == (kind == "fakes-watermarks-same")
+        assert (len(np.unique(latents, axis=0)) == 1) == (kind == "fakes-latents-same")
+
+
+def test_a_tick_looks_at_all_classes_and_changes_bits_alone() -> None:
+    labels = np.eye(4, dtype=np.float32)
+    # Without styles that reach a layer the class alone is left to tell pictures apart.
+    still = make_generator(modulated_min_log2=5, label_size=4, label_fmaps=4)
+    weight = still.named_variables()["G_synthesis/4x4/Latent/weight"]
+    weight.assign(tf.concat([tf.zeros_like(weight[:5]), weight[5:]], 0))
+    seen = Grids(still, 0, 8, PLAIN, labels=labels).look()
+    assert seen.bits.shape == (32, 6)
+    assert len(np.unique(seen.images, axis=0)) == 4
+    assert seen.psnr_fingerprints == IDENTICAL_PSNR
+    assert seen.psnr_latents == IDENTICAL_PSNR
+
+
+def test_rows_of_attributes_have_those_of_some_image() -> None:
+    labels = np.array([[1, 0, 1], [0, 0, 0], [1, 1, 0]], np.float32)
+    grids = Grids(make_generator(label_size=3), 0, 8, PLAIN, labels=labels)
+    shown = grids._inputs["fakes-arbitrary"][1][:, 6:].reshape(32, 32, 3)
+    assert (shown == shown[:, :1]).all()
+    assert {tuple(row) for row in shown[:, 0]} == {tuple(row) for row in labels}
+    first = list(grids._first_by_row(labels))
+    assert len(first) == 32 * 32
+    np.testing.assert_array_equal(labels[first], shown.reshape(-1, 3))
+
+
 def test_a_fingerprint_without_effect_is_invisible() -> None:
     seen = Grids(make_generator(modulated_min_log2=5), 0, 8, PLAIN).look()
     assert seen.psnr_fingerprints == IDENTICAL_PSNR

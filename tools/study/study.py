@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> None:
     if args.foreign is not None:
         judged = _calibrate(Path(args.foreign), out, command)
     licensees = [f"licensee-{number:05d}" for number in range(args.licensees)]
-    _issue(licensees, out, command)
+    _issue(licensees, out, command, ["--spread"] if args.spread else [])
     files = make_pictures(out, licensees, args.images)
     with Registry.open(str(out / "registry.db")) as registry:
         judge = Judge(
@@ -106,14 +106,16 @@ def _calibrate(folder: Path, out: Path, command: Callable[..., None]) -> dict[st
     return judged
 
 
-def _issue(licensees: Sequence[str], out: Path, command: Callable[..., None]) -> None:
+def _issue(
+    licensees: Sequence[str], out: Path, command: Callable[..., None], flags: Sequence[str]
+) -> None:
     """Gives every licensee an instance."""
     with open(out / "licensees.csv", "w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([["licensee"], *([name] for name in licensees)])
     run_fingerprints.main(["keygen", str(out / "signing.key")])
     command(
         *("issue", f"--csv={out / 'licensees.csv'}", f"--key={out / 'signing.key'}"),
-        f"--result-dir={out / 'instances'}",
+        *(f"--result-dir={out / 'instances'}", *flags),
     )
 
 

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +31,8 @@ from training.data.writer import DatasetWriter, is_valid_resolution
 SHOWN = 20  # so many bad images are named on stderr; all are in the report
 _LABELS = 10_000  # that are in memory at a time
 CHECKPOINT_SECONDS = 20  # of work that a kill may cost; Ctrl-C costs none
-PIECE = 16  # images that a thread makes one after another
+PIECE = 16  # images, and pixels of them, that a thread makes one after another at most
+PIECE_PIXELS = 1 << 18
 HOPELESS = 100  # so many bad ones at the beginning end the command: the flags do not fit
 GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B")
 
@@ -264,10 +265,7 @@ def _write_images(
         ]
 
     workers = options.workers or num_cores()
-    rest = order[account.position :]
-    # Several images a piece, since handing one to a thread costs as much as making a tiny one.
-    size = max(1, min(PIECE, len(rest) // (4 * workers)))
-    pieces = (rest[i : i + size] for i in range(0, len(rest), size))
+    pieces = _pieces(order, account.position, workers, writer)
     with (
         ThreadPoolExecutor(workers, "build") as pool,
         interrupts() as interrupted,
@@ -294,6 +292,21 @@ def _write_images(
             account.save(interrupted)
 
 
+def _pieces(
+    order: Sequence[int] | np.ndarray, place: int, workers: int, writer: DatasetWriter
+) -> Iterator[Sequence[int] | np.ndarray]:
+    """Parts of the order from a place on, each for one thread.
+
+    Handing an image to a thread costs as much as making a tiny one, so these go several at a time;
+    of large ones, and of few, each goes alone.
+    """
+    while place < len(order):
+        height, width = (writer.shape or (PIECE_PIXELS, 1))[:2]
+        size = min(PIECE, PIECE_PIXELS // (height * width), (len(order) - place) // (4 * workers))
+        yield order[place : place + max(size, 1)]
+        place += max(size, 1)
+
+
 def _make(
     source: ImageSource, number: int, prepare: Prepare, mode: str, writer: DatasetWriter
 ) -> _Made:
@@ -305,11 +318,11 @@ def _make(
     except UnreadableImageError as error:
         made.error = error
         return made
-    pixels = np.asarray(image if image.mode == mode else image.convert(mode))
-    pixels = pixels.reshape(*pixels.shape[:2], -1)
-    made.shape = pixels.shape
-    if pixels.shape[0] == pixels.shape[1] and is_valid_resolution(pixels.shape[0]):
-        made.records = writer.encode(pixels)
+    image = image if image.mode == mode else image.convert(mode)
+    image.info = {}  # colour profiles and the like, which Pillow would store again
+    made.shape = (image.height, image.width, len(image.getbands()))
+    if image.width == image.height and is_valid_resolution(image.height):
+        made.records = writer.encode(image)
     return made
 
 

@@ -76,7 +76,9 @@ class ImageFolder:
             raise UserError(
                 f"cannot read {self.path}: {error.strerror or error}; check its permissions"
             ) from error
-        self.names = sorted(name for name in candidates if _is_image_name(name))
+        candidates = [name for name in candidates if _is_image_name(name)]
+        candidates.sort()  # in place: there may be millions
+        self.names = candidates
         if not self.names:
             text = f"no images in {self.path}; files must end in {' '.join(SUFFIXES)}"
             if self.subfolders:
@@ -123,11 +125,15 @@ class ImageFolder:
             raise UnreadableImageError(_one_line(error), "unreadable") from error
 
     def _list_flat(self) -> list[str]:
-        entries = list(os.scandir(self.path))
-        self.subfolders = sorted(
-            entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")
-        )
-        return [entry.name for entry in entries if entry.is_file()]
+        found = []
+        with os.scandir(self.path) as entries:
+            for entry in entries:  # not a list of them: each takes several times its name
+                if entry.is_file():
+                    found.append(entry.name)
+                elif entry.is_dir() and not entry.name.startswith("."):
+                    self.subfolders.append(entry.name)
+        self.subfolders.sort()
+        return found
 
     def _list_nested(self) -> list[str]:
         found = []

@@ -72,16 +72,16 @@ def published_record(image: np.ndarray) -> bytes:
     return _record(image.shape, "data", image.tobytes())
 
 
-def compressed_record(image: np.ndarray) -> bytes:
-    """The record of an image, uint8 [H,W,C], that takes least bytes."""
-    height, width, channels = image.shape
+def compressed_record(picture: Image.Image) -> bytes:
+    """The record of a picture of mode "L" or "RGB" that takes least bytes."""
     file = io.BytesIO()
-    if channels == 1:
-        Image.fromarray(image.squeeze(2)).save(file, "PNG")
+    if picture.mode == "L":
+        picture.save(file, "PNG")
     else:
         # The quickest of the methods; others take up to 14 % less and 5 to 20 times as long.
-        Image.fromarray(image).save(file, "WEBP", lossless=True, method=0, quality=0)
-    return _record((channels, height, width), "file", file.getvalue())
+        picture.save(file, "WEBP", lossless=True, method=0, quality=0)
+    channels = len(picture.getbands())
+    return _record((channels, picture.height, picture.width), "file", file.getvalue())
 
 
 def _record(shape: tuple[int, ...], key: str, data: bytes) -> bytes:

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import IO, Any
 
 import numpy as np
+from PIL import Image
 
 from dnnlib.atomic import folder_atomic
 from dnnlib.errors import UserError
@@ -152,7 +153,7 @@ class DatasetWriter:
         self._stack.__exit__(kind, error, trace)
 
     def add(self, image: np.ndarray) -> None:
-        """Appends an image: `write` of `encode`.
+        """Appends an image.
 
         Args:
             image: uint8 [H,W,C], H = W a power of two of at least 4, C 1 or 3; all images have
@@ -164,20 +165,27 @@ class DatasetWriter:
         """
         if self.shape is not None and (image.shape != self.shape or image.dtype != np.uint8):
             raise ValueError(f"expected uint8 {self.shape}, got {image.dtype} {image.shape}")
-        self.write(self.encode(image), image.shape)
+        height, width, channels = image.shape
+        if channels not in (1, 3):
+            raise ValueError(f"images of shape {image.shape} cannot be stored")
+        picture = Image.fromarray(image.squeeze(2) if channels == 1 else image)
+        self.write(self.encode(picture), image.shape)
 
-    def encode(self, image: np.ndarray) -> list[bytes]:
-        """The records of an image, one per file; may be called by several threads.
+    def encode(self, picture: Image.Image) -> list[bytes]:
+        """The records of a picture, one per file; may be called by several threads.
+
+        Args:
+            picture: of mode "L" or "RGB", square, a power of two of at least 4 in size.
 
         Raises:
-            ValueError: no shape of a data set.
+            ValueError: no size of a data set.
         """
-        height, width, channels = image.shape
-        if height != width or not is_valid_resolution(height) or channels not in (1, 3):
-            raise ValueError(f"images of shape {image.shape} cannot be stored")
+        if picture.width != picture.height or not is_valid_resolution(picture.height):
+            raise ValueError(f"images of {picture.width}x{picture.height} cannot be stored")
         if self._compress:
-            return [compressed_record(image)]
-        levels = image_levels(image.transpose(2, 0, 1))
+            return [compressed_record(picture)]
+        values = np.asarray(picture).reshape(picture.height, picture.width, -1)
+        levels = image_levels(values.transpose(2, 0, 1))
         return [published_record(level) for level in (levels if self._lods else [next(levels)])]
 
     def write(self, records: list[bytes], shape: tuple[int, ...]) -> None:

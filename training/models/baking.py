@@ -53,6 +53,8 @@ class Baker:
         known = {field.name for field in fields(PlainGeneratorConfig)}
         if not generator.config.map_min_log2:
             known -= {"map_min_log2", "map_max_log2"}  # as instances were before there were maps
+        if not generator.label_size:
+            known -= {"label_size", "label_fmaps"}  # nor classes
         self._kwargs = {name: v for name, v in generator.kwargs.items() if name in known}
         self._generator = generator
         variables = generator.named_variables()

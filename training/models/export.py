@@ -1,7 +1,7 @@
 """Instances for other programs: TensorFlow's SavedModel and ONNX.
 
 Both take `latents` ~ N(0,1), float32 [N,Z], and give `images`, float32 [N,H,W,C] around [-1,1], and
-`pixels`, uint8 of the same shape. Instances of adopted generators with classes also take one-hot
+`pixels`, uint8 of the same shape. Instances of generators with classes also take one-hot
 `labels`, float32 [N,C]; there is no truncation. The noise maps `noise0`, ... float32 [N or 1,h,w,1]
 may be given; the stored ones stand in for them. What is traced is plain TensorFlow: no operation of
 ours, nothing that XLA has compiled, any N.
@@ -57,7 +57,9 @@ class SavedModelExporter:
         def serve(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
             with self._network.running_with("reference"):
                 options: dict[str, Any] = {"noise": tensors[given:] or None}
-                return _outputs(self._network(*tensors[:given], **options))
+                if given > 1:
+                    options["labels"] = tensors[1]
+                return _outputs(self._network(tensors[0], **options))
 
         def trace(specs: Sequence[tf.TensorSpec]) -> Any:
             return tf.function(serve, autograph=False).get_concrete_function(*specs)
@@ -232,7 +234,7 @@ def _images(
     given = _Given(values)
     synthesis = Synthesis(given, network.config)
     if isinstance(network, PlainGenerator):
-        return synthesis(latents, None)
+        return synthesis(latents, None, labels=labels)
     styles = make_mapping(given, network.config)(latents, labels)[:, None, :]  # [N,1,D]
     return synthesis(None, tf.tile(styles, [1, synthesis.num_slots, 1]))
 

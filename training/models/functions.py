@@ -138,7 +138,7 @@ def convert_images_to_uint8(
 
 def num_classes(generator: AnyGenerator) -> int:
     """Classes of a generator, 0 where it knows none."""
-    return generator.label_size if isinstance(generator, LatentSynthesizer) else 0
+    return generator.label_size
 
 
 def code_size(generator: AnyGenerator) -> int:
@@ -164,17 +164,15 @@ def make_images(
         noise: maps [N,h,w,1].
         truncation_psi, truncation_cutoff: of StyleGAN2, see there; those without have none.
     """
+    bits, labels = codes, None
+    if generator.label_size:
+        bits, labels = tf.split(codes, [generator.fingerprint_size, generator.label_size], axis=1)
+    options: dict[str, Any] = {"labels": labels, "noise": noise}
     if isinstance(generator, PlainGenerator):
-        return generator(latents, noise=noise)
+        return generator(latents, **options)
     if isinstance(generator, Generator):
-        return generator(latents, codes, noise=noise)
-    bits, labels = tf.split(codes, [generator.fingerprint_size, generator.label_size], axis=1)
-    options: dict[str, Any] = {
-        "labels": labels if generator.label_size else None,
-        "noise": noise,
-        "truncation_psi": truncation_psi,
-        "truncation_cutoff": truncation_cutoff,
-    }
+        return generator(latents, bits, **options)
+    options |= {"truncation_psi": truncation_psi, "truncation_cutoff": truncation_cutoff}
     if isinstance(generator, AdoptedGenerator):
         return generator(latents, bits, **options)
     return generator(latents, **options)
@@ -238,11 +236,9 @@ def inputs_by_seed(
     Raises:
         ValueError: a class that there is not, or none where there are some.
     """
-    label = None
-    if isinstance(generator, LatentSynthesizer):
-        if noise_mode is None and generator.config.stored_noise:
-            noise_mode = "const"
-        label = one_hot(generator.label_size, class_index)
+    label = one_hot(generator.label_size, class_index)
+    if noise_mode is None and isinstance(generator, LatentSynthesizer):
+        noise_mode = "const" if generator.config.stored_noise else None
     fixed = None
     if noise_mode == "const":
         fixed = [maps.numpy() for maps in generator.synthesis.stored_noise()]
@@ -297,6 +293,7 @@ def images_by_seed(
     *,
     minibatch: int = 16,
     execution: Execution = PLAIN,
+    class_index: int | None = None,
 ) -> np.ndarray:
     """The pictures that `generate-images` makes of these seeds: uint8 [N,H,W,C].
 
@@ -306,7 +303,10 @@ def images_by_seed(
         fingerprint: [B] of 0 and 1, that all carry; None: drawn by seed. An instance has its own.
         minibatch: images at a time.
         execution: how the network runs.
+        class_index: see `inputs_by_seed`.
     """
     generate = make_generator(generator, min(minibatch, len(seeds)), execution)
-    batches = inputs_by_seed(generator, seeds, fingerprint=fingerprint, minibatch=minibatch)
+    batches = inputs_by_seed(
+        generator, seeds, fingerprint=fingerprint, class_index=class_index, minibatch=minibatch
+    )
     return np.concatenate([generate(inputs) for inputs in batches])

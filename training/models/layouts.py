@@ -15,6 +15,7 @@ from training.models.snapshot import (
     network_data,
     read_snapshot,
 )
+from training.models.torch_writer import save_torch
 
 __all__ = ["LAYOUTS", "export_snapshot"]
 
@@ -43,8 +44,24 @@ def _npz(
     return ""
 
 
+def _torch(
+    path: str | os.PathLike[str],
+    networks: Mapping[str, NetworkData],
+    position: dict[str, Any],
+    where: str,
+) -> str:
+    save_torch(path, networks, where)
+    if networks["Gs"].kwargs["stored_noise"]:
+        return ""
+    return "pictures by seed take the noise that is stored in such a file, not one drawn by seed"
+
+
 # Name -> what writes it; returns what the user should know, if anything.
-LAYOUTS: dict[str, Callable[..., str]] = {"published": _published, "npz": _npz}
+LAYOUTS: dict[str, Callable[..., str]] = {
+    "published": _published,
+    "torch": _torch,
+    "npz": _npz,
+}
 
 
 def export_snapshot(
@@ -55,7 +72,9 @@ def export_snapshot(
     Args:
         path_or_url: any snapshot that `load_networks` reads.
         layout: "published", a pickle that the published code reads if the snapshot has all of E,
-            G, D and Gs; "npz", arrays and a JSON text, of whatever networks there are.
+            G, D and Gs; "torch", a pickle of plain StyleGAN2 as StyleGAN2-ADA's PyTorch code has
+            it, of all of G, D and Gs; "npz", arrays and a JSON text, of whatever networks there
+            are.
         out: the file to write, completely or not at all.
 
     Returns:

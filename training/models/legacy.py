@@ -216,6 +216,11 @@ def _plain_network(
     kwargs = defaults | _keywords(state["static_kwargs"], known, where, _PLAIN_FIXED)
     kwargs["conv_clamp"] = 0.0 if kwargs["conv_clamp"] is None else kwargs["conv_clamp"]
     variables = _variables(state, where, components=PLAIN_COMPONENTS)
+    if "G_mapping/LabelConcat/weight" in variables:
+        raise UserError(
+            f"{where} takes labels as StyleGAN2's first code did (LabelConcat); of networks with "
+            "labels only StyleGAN2-ADA's can be read"
+        )
     if class_name in AVERAGING:
         averages = [p[1] for p in state["variables"] if p[0] == "dlatent_avg"]
         if averages:

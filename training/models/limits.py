@@ -86,6 +86,8 @@ def _least_values(config: Any) -> float:
     least: float = sum(9 * nf(stage) ** 2 for stage in stages)
     if isinstance(config, GeneratorConfig | PlainGeneratorConfig):
         least += config.latent_size * 16 * nf(1) + config.resolution**2
+        if config.label_size:
+            least += config.label_fmaps * (config.label_size + 16 * nf(1))
     if isinstance(config, GeneratorConfig):
         least += _least_of_mapping(config, config.fingerprint_size)
         low, high = config.modulated_min_log2, config.modulated_max_log2
@@ -105,7 +107,8 @@ def _least_values(config: Any) -> float:
     if isinstance(config, DiscriminatorConfig):
         least += 16 * nf(1) * nf(0) + nf(0)
     if isinstance(config, DecoderConfig):
-        least += 16 * nf(1) * nf(0) + nf(0) * (config.latent_size + config.fingerprint_size)
+        outputs = config.latent_size + config.label_size + config.fingerprint_size
+        least += 16 * nf(1) * nf(0) + nf(0) * outputs
     return least
 
 

@@ -397,6 +397,8 @@ def _check_agreement(networks: dict[str, Network], where: str) -> None:
     """Networks of one file must fit together: same images, latents and fingerprints."""
     for name in _SHARED_KWARGS:
         values = {slot: n.kwargs[name] for slot, n in networks.items() if name in n.kwargs}
+        if name == "label_size" and not values.get("E"):
+            values.pop("E", None)  # decoders need not recover classes
         if len(set(values.values())) > 1:
             shown = ", ".join(f"{slot} {value}" for slot, value in values.items())
             raise UserError(f"{where}: its networks differ in {name} ({shown})")

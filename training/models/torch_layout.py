@@ -16,7 +16,7 @@ from training.models.legacy import NetworkData, mapping_widths
 
 _SLOTS = {"G": "G", "D": "D", "G_ema": "Gs"}
 # The FIR filter [1,3,3,1] in two dimensions, normalised to sum 1.
-_FILTER = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64
+FILTER = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64
 
 _MAX_TENSORS = 1024  # of one network; one of 1024x1024 pixels has about 170
 _MAX_WIDTH = 1 << 16  # of a bias
@@ -30,7 +30,7 @@ class Form(NamedTuple):
     write: Transform
 
 
-class _Rule(NamedTuple):
+class Rule(NamedTuple):
     """Names of tensors that match `path` become `name`, a template of the groups."""
 
     path: str
@@ -72,53 +72,53 @@ _MAP = Form(lambda value: value[None, None], lambda value: value[0, 0])
 _CONST = Form(lambda value: value[None], lambda value: value[0])
 
 
-# What stands for a resolution: {1}x{1}. Noise maps are numbered by `_named`.
+# What stands for a resolution: {1}x{1}. Noise maps are numbered by `find_rule`.
 _LAYERS = {r"conv0": "Conv0_up", r"conv1": "Conv1", r"torgb": "ToRGB"}
-_GENERATOR = (
-    _Rule(r"mapping\.w_avg", "dlatent_avg", SAME),
-    _Rule(r"mapping\.embed\.weight", "G_mapping/LabelEmbed/weight", _DENSE),
-    _Rule(r"mapping\.embed\.bias", "G_mapping/LabelEmbed/bias", SAME),
-    _Rule(r"mapping\.fc(\d+)\.weight", "G_mapping/Dense{0}/weight", _DENSE),
-    _Rule(r"mapping\.fc(\d+)\.bias", "G_mapping/Dense{0}/bias", SAME),
-    _Rule(r"synthesis\.b4\.const", "G_synthesis/4x4/Const/const", _CONST),
-    _Rule(r"synthesis\.b(\d+)\.(conv0)\.weight", "G_synthesis/{0}x{0}/{1}/weight", _FLIPPED),
-    _Rule(r"synthesis\.b(\d+)\.(conv1|torgb)\.weight", "G_synthesis/{0}x{0}/{1}/weight", _CONV),
-    _Rule(
+GENERATOR = (
+    Rule(r"mapping\.w_avg", "dlatent_avg", SAME),
+    Rule(r"mapping\.embed\.weight", "G_mapping/LabelEmbed/weight", _DENSE),
+    Rule(r"mapping\.embed\.bias", "G_mapping/LabelEmbed/bias", SAME),
+    Rule(r"mapping\.fc(\d+)\.weight", "G_mapping/Dense{0}/weight", _DENSE),
+    Rule(r"mapping\.fc(\d+)\.bias", "G_mapping/Dense{0}/bias", SAME),
+    Rule(r"synthesis\.b4\.const", "G_synthesis/4x4/Const/const", _CONST),
+    Rule(r"synthesis\.b(\d+)\.(conv0)\.weight", "G_synthesis/{0}x{0}/{1}/weight", _FLIPPED),
+    Rule(r"synthesis\.b(\d+)\.(conv1|torgb)\.weight", "G_synthesis/{0}x{0}/{1}/weight", _CONV),
+    Rule(
         r"synthesis\.b(\d+)\.(conv0|conv1|torgb)\.(bias|noise_strength)",
         "G_synthesis/{0}x{0}/{1}/{2}",
         SAME,
     ),
-    _Rule(
+    Rule(
         r"synthesis\.b(\d+)\.(conv0|conv1|torgb)\.affine\.weight",
         "G_synthesis/{0}x{0}/{1}/mod_weight",
         _DENSE,
     ),
-    _Rule(
+    Rule(
         r"synthesis\.b(\d+)\.(conv0|conv1|torgb)\.affine\.bias",
         "G_synthesis/{0}x{0}/{1}/mod_bias",
         _LESS_ONE,
     ),
-    _Rule(r"synthesis\.b(\d+)\.(conv0|conv1)\.noise_const", "G_synthesis/noise{2}", _MAP),
-    _Rule(r"synthesis\.b(\d+)\.skip\.weight", "G_synthesis/{0}x{0}/Skip/weight", _FLIPPED),
+    Rule(r"synthesis\.b(\d+)\.(conv0|conv1)\.noise_const", "G_synthesis/noise{2}", _MAP),
+    Rule(r"synthesis\.b(\d+)\.skip\.weight", "G_synthesis/{0}x{0}/Skip/weight", _FLIPPED),
 )
-_DISCRIMINATOR = (
-    _Rule(r"mapping\.embed\.weight", "LabelEmbed/weight", _DENSE),
-    _Rule(r"mapping\.embed\.bias", "LabelEmbed/bias", SAME),
-    _Rule(r"mapping\.fc(\d+)\.weight", "Mapping{0}/weight", _DENSE),
-    _Rule(r"mapping\.fc(\d+)\.bias", "Mapping{0}/bias", SAME),
-    _Rule(r"b(\d+)\.fromrgb\.weight", "{0}x{0}/FromRGB/weight", _CONV),
-    _Rule(r"b(\d+)\.fromrgb\.bias", "{0}x{0}/FromRGB/bias", SAME),
-    _Rule(r"b(\d+)\.conv0\.weight", "{0}x{0}/Conv0/weight", _CONV),
-    _Rule(r"b(\d+)\.conv0\.bias", "{0}x{0}/Conv0/bias", SAME),
-    _Rule(r"b(\d+)\.conv1\.weight", "{0}x{0}/Conv1_down/weight", _CONV),
-    _Rule(r"b(\d+)\.conv1\.bias", "{0}x{0}/Conv1_down/bias", SAME),
-    _Rule(r"b(\d+)\.skip\.weight", "{0}x{0}/Skip/weight", _CONV),
-    _Rule(r"b4\.conv\.weight", "4x4/Conv/weight", _CONV),
-    _Rule(r"b4\.conv\.bias", "4x4/Conv/bias", SAME),
-    _Rule(r"b4\.fc\.weight", "4x4/Dense0/weight", _DENSE),
-    _Rule(r"b4\.fc\.bias", "4x4/Dense0/bias", SAME),
-    _Rule(r"b4\.out\.weight", "Output/weight", _DENSE),
-    _Rule(r"b4\.out\.bias", "Output/bias", SAME),
+DISCRIMINATOR = (
+    Rule(r"mapping\.embed\.weight", "LabelEmbed/weight", _DENSE),
+    Rule(r"mapping\.embed\.bias", "LabelEmbed/bias", SAME),
+    Rule(r"mapping\.fc(\d+)\.weight", "Mapping{0}/weight", _DENSE),
+    Rule(r"mapping\.fc(\d+)\.bias", "Mapping{0}/bias", SAME),
+    Rule(r"b(\d+)\.fromrgb\.weight", "{0}x{0}/FromRGB/weight", _CONV),
+    Rule(r"b(\d+)\.fromrgb\.bias", "{0}x{0}/FromRGB/bias", SAME),
+    Rule(r"b(\d+)\.conv0\.weight", "{0}x{0}/Conv0/weight", _CONV),
+    Rule(r"b(\d+)\.conv0\.bias", "{0}x{0}/Conv0/bias", SAME),
+    Rule(r"b(\d+)\.conv1\.weight", "{0}x{0}/Conv1_down/weight", _CONV),
+    Rule(r"b(\d+)\.conv1\.bias", "{0}x{0}/Conv1_down/bias", SAME),
+    Rule(r"b(\d+)\.skip\.weight", "{0}x{0}/Skip/weight", _CONV),
+    Rule(r"b4\.conv\.weight", "4x4/Conv/weight", _CONV),
+    Rule(r"b4\.conv\.bias", "4x4/Conv/bias", SAME),
+    Rule(r"b4\.fc\.weight", "4x4/Dense0/weight", _DENSE),
+    Rule(r"b4\.fc\.bias", "4x4/Dense0/bias", SAME),
+    Rule(r"b4\.out\.weight", "Output/weight", _DENSE),
+    Rule(r"b4\.out\.bias", "Output/bias", SAME),
 )
 
 # Keywords that must have the one value which our networks implement.
@@ -179,7 +179,7 @@ def generators_as_stored(
     found: dict[str, dict[str, tuple[np.ndarray, Form]]] = {}
     for theirs, ours in _SLOTS.items():
         if ours != "D" and content.get(theirs) is not None:
-            named = [(_named(p, _GENERATOR), v) for p, v in tensors(content[theirs], where)]
+            named = [(find_rule(p, GENERATOR), v) for p, v in tensors(content[theirs], where)]
             found[ours] = {n[0]: (value, n[1]) for n, value in named if n is not None}
     return found
 
@@ -218,7 +218,7 @@ def _network(module: Any, where: str) -> NetworkData:
 
 
 def _generator(module: Inert, given: dict[str, Any], where: str) -> NetworkData:
-    variables = _variables(module, _GENERATOR, where)
+    variables = _variables(module, GENERATOR, where)
     names = {"z_dim": "latent_size", "w_dim": "dlatent_size"}
     kwargs = {"architecture": "skip"} | _known(given, names, where)
     kwargs |= {"stored_noise": True, "conv_clamp": _clamp(module, "synthesis.b4.conv1")}
@@ -227,7 +227,7 @@ def _generator(module: Inert, given: dict[str, Any], where: str) -> NetworkData:
 
 
 def _discriminator(module: Inert, given: dict[str, Any], where: str) -> NetworkData:
-    variables = _variables(module, _DISCRIMINATOR, where)
+    variables = _variables(module, DISCRIMINATOR, where)
     names = {"mbstd_group_size": "mbstd_group_size"}
     kwargs = {"architecture": "resnet"} | _known(given, names, where)
     kwargs |= {"conv_clamp": _clamp(module, "b4.conv")}
@@ -278,14 +278,14 @@ def _known(given: dict[str, Any], names: dict[str, str], where: str) -> dict[str
     return kwargs
 
 
-def _variables(module: Inert, rules: tuple[_Rule, ...], where: str) -> dict[str, np.ndarray]:
+def _variables(module: Inert, rules: tuple[Rule, ...], where: str) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
     for path, value in tensors(module, where):
         if path.rpartition(".")[2] == "resample_filter":
-            if value.shape != _FILTER.shape or not np.allclose(value, _FILTER):
+            if value.shape != FILTER.shape or not np.allclose(value, FILTER):
                 raise UserError(f"{where}: {printable(path)} is not [1, 3, 3, 1], as in ours")
             continue
-        named = _named(path, rules)
+        named = find_rule(path, rules)
         if named is None:
             raise UserError(
                 f"{where} has the tensor {printable(path)}, which no StyleGAN2 network has"
@@ -298,7 +298,7 @@ def _variables(module: Inert, rules: tuple[_Rule, ...], where: str) -> dict[str,
     return found
 
 
-def _named(path: str, rules: tuple[_Rule, ...]) -> tuple[str, Form] | None:
+def find_rule(path: str, rules: tuple[Rule, ...]) -> tuple[str, Form] | None:
     """Our name for a tensor, and the form of its values."""
     for rule in rules:
         match = re.fullmatch(rule.path, path, re.ASCII)

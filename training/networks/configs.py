@@ -82,6 +82,8 @@ class GeneratorConfig(FeatureMaps, StyleMapping, Codes, Images):
     map_min_log2: int = 0  # resolutions whose 3x3 layers the fingerprint adds maps to; 0: none
     map_max_log2: int = 0
     num_maps: int = 8  # per layer, mixed into its channels
+    label_size: int = 0  # classes; 0: no labels
+    label_fmaps: int = 512  # width of the embedded label, which stands beside the latent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +97,8 @@ class PlainGeneratorConfig(FeatureMaps, Codes, Images):
     architecture: str = "skip"
     map_min_log2: int = 0  # resolutions whose 3x3 layers add a map; 0: none
     map_max_log2: int = 0
+    label_size: int = 0  # as in `GeneratorConfig`
+    label_fmaps: int = 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +114,7 @@ class DecoderConfig(FeatureMaps, Codes, Images):
     """Of `Decoder`."""
 
     architecture: str = "resnet"
+    label_size: int = 0  # classes, which it recovers beside the latent; 0: none
 
 
 @dataclass(frozen=True, kw_only=True)

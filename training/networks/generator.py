@@ -1,6 +1,7 @@
-"""Generator: latent and fingerprint -> image that carries the fingerprint."""
+"""Generator: latent, label and fingerprint -> image that carries the fingerprint."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -12,7 +13,11 @@ from training.networks.synthesis import Synthesis, Synthesizer
 
 
 class Generator(Synthesizer):
-    """Fingerprint mapping and synthesis in one network (paper, section 3.2)."""
+    """Fingerprint mapping and synthesis in one network (paper, section 3.2).
+
+    A label says what to show, as the latent does, so it goes the latent's way: an instance, whose
+    fingerprint is a constant, takes both.
+    """
 
     Config = GeneratorConfig
     config: GeneratorConfig
@@ -27,16 +32,24 @@ class Generator(Synthesizer):
         return self.mapping(fingerprints)
 
     def synthesize(
-        self, latents: tf.Tensor, styles: tf.Tensor, noise: Sequence[tf.Tensor] | None = None
+        self,
+        latents: tf.Tensor,
+        styles: tf.Tensor,
+        noise: Sequence[tf.Tensor] | None = None,
+        labels: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """[N,Z], [N,L,D] -> images [N,H,W,C] around [-1,1]; noise None takes the stored maps."""
-        return self.synthesis(latents, styles, noise)
+        """[N,Z], [N,L,D] -> images [N,H,W,C] around [-1,1]; noise None takes the stored maps.
+
+        `labels`: one-hot floats [N,C]; None without classes.
+        """
+        return self.synthesis(latents, styles, noise, labels=labels)
 
     def __call__(
         self,
         latents: tf.Tensor,
         fingerprints: tf.Tensor,
         noise: Sequence[tf.Tensor] | None = None,
+        labels: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """[N,Z], bits as 0/1 floats [N,B] -> images [N,H,W,C], around [-1,1], not clipped.
 
@@ -44,13 +57,15 @@ class Generator(Synthesizer):
             latents: ~ N(0,1), float32.
             fingerprints: 0 or 1, float32.
             noise: maps [N or 1,h,w,1] in order of the slots; None takes the stored maps.
+            labels: one-hot floats [N,C]; None where the network has no classes.
         """
-        return self.synthesize(latents, self.map_fingerprints(fingerprints), noise)
+        return self.synthesize(latents, self.map_fingerprints(fingerprints), noise, labels)
 
     def run(
         self,
         latents: np.ndarray,
         fingerprints: np.ndarray,
+        labels: np.ndarray | None = None,
         *,
         minibatch_size: int | None = None,
         output_transform: OutputTransform | None = None,
@@ -62,6 +77,7 @@ class Generator(Synthesizer):
         Args:
             latents: [N,Z], N at least 1.
             fingerprints: [N,B], 0 or 1, of any numeric type.
+            labels: [N,C], one-hot; None where the network has no classes.
             minibatch_size: images at a time; None: all.
             output_transform: of each minibatch of images, a float32 tensor [n,C,H,W]; a function,
                 or a dict with one as "func" and its keywords, such as
@@ -75,12 +91,20 @@ class Generator(Synthesizer):
         Raises:
             ValueError: other shapes, or no function to transform with.
         """
+
+        def images(latents: tf.Tensor, bits: tf.Tensor, *others: Any) -> tf.Tensor:
+            labels, noise = others if self.label_size else (None, *others)
+            return self(latents, bits, noise, labels)
+
+        inputs: dict[str, tuple[Any, int]] = {
+            "latents": (latents, self.latent_size),
+            "fingerprints": (fingerprints, self.fingerprint_size),
+        }
+        if self.label_size:
+            inputs["labels"] = (labels, self.label_size)
         return run_in_batches(
-            self.__call__,
-            {
-                "latents": (latents, self.latent_size),
-                "fingerprints": (fingerprints, self.fingerprint_size),
-            },
+            images,
+            inputs,
             self.noise_shapes,
             minibatch_size=minibatch_size,
             output_transform=output_transform,

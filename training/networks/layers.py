@@ -22,6 +22,7 @@ from dnnlib.tflib.ops.resample_conv import (
     conv_downsample_2d,
     upsample_conv_2d,
 )
+from dnnlib.tflib.shapes import check_shape
 from training.networks.configs import Codes, Latents
 
 
@@ -86,6 +87,8 @@ class Network(tf.Module):
             self.latent_size: int = config.latent_size
         # Bits of the fingerprint; 0 for networks that know of none.
         self.fingerprint_size = config.fingerprint_size if isinstance(config, Codes) else 0
+        # Numbers per label; 0 for networks that know no classes.
+        self.label_size: int = getattr(config, "label_size", 0)
         self._factory = VariableFactory(seed)
 
     @property
@@ -178,6 +181,30 @@ class Dense(tf.Module):
         """[N,I] -> [N,O]."""
         y = tf.matmul(x, self.weight * self.scale)
         return fused_bias_act(y, self.bias * self.lrmul, act=self.act, impl=self._shared.impl)
+
+
+def unit_second_moment(x: tf.Tensor) -> tf.Tensor:
+    """Pixel norm (Karras et al., arXiv 1710.10196, section 4.2) of vectors [N,I]."""
+    return x * tf.math.rsqrt(tf.reduce_mean(tf.square(x), axis=1, keepdims=True) + 1e-8)
+
+
+class LabelEmbedding(tf.Module):
+    """A label as a vector of unit second moment, so that it weighs as much as a latent beside it.
+
+    StyleGAN2 (arXiv 1912.04958) and StyleGAN2-ADA (arXiv 2006.06676) take labels so.
+    """
+
+    def __init__(self, variables: VariableFactory, scope: str, label_size: int, units: int) -> None:
+        super().__init__()
+        self.label_size = label_size
+        self.embed = Dense(variables, scope, label_size, units, act="linear")
+
+    def __call__(self, labels: tf.Tensor | None) -> tf.Tensor:
+        """Labels, one-hot or attributes, float32 [N,C] -> [N,O]."""
+        if labels is None:
+            raise ValueError("labels: expected those of a network with classes, got None")
+        check_shape(labels, [None, self.label_size], "labels")
+        return unit_second_moment(self.embed(labels))
 
 
 class Conv(tf.Module):

@@ -6,7 +6,12 @@ import tensorflow as tf
 
 from dnnlib.tflib.shapes import check_shape
 from training.networks.configs import DenseMapping, GeneratorConfig, LabelMapping
-from training.networks.layers import Dense, VariableFactory
+from training.networks.layers import (
+    Dense,
+    LabelEmbedding,
+    VariableFactory,
+    unit_second_moment,
+)
 
 
 class FingerprintMapping(tf.Module):
@@ -55,12 +60,9 @@ class LatentMapping(tf.Module):
     ) -> None:
         super().__init__()
         self.latent_size = latent_size
-        self.label_size = config.label_size
         self.embed = None
         if config.label_size:
-            self.embed = Dense(
-                variables, scopes[0], config.label_size, config.label_fmaps, act="linear"
-            )
+            self.embed = LabelEmbedding(variables, scopes[0], config.label_size, config.label_fmaps)
         width = latent_size + (config.label_fmaps if config.label_size else 0)
         self.layers = _dense_layers(variables, scopes[1], width, config)
 
@@ -69,12 +71,9 @@ class LatentMapping(tf.Module):
         parts = []
         if self.latent_size:
             check_shape(latents, [None, self.latent_size], "latents")
-            parts.append(_unit_second_moment(latents))
+            parts.append(unit_second_moment(latents))
         if self.embed is not None:
-            if labels is None:
-                raise ValueError("labels: expected those of a network with classes, got None")
-            check_shape(labels, [None, self.label_size], "labels")
-            parts.append(_unit_second_moment(self.embed(labels)))
+            parts.append(self.embed(labels))
         x = tf.concat(parts, axis=1) if len(parts) > 1 else parts[0]
         for layer in self.layers:
             x = layer(x)
@@ -100,8 +99,3 @@ def _dense_layers(
         )
         for index in range(config.mapping_layers)
     ]
-
-
-def _unit_second_moment(x: tf.Tensor) -> tf.Tensor:
-    """Pixel norm (Karras et al., arXiv 1710.10196, section 4.2) of vectors [N,I]."""
-    return x * tf.math.rsqrt(tf.reduce_mean(tf.square(x), axis=1, keepdims=True) + 1e-8)

@@ -34,7 +34,6 @@ class LatentSynthesizer(Synthesizer):
     ) -> None:
         super().__init__(config, seed=seed)
         self._factory.is_frozen = frozen
-        self.label_size = config.label_size
         self.synthesis = Synthesis(self._factory, config)
         self.mapping = make_mapping(self._factory, config)
         zeros = np.zeros([config.dlatent_size], np.float32)
@@ -148,7 +147,6 @@ class StyleGAN2Discriminator(Network):
 
     def __init__(self, config: StyleGAN2DiscriminatorConfig, *, seed: int | None = None) -> None:
         super().__init__(config, seed=seed)
-        self.label_size = config.label_size
         self.trunk = Trunk(
             self._factory,
             config,

@@ -18,6 +18,7 @@ from training.networks.layers import (
     RESAMPLE_FILTER,
     Conv,
     Dense,
+    LabelEmbedding,
     ModulatedConv,
     Network,
     Shift,
@@ -45,8 +46,9 @@ class Synthesis(tf.Module):
     """StyleGAN2's synthesis network, or that with the latent in place of the learned constant.
 
     In StyleGAN2's the styles carry the latent. In the others it enters through a dense layer at
-    4x4, and the styles carry the fingerprint (paper, section 3.2 and figure 2); in that of a plain
-    generator no layer is modulated, and there are no styles.
+    4x4, beside it the embedded label where there are classes, and the styles carry the fingerprint
+    (paper, section 3.2 and figure 2); in that of a plain generator no layer is modulated, and there
+    are no styles.
     """
 
     def __init__(self, variables: VariableFactory, config: AnyConfig) -> None:
@@ -64,12 +66,17 @@ class Synthesis(tf.Module):
             for slot, size in enumerate(self.noise_sizes)
         ]
         channels = config.nf(1)
-        self.const = self.latent = None
+        self.const = self.latent = self.embed = None
         if isinstance(config, StyleGAN2GeneratorConfig):
             self.const = variables.normal("G_synthesis/4x4/Const/const", [1, channels, 4, 4])
         else:
-            scope = "G_synthesis/4x4/Latent"
-            self.latent = Dense(variables, scope, config.latent_size, channels * 16)
+            width = config.latent_size
+            if config.label_size:
+                self.embed = LabelEmbedding(
+                    variables, "G_synthesis/4x4/LabelEmbed", config.label_size, config.label_fmaps
+                )
+                width += config.label_fmaps
+            self.latent = Dense(variables, "G_synthesis/4x4/Latent", width, channels * 16)
         self._first_channels = channels
         self._blocks = tuple(
             _make_block(variables, config, log2, is_last=log2 == last)
@@ -95,11 +102,13 @@ class Synthesis(tf.Module):
         styles: tf.Tensor | None,
         noise: Sequence[tf.Tensor] | None = None,
         shifts: Mapping[str, Shift] | None = None,
+        labels: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """[N,Z], [N,L,D], noise maps [N or 1,h,w,1] (None: the stored ones) -> [N,H,W,C].
 
         `latents` are None where the first layer is a constant, `styles` may be where nothing is
-        modulated. `shifts` are those of layers by their `scope`.
+        modulated. `shifts` are those of layers by their `scope`. `labels`, one-hot floats, are
+        those that stand beside latents.
         """
         if self.dlatent_size is not None:
             check_shape(styles, [None, self.num_slots, self.dlatent_size], "styles")
@@ -116,7 +125,7 @@ class Synthesis(tf.Module):
             shift = _NO_SHIFT if shifts is None else shifts.get(layer.scope, _NO_SHIFT)
             return layer(x, style(slot), noise, shift)
 
-        x = self._first(latents, styles)
+        x = self._first(latents, styles, labels)
         image = None
         for block in self._blocks:
             slot = 2 * block.log2 - 4  # of Conv1
@@ -133,11 +142,17 @@ class Synthesis(tf.Module):
                 image = rgb
         return image
 
-    def _first(self, latents: tf.Tensor | None, styles: tf.Tensor | None) -> tf.Tensor:
+    def _first(
+        self, latents: tf.Tensor | None, styles: tf.Tensor | None, labels: tf.Tensor | None
+    ) -> tf.Tensor:
         """What enters the first layer, [N,4,4,C]; published weights are channels first."""
         if self.latent is None:
             return tf.tile(tf.transpose(self.const, [0, 2, 3, 1]), [tf.shape(styles)[0], 1, 1, 1])
         check_shape(latents, [None, self.latent_size], "latents")
+        if self.embed is not None:
+            latents = tf.concat([latents, self.embed(labels)], axis=1)
+        elif labels is not None:
+            raise ValueError("labels: this network knows no classes")
         x = tf.reshape(self.latent(latents), [-1, self._first_channels, 4, 4])
         return tf.transpose(x, [0, 2, 3, 1])
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 import dataset_tool
 from dnnlib.errors import UserError
+from training.data import building
 from training.data.dataset import open_dataset
 from training.data.image_folder import ImageFolder, class_numbers
 from training.data.stored_image import compressed_record, parse, published_record
@@ -56,9 +57,9 @@ def test_any_number_of_threads_gives_the_same_bytes(
 ) -> None:
     encode = DatasetWriter.encode
 
-    def late(self: DatasetWriter, image: np.ndarray) -> list[bytes]:
+    def late(self: DatasetWriter, picture: Image.Image) -> list[bytes]:
         time.sleep(random.random() / 50)  # so that threads end in another order
-        return encode(self, image)
+        return encode(self, picture)
 
     monkeypatch.setattr(DatasetWriter, "encode", late)
     contents = []
@@ -68,6 +69,19 @@ def test_any_number_of_threads_gives_the_same_bytes(
         contents.append({path.name: path.read_bytes() for path in out.iterdir()})
     assert len(contents[0]) == 3
     assert contents[0] == contents[1]
+
+
+@pytest.mark.parametrize(("size", "expected"), [(128, 16), (256, 4), (1024, 1), (None, 1)], ids=str)
+def test_large_images_go_to_threads_one_by_one(
+    tmp_path: Path, size: int | None, expected: int
+) -> None:
+    """So that what waits in memory is bounded in bytes; and few images are spread over all."""
+    writer = DatasetWriter(tmp_path / "x")
+    writer.shape = None if size is None else (size, size, 3)
+    pieces = list(building._pieces(range(1000), 3, 8, writer))
+    assert [number for piece in pieces for number in piece] == list(range(3, 1000))
+    assert len(pieces[0]) == expected
+    assert [len(piece) for piece in pieces[-32:]] == [1] * 32
 
 
 @pytest.mark.parametrize("kind", ["folder", "zip", "tar", "tgz"])
@@ -88,6 +102,22 @@ def test_folders_are_classes(tmp_path: Path, folders: Path, kind: str) -> None:
     assert dataset.labels.argmax(1).tolist() == [0, 0, 1, 1, 1, 1, 2, 2]
     made = json.loads((tmp_path / "set" / "dataset.json").read_text())["made"]
     assert made["classes"] == ["axe", "cat", "dog"]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_only_pixels_are_stored(tmp_path: Path, mode: str) -> None:
+    """Of the same pixels the same bytes, whatever else was in the files."""
+    picture = Image.fromarray(noise(8, 8)).convert(mode)
+    exif = Image.Exif()
+    exif[0x010E] = "a description"
+    extras = {"plain": {}, "more": {"icc_profile": b"p" * 500, "exif": exif, "dpi": (72, 72)}}
+    for name, extra in extras.items():
+        (tmp_path / name).mkdir()
+        picture.save(tmp_path / name / "0.png", **extra)
+        grey = ["--grey"] if mode == "L" else []
+        create(tmp_path / name / "set", tmp_path / name, *grey)
+    one, other = (tmp_path / name / "set" / "set-r03-00000.tfrecords" for name in extras)
+    assert one.read_bytes() == other.read_bytes()
 
 
 def write_zip(path: Path, folder: Path) -> None:
@@ -184,18 +214,19 @@ def test_small_images_are_enlarged_only_when_asked(tmp_path: Path) -> None:
 def test_records_give_back_what_was_stored(channels: int) -> None:
     smooth = np.add.outer(np.arange(16), np.arange(16))[:, :, None] * np.ones(channels)
     for image in (noise(16, 16, channels), smooth.astype(np.uint8)):
-        for record in (compressed_record(image), published_record(image.transpose(2, 0, 1))):
+        compressed = compressed_record(Image.fromarray(image.squeeze()))
+        for record in (compressed, published_record(image.transpose(2, 0, 1))):
             back = np.zeros_like(image)
             parse(record).fill(back)
             np.testing.assert_array_equal(back, image)
             with pytest.raises(ValueError, match="no image of shape"):
                 parse(record).fill(np.zeros([8, 8, channels], np.uint8))
-    assert len(compressed_record(image)) < len(record) < 16 * 16 * channels + 60
+    assert len(compressed) < len(record) < 16 * 16 * channels + 60
 
 
 def test_a_compressed_record_with_another_image_in_it() -> None:
-    stored = parse(compressed_record(noise(16, 16)))
-    lie = parse(compressed_record(noise(8, 8)))
+    stored = parse(compressed_record(Image.fromarray(noise(16, 16))))
+    lie = parse(compressed_record(Image.fromarray(noise(8, 8))))
     wrong = type(stored)(stored.shape, lie.data, True)
     with pytest.raises(ValueError, match="an image of another shape"):
         wrong.fill(np.zeros([16, 16, 3], np.uint8))

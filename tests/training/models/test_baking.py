@@ -53,6 +53,7 @@ PARENTS = {
     "maps and biases": {"map_min_log2": 4, "map_max_log2": 4, "style_biases": True},
     "grey": {"num_channels": 1},
     "smallest": {"resolution": 4},
+    "classes": {"label_size": 3, "label_fmaps": 5, "architecture": "resnet"},
 }
 BITS = np.array([1, 0, 0, 1, 1, 0], np.uint8)
 
@@ -72,11 +73,13 @@ def assert_same_images(parent: Generator, instance: PlainGenerator, bits: np.nda
     rng = np.random.default_rng(1)
     latents = tf.constant(rng.standard_normal([3, 5]), tf.float32)
     all_bits = tf.constant(np.tile(bits, (3, 1)), tf.float32)
+    labels = tf.eye(3) if parent.label_size else None
     tf.random.set_seed(1)
     for noise in (None, sample_noise(parent, 3)):
-        expected = parent(latents, all_bits, noise).numpy()
-        np.testing.assert_allclose(instance(latents, noise), expected, rtol=0, atol=1e-4)
-        other = parent(latents, 1 - all_bits, noise).numpy()
+        expected = parent(latents, all_bits, noise, labels).numpy()
+        made = instance(latents, noise, labels)
+        np.testing.assert_allclose(made, expected, rtol=0, atol=1e-4)
+        other = parent(latents, 1 - all_bits, noise, labels).numpy()
         modulated = any(True for _ in parent.synthesis.style_layers())
         assert (np.abs(other - expected).max() > 1e-2) == modulated
 

@@ -28,6 +28,7 @@ PARENTS = {
     "resnet": {"architecture": "resnet"},
     "orig, grey": {"architecture": "orig", "num_channels": 1},
     "maps": {"map_min_log2": 2, "map_max_log2": 3, "style_biases": True},
+    "classes": {"label_size": 3, "label_fmaps": 4},
 }
 BITS = np.array([1, 0, 0, 1, 1, 0], np.uint8)
 
@@ -50,11 +51,18 @@ def make_inputs(parent: Generator, num_images: int = 3) -> tuple[np.ndarray, lis
     ]
 
 
-def images_of(parent: Generator, bits: np.ndarray, latents, noise=None) -> np.ndarray:
+def labels_of(parent_name: str, num_images: int) -> dict[str, np.ndarray]:
+    """The input `labels`, where there are classes."""
+    classes = PARENTS[parent_name].get("label_size", 0)
+    return {"labels": np.eye(classes, dtype=np.float32)[:num_images]} if classes else {}
+
+
+def images_of(parent: Generator, bits: np.ndarray, latents, noise=None, labels=None) -> np.ndarray:
     return parent(
         tf.constant(latents),
         tf.constant(np.tile(bits, (len(latents), 1)), tf.float32),
         None if noise is None else [tf.constant(maps) for maps in noise],
+        labels=None if labels is None else tf.constant(labels),
     ).numpy()
 
 
@@ -71,15 +79,17 @@ def assert_outputs(outputs: dict, expected: np.ndarray) -> None:
     assert np.mean(pixels == np.floor(exact)) > 0.99
 
 
-def run_saved_model(path: Path, latents, noise=None) -> dict[str, np.ndarray]:
+def run_saved_model(path: Path, latents, noise=None, **labels) -> dict[str, np.ndarray]:
     signatures = tf.saved_model.load(os.fspath(path)).signatures
+    given = {name: tf.constant(value) for name, value in labels.items()}
+    given["latents"] = tf.constant(latents)
     if noise is None:
-        return signatures["serving_default"](latents=tf.constant(latents))
+        return signatures["serving_default"](**given)
     maps = {f"noise{index}": tf.constant(values) for index, values in enumerate(noise)}
-    return signatures["with_noise"](latents=tf.constant(latents), **maps)
+    return signatures["with_noise"](**given, **maps)
 
 
-def run_onnx(path: Path, latents, noise=None) -> dict[str, np.ndarray]:
+def run_onnx(path: Path, latents, noise=None, **labels) -> dict[str, np.ndarray]:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -87,7 +97,8 @@ def run_onnx(path: Path, latents, noise=None) -> dict[str, np.ndarray]:
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     maps = {f"noise{index}": values for index, values in enumerate(noise or [])}
     names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(names, {"latents": latents} | maps), strict=True))
+    given = {"latents": latents} | labels | maps
+    return dict(zip(names, session.run(names, given), strict=True))
 
 
 KINDS = {
@@ -99,7 +110,10 @@ KINDS = {
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [("SavedModel", "skip"), ("SavedModel", "maps"), *(("ONNX", name) for name in PARENTS)],
+    [
+        *(("SavedModel", name) for name in ("skip", "maps", "classes")),
+        *(("ONNX", name) for name in PARENTS),
+    ],
 )
 def test_images_are_those_of_the_parent(kind, name, tmp_path):
     """The first instance and a second one of the same exporter, with any number of images."""
@@ -111,12 +125,17 @@ def test_images_are_those_of_the_parent(kind, name, tmp_path):
         path = tmp_path / f"{bits[0]}.model"
         exporter.write(baker.bake(bits), path)
         latents, noise = make_inputs(parent)
-        assert_outputs(run(path, latents), images_of(parent, bits, latents))
-        assert_outputs(run(path, latents, noise), images_of(parent, bits, latents, noise))
         shared = [maps[:1] for maps in noise]
-        assert_outputs(run(path, latents, shared), images_of(parent, bits, latents, shared))
-        one = latents[:1]
-        assert_outputs(run(path, one), images_of(parent, bits, one))
+        for given, maps in (
+            (latents, None),
+            (latents, noise),
+            (latents, shared),
+            (latents[:1], None),
+        ):
+            labels = labels_of(name, len(given))
+            assert_outputs(
+                run(path, given, maps, **labels), images_of(parent, bits, given, maps, **labels)
+            )
 
 
 def test_saved_models_differ_in_their_variables_alone(tmp_path):

@@ -15,7 +15,7 @@ from tests.support import published_loader
 from tests.support.paths import REFERENCE, ROOT
 from training.models import arrays_file, legacy
 from training.models.hashes import hashes_of
-from training.models.layouts import LAYOUTS, export_snapshot
+from training.models.layouts import export_snapshot
 from training.models.snapshot import load_networks, read_snapshot, save_snapshot
 from training.networks.table import build
 
@@ -161,7 +161,7 @@ def test_the_source_text_is_one_import_of_ours(tmp_path: Path) -> None:
 @pytest.mark.parametrize("act", ["lrelu", "linear"])
 def test_ours_is_read_back_equal(act: str, tmp_path: Path) -> None:
     source = snapshot(tmp_path, mapping_act=act)
-    for layout in LAYOUTS:
+    for layout in ("published", "npz"):
         out = tmp_path / f"out.{layout}"
         assert export_snapshot(source, layout, out) == ""
         assert_equal_files(source, out)

@@ -263,6 +263,14 @@ TF_CHANGES = {
         lambda s: s["components"]["mapping"].state.update(build_func_name="G_mapping_watermark"),
         "only G_mapping can be read",
     ),
+    "labels as at first": (
+        lambda s: (
+            s["components"]["mapping"]
+            .state["variables"]
+            .append(("LabelConcat/weight", np.zeros([5, 16], np.float32)))
+        ),
+        "takes labels as StyleGAN2's first code did (LabelConcat)",
+    ),
     "clamp": (lambda s: s["static_kwargs"].update(conv_clamp="x"), "conv_clamp=x is not possible"),
 }
 

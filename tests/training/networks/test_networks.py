@@ -61,8 +61,9 @@ class Case:
         rng = np.random.default_rng(batch)
         if self.class_name == "Generator":
             arrays = [rng.standard_normal([batch, 5]), rng.integers(0, 2, [batch, 6])]
+            arrays += self.labels(rng, batch)
         elif self.class_name == "PlainGenerator":
-            arrays = [rng.standard_normal([batch, 5])]
+            arrays = [rng.standard_normal([batch, 5]), *self.labels(rng, batch)]
         elif self.class_name == "AdoptedGenerator":
             arrays = [rng.standard_normal([batch, 5]), rng.integers(0, 2, [batch, 6])]
             arrays += self.labels(rng, batch)
@@ -71,7 +72,7 @@ class Case:
         else:
             side, channels = self.kwargs["resolution"], self.kwargs.get("num_channels", 3)
             arrays = [rng.uniform(-1, 1, [batch, side, side, channels])]
-            arrays += self.labels(rng, batch)
+            arrays += self.labels(rng, batch) if self.class_name != "Decoder" else []
         return [tf.constant(array, tf.float32) for array in arrays]
 
     def labels(self, rng: np.random.Generator, batch: int) -> list[np.ndarray]:
@@ -109,11 +110,13 @@ CASES = {
     "generator with style biases": Case(
         "Generator", {"style_biases": True, "modulated_min_log2": 3, "architecture": "resnet"}
     ),
+    "generator with classes": Case("Generator", {"architecture": "resnet", **LABELS}),
     "generator smallest": Case("Generator", {"resolution": 4}),
     "plain generator skip": Case("PlainGenerator", {"resolution": 16}),
     "plain generator resnet": Case("PlainGenerator", {"architecture": "resnet"}),
     "plain generator orig": Case("PlainGenerator", {"architecture": "orig"}),
     "plain generator with a map": Case("PlainGenerator", {"map_min_log2": 3, "map_max_log2": 3}),
+    "plain generator grey, with classes": Case("PlainGenerator", {"num_channels": 1, **LABELS}),
     "plain generator grey, smallest": Case("PlainGenerator", {"num_channels": 1, "resolution": 4}),
     "discriminator resnet": Case("Discriminator", {"resolution": 16}),
     "discriminator skip": Case("Discriminator", {"architecture": "skip"}),
@@ -140,13 +143,22 @@ CASES = {
     "decoder skip": Case("Decoder", {"architecture": "skip"}),
     "decoder orig": Case("Decoder", {"architecture": "orig"}),
     "decoder grey": Case("Decoder", {"num_channels": 1}),
+    "decoder with classes": Case("Decoder", {"label_size": 3}),
 }
-GENERATORS = [name for name, case in CASES.items() if case.class_name == "Generator"]
+GENERATORS = [
+    name
+    for name, case in CASES.items()
+    if case.class_name == "Generator" and "label_size" not in case.kwargs
+]
 
 
 def outputs(network, inputs):
     """Results as a list, of networks with one and with two."""
-    results = network(*inputs)
+    if isinstance(network, Generator | PlainGenerator) and network.label_size:
+        *inputs, labels = inputs
+        results = network(*inputs, labels=labels)
+    else:
+        results = network(*inputs)
     return list(results) if isinstance(results, tuple) else [results]
 
 
@@ -177,7 +189,8 @@ def test_graph_of_unknown_batch_agrees_with_eager(name):
     [
         "generator centred, one linear layer",
         "discriminator skip",
-        "decoder resnet",
+        "decoder with classes",
+        "generator with classes",
         "stylegan2 generator resnet, labels",
         "stylegan2 discriminator skip, labels, clamped",
     ],
@@ -289,13 +302,13 @@ def expected_variables(case: Case) -> dict[str, list[int]]:
         discriminates = case.class_name.endswith("Discriminator")
         biased("4x4/Conv", 3, 3, 9 if discriminates else 8, 8)
         biased("4x4/Dense0", 128, 8)
-        if "label_size" in kwargs:
+        if discriminates and "label_size" in kwargs:
             biased("LabelEmbed", 3, 4)
             biased("Mapping0", 4, 9)
             biased("Mapping1", 9, 7)
             biased("Output", 8, 7)
         else:
-            biased("Output", 8, 1 if discriminates else 11)
+            biased("Output", 8, 1 if discriminates else 11 + kwargs.get("label_size", 0))
         return expected
 
     def offsets(side, scope, channels):
@@ -330,6 +343,9 @@ def expected_variables(case: Case) -> dict[str, list[int]]:
     if is_stylegan2:
         expected["G_synthesis/4x4/Const/const"] = [1, 8, 4, 4]
         expected["dlatent_avg"] = [7]
+    elif "label_size" in kwargs:
+        biased("G_synthesis/4x4/LabelEmbed", 3, 4)
+        biased("G_synthesis/4x4/Latent", 5 + 4, 128)
     else:
         biased("G_synthesis/4x4/Latent", 5, 128)
     for side in sides:
@@ -442,6 +458,43 @@ def test_fingerprint_reaches_its_layers_only(name):
         for slot in layers
     ]
     assert used == modulated
+
+
+def test_a_label_goes_beside_the_latent() -> None:
+    """In NumPy: what enters the first layer is of the latent and of the embedded label."""
+    case = CASES["generator with classes"]
+    network = case.network()
+    latents, bits, labels = case.inputs(3)
+    values = {key: v.numpy() for key, v in network.named_variables().items()}
+
+    def dense(x, scope):
+        weight, bias = (values[f"G_synthesis/4x4/{scope}/{kind}"] for kind in ("weight", "bias"))
+        return x @ weight / np.sqrt(len(weight)) + bias
+
+    embedded = dense(labels.numpy(), "LabelEmbed")
+    embedded /= np.sqrt(np.mean(np.square(embedded), axis=1, keepdims=True) + 1e-8)
+    first = dense(np.concatenate([latents, embedded], axis=1), "Latent")
+    first = np.where(first > 0, first, 0.2 * first) * np.sqrt(2)
+    expected = first.reshape(3, 8, 4, 4).transpose(0, 2, 3, 1)
+    found = network.synthesis._first(latents, None, labels)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    images = [network(latents, bits, labels=tf.roll(labels, by, 1)) for by in range(2)]
+    assert np.abs(images[0] - images[1]).max() > 1e-3
+    with pytest.raises(ValueError, match="expected those of a network with classes"):
+        network(latents, bits)
+    with pytest.raises(ValueError, match="labels: this network knows no classes"):
+        CASES["generator resnet"].network()(latents, bits, labels=labels)
+
+
+def test_a_decoder_recovers_latent_label_and_bits_in_this_order() -> None:
+    case = CASES["decoder with classes"]
+    network = case.network()
+    (images,) = case.inputs(2)
+    everything = np.concatenate(network.recover(images), axis=1)
+    features = network.trunk(images)
+    np.testing.assert_allclose(everything, network.output(features), atol=1e-5)
+    assert [part.shape[1] for part in network.recover(images)] == [5, 3, 6]
+    assert_close(network(images), [everything[:, :5], everything[:, 8:]])
 
 
 def test_each_rgb_layer_reads_the_slot_behind_its_convolution():
@@ -651,4 +704,4 @@ def test_table_builds_what_it_knows_only():
     with pytest.raises(KeyError, match="Encoder"):
         build("Encoder", {})
     with pytest.raises(TypeError, match="label_size"):
-        build("Decoder", SMALL | {"label_size": 3})
+        build("Discriminator", SMALL | {"label_size": 3})
