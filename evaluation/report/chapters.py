@@ -232,9 +232,9 @@ def attacks(models: Models) -> list[Markup]:
         return []
     parts = [
         paragraph(
-            "Bits and names are those of the fingerprint that the attack is about: the owner's, the "
-            "victim's, the colluders'. PSNR is of the pictures against those before: what the attack "
-            "costs in quality. Others that are named behind a forgery are owners of before."
+            "Bits and names are those of the fingerprint that the attack is about: the owner's, "
+            "the victim's, the colluders'. PSNR is of the pictures against those before: what the "
+            "attack costs in quality. Others that are named behind a forgery are earlier owners."
         )
     ]
     for aim, title in _AIMS.items():
