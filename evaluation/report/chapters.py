@@ -216,8 +216,11 @@ def secrecy(models: Models) -> list[Markup]:
     return [Markup("<h3>Secrecy</h3>"), table(titles, rows)] if rows else []
 
 
+_AIMS = {"remove": "To remove", "forge": "To forge", "collude": "By colluders"}
+
+
 def attacks(models: Models) -> list[Markup]:
-    """A row per attack: what it costs, what is left, and whether the bar was passed."""
+    """A table per aim: what each attack costs, what is left, and whether the bar was passed."""
     found = [
         (model, row)
         for model, values in models.items()
@@ -227,39 +230,44 @@ def attacks(models: Models) -> list[Markup]:
     ]
     if not found:
         return []
+    parts = [
+        paragraph(
+            "Bits and names are those of the fingerprint that the attack is about: the owner's, "
+            "the victim's, the colluders'. PSNR is of the pictures against those before: what the "
+            "attack costs in quality. Others that are named behind a forgery are earlier owners."
+        )
+    ]
+    for aim, title in _AIMS.items():
+        if rows := [(model, row) for model, row in found if row["kind"] == aim]:
+            bar = f"The model withstands it if: {rows[0][1]['bar']}."
+            parts += [Markup(f"<h3>{title}</h3>"), paragraph(bar), _attack_table(models, rows)]
+    names = [row["name"] for model, row in found if model == found[0][0]]
+    left = {m: [row["named"]["value"] for model, row in found if model == m] for m in models}
+    if all(len(values) == len(names) for values in left.values()):
+        drawn = bars(names, left, "share of pictures named")
+        parts.append(figure(drawn, "Named after each attack."))
+    return parts
+
+
+def _attack_table(models: Models, found: Sequence[tuple[str, Mapping[str, Any]]]) -> Markup:
+    """Of one aim; with a column for the model if there are several."""
+    several = len(models) > 1
+    titles = ["attack", "needs", "cost", "", "PSNR", "bits", "named", "others named"]
     rows = [
         [
-            *([model] if len(models) > 1 else []),
+            *([model] if several else []),
             row["name"],
             row["needs"],
-            f"{row['cost']}" + (f"; {row['psnr']:.1f} dB" if row["psnr"] is not None else ""),
-            row["bar"],
+            row["cost"],
             judged(row["passed"], "withstood", "beaten"),
+            f"{row['psnr']:.1f} dB",
             f"{row['bit_accuracy']['value']:.3f}",
             interval(row["named"]),
             row["wrong"],
         ]
         for model, row in found
     ]
-    titles = ["attack", "needs", "cost; pictures against those before", "bar", "", "bits", "named",
-              "others named"]  # fmt: skip
-    if len(models) > 1:
-        titles = ["model", *titles]
-    names = [row["name"] for model, row in found if model == found[0][0]]
-    left = {m: [row["named"]["value"] for model, row in found if model == m] for m in models}
-    parts = [
-        paragraph(
-            "Bits and names are those of the fingerprint that the attack is about: of the owner "
-            "where it is to be removed, of the victim where it is to be forged. The bar says which "
-            "way is good."
-        ),
-        table(titles, rows, text_columns=6 if len(models) > 1 else 5),
-    ]
-    if all(len(values) == len(names) for values in left.values()):
-        parts.append(
-            figure(bars(names, left, "share of pictures named"), "Named after each attack.")
-        )
-    return parts
+    return table(["model", *titles] if several else titles, rows, 5 if several else 4)
 
 
 def quality(models: Models) -> list[Markup]:

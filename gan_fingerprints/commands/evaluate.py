@@ -111,14 +111,17 @@ def _check_suite(args: argparse.Namespace) -> None:
         for flag in ("compare", "num_images", "licensees", "plain"):
             if getattr(args, flag) is not None:
                 raise UserError(f"--{flag.replace('_', '-')} is for --suite; leave it out")
-    if (args.network is None) == (args.compare is None):
-        raise UserError("name the snapshot: --network=FILE, or with --suite --compare A B")
+    if args.network is not None and args.compare is not None:
+        raise UserError("name the snapshot: either --network=FILE or --compare A B, not both")
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "run_metrics.py") -> None:
     """Runs the command."""
-    args = build_parser(prog).parse_args(argv)
+    parser = build_parser(prog)
+    args = parser.parse_args(argv)
     _check_suite(args)
+    if args.network is None and args.compare is None:
+        parser.error("the following arguments are required: --network")
     if args.suite is not None:
         args.num_images = args.num_images or _NUM_IMAGES
         args.licensees = args.licensees or _LICENSEES

@@ -340,7 +340,6 @@ def test_a_suite_goes_on_and_writes_its_report(
     [
         ([], "either --metrics or --suite"),
         (["--suite=paper", "--metrics=fid1k"], "either --metrics or --suite"),
-        (["--suite=paper"], "name the snapshot"),
         (["--suite=paper", "--network=a", "--compare", "b"], "name the snapshot"),
         (["--metrics=fid1k", "--network=a", "--num-images=5"], "--num-images is for --suite"),
         (["--metrics=fid1k", "--compare", "a", "b"], "--compare is for --suite"),
