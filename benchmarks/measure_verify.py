@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -22,6 +22,7 @@ from gan_fingerprints.work.judges import make_judge
 from gan_fingerprints.work.results import DECODE_COLUMNS, VERDICT_COLUMNS, open_results
 from training.models.functions import images_by_seed, make_decoder
 from training.models.snapshot import load_networks
+from training.networks.decoder import Decoder
 
 LEVEL = 1e-6
 
@@ -38,40 +39,69 @@ def measure(
         `ratio` (median over rounds of the speed over that of the network in the same round).
     """
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        os.environ["GAN_FINGERPRINTS_CACHE"] = str(folder / "cache")
-        flags = [f"--network={network}", f"--minibatch={minibatch}"]
-        decoder, model_hash, decoder_hash = load_decoder(network)
-        with Registry.create(str(folder / "registry.db")) as registry:
-            model = registry.add_model(
-                str(model_hash), decoder_hash, decoder.fingerprint_size, "model"
-            )
-            issued = registry.reserve(
-                model, [(f"licensee-{i}", "") for i in range(num_licensees)], min_distance=1
-            )
-        images = _pictures(network, num_images, issued[0].bits)
-        names = _save(folder / "pictures", images)
+        prepared = prepare(Path(name), network, num_images, num_licensees)
         execution = resolve_execution()
         ways: dict[str, Callable[[int], object]] = {}
-        alone = make_decoder(decoder, minibatch, execution)
-        ways["the network, pictures in memory"] = lambda _: alone(images)
+        alone = make_decoder(prepared.decoder, minibatch, execution)
+        ways["the network, pictures in memory"] = lambda _: alone(prepared.images)
 
+        names = prepared.names
+        flags = [f"--network={network}", f"--minibatch={minibatch}"]
         args = build_parser().parse_args(["decode", *flags, *names[:1]])
-        reader = Reader(args, decoder, num_images)
+        reader = Reader(args, prepared.decoder, num_images)
         describer = Describer({Path(name): None for name in names})
-        ways["decode"] = partial(_run, args, folder, names, reader, describer, DECODE_COLUMNS)
-
-        args = build_parser().parse_args(
-            ["verify", *flags, f"--registry={folder / 'registry.db'}", *names[:1]]
+        ways["decode"] = partial(
+            _run, args, prepared.folder, names, reader, describer, DECODE_COLUMNS
         )
-        args.top = 0
-        judge = make_judge(
-            args, decoder.fingerprint_size, (model_hash, decoder_hash), LEVEL, quiet=True
-        )
-        reader = Reader(args, decoder, num_images)
-        ways["verify"] = partial(_run, args, folder, names, reader, judge, VERDICT_COLUMNS)
+        ways["verify"] = make_verify(prepared, minibatch)
         rates = _in_turn(ways, num_images, rounds)
-    return {"execution": execution.label, "resolution": decoder.resolution, "rates": rates}
+    resolution = prepared.decoder.resolution
+    return {"execution": execution.label, "resolution": resolution, "rates": rates}
+
+
+class Prepared(NamedTuple):
+    """A model with licensees, and pictures."""
+
+    folder: Path
+    network: str
+    registry: Path
+    decoder: Decoder
+    hashes: tuple[str | None, str]  # of the model, of the decoder
+    images: np.ndarray  # uint8 [N,R,R,C]: half with a licensee's fingerprint, half noise
+    names: list[str]  # of their files
+
+
+def prepare(folder: Path, network: str, num_images: int, num_licensees: int) -> Prepared:
+    """Makes registry and pictures in a folder, which is the cache folder, too."""
+    os.environ["GAN_FINGERPRINTS_CACHE"] = str(folder / "cache")
+    decoder, model_hash, decoder_hash = load_decoder(network)
+    registry = folder / "registry.db"
+    with Registry.create(str(registry)) as opened:
+        num_bits = decoder.fingerprint_size
+        model = opened.add_model(str(model_hash), decoder_hash, num_bits, "model")
+        people = [(f"licensee-{i}", "") for i in range(num_licensees)]
+        issued = opened.reserve(model, people, min_distance=1)
+    images = _pictures(network, num_images, issued[0].bits)
+    names = _save(folder / "pictures", images)
+    hashes = (model_hash, decoder_hash)
+    return Prepared(folder, network, registry, decoder, hashes, images, names)
+
+
+def make_verify(prepared: Prepared, minibatch: int) -> Callable[[int], object]:
+    """What `verify --out` does with all the pictures between starting and its summary.
+
+    Returns:
+        A function of a number, after which its results are called: `verify-NUMBER.jsonl`.
+    """
+    flags = [f"--network={prepared.network}", f"--minibatch={minibatch}"]
+    args = build_parser().parse_args(
+        ["verify", *flags, f"--registry={prepared.registry}", *prepared.names[:1]]
+    )
+    args.top = 0
+    num_bits = prepared.decoder.fingerprint_size
+    judge = make_judge(args, num_bits, prepared.hashes, LEVEL, quiet=True)
+    reader = Reader(args, prepared.decoder, len(prepared.names))
+    return partial(_run, args, prepared.folder, prepared.names, reader, judge, VERDICT_COLUMNS)
 
 
 def _pictures(network: str, count: int, bits: np.ndarray) -> np.ndarray:

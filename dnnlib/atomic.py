@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from dnnlib.errors import UserError
 from dnnlib.locks import FILE_NAME, try_lock
@@ -86,7 +86,9 @@ def open_atomic(path: str | os.PathLike[str], mode: str = "wb", **kwargs: Any) -
 
 
 @contextmanager
-def folder_atomic(path: str | os.PathLike[str], *, replace: bool = False) -> Iterator[Path]:
+def folder_atomic(
+    path: str | os.PathLike[str], *, replace: bool = False, journal: str | None = None
+) -> Iterator[Path]:
     """Yields a temporary folder beside `path` and renames it to `path` when the block succeeds.
 
     What killed processes have left of the same folder is removed first, which one line on stderr
@@ -95,37 +97,58 @@ def folder_atomic(path: str | os.PathLike[str], *, replace: bool = False) -> Ite
     Args:
         path: final name.
         replace: a folder that is there already stays until the new one is complete, and goes then.
+        journal: name of a file by which work can go on. A temporary folder that has it is not
+            removed, neither when the block fails nor later, but is yielded the next time. When the
+            folder gets its name, all files in it go whose names begin like that.
 
     Raises:
         UserError: `path` exists already (unless `replace`), or cannot be written. The temporary
-            folder is removed.
+            folder is removed, unless it has its journal.
     """
     path = Path(path)
-    _remove_leftovers(path)
-    if path.exists() and not replace:
-        raise UserError(f"{path} exists already; remove it or choose another name")
+    left = _take_over_leftovers(path, journal)
+    with contextlib.ExitStack() as stack:
+        if left is not None:
+            stack.enter_context(left.lock)
+        if path.exists() and not replace:
+            raise UserError(f"{path} exists already; remove it or choose another name")
+        try:
+            temporary = left.folder if left is not None else stack.enter_context(_locked_new(path))
+            stack.callback(_remove_unless_kept, temporary, journal)
+            yield temporary
+            _sync_tree(temporary)
+            if replace:
+                remove_folder(path)
+            temporary.rename(path)
+            for file in [FILE_NAME] if journal is None else [FILE_NAME, f"{glob.escape(journal)}*"]:
+                for done in path.glob(file):
+                    done.unlink(missing_ok=True)
+            _sync_folder(path)
+            _sync_folder(path.parent)
+        except OSError as error:
+            raise write_error(path, error) from error
+
+
+@contextmanager
+def _locked_new(path: Path) -> Iterator[Path]:
+    """A new temporary folder beside `path`, locked as long as the block runs."""
     hidden = temporary_name(path)
     temporary = path.with_name(f"{path.name}.incomplete-{secrets.token_hex(4)}")
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         hidden.mkdir()
         with open(hidden / FILE_NAME, "wb") as lock:
             with contextlib.suppress(OSError):  # a file system without locks
                 try_lock(lock)
             hidden.rename(temporary)  # only now can others see it, and see that it is locked
             yield temporary
-            _sync_tree(temporary)
-            if replace:
-                remove_folder(path)
-            temporary.rename(path)
-            (path / FILE_NAME).unlink(missing_ok=True)
-        _sync_folder(path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise write_error(path, error) from error
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
-        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _remove_unless_kept(folder: Path, journal: str | None) -> None:
+    if journal is None or not (folder / journal).exists():
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def remove_folder(path: str | os.PathLike[str]) -> None:
@@ -147,27 +170,41 @@ def remove_folder(path: str | os.PathLike[str]) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _remove_leftovers(path: Path) -> None:
-    """Removes what killed processes have left of the folder `path`."""
+class _Leftover(NamedTuple):
+    """A folder of a killed process that is now this one's."""
+
+    folder: Path
+    lock: IO[bytes]
+
+
+def _take_over_leftovers(path: Path, journal: str | None) -> _Leftover | None:
+    """Removes what killed processes have left of the folder `path`, but for one with a journal."""
+    found: _Leftover | None = None
     for folder in sorted(path.parent.glob(f"{glob.escape(path.name)}.incomplete-*")):
-        if not is_incomplete(folder) or _is_being_written(folder):
+        if not is_incomplete(folder):
             continue
-        try:
-            shutil.rmtree(folder)
-        except OSError:  # not ours to remove, or another command was faster
-            continue
+        with contextlib.ExitStack() as stack:
+            try:
+                # For writing, as locks on NFS need it.
+                lock = stack.enter_context(open(folder / FILE_NAME, "rb+"))
+                if not try_lock(lock):
+                    continue  # a live process is at it
+            except FileNotFoundError:
+                pass  # half removed: a writer's folder has it all the time
+            except OSError:
+                continue  # that cannot be told
+            else:
+                if journal is not None and (folder / journal).exists():
+                    if found is None:
+                        stack.pop_all()
+                        found = _Leftover(folder, lock)
+                    continue
+            try:
+                shutil.rmtree(folder)
+            except OSError:  # not ours to remove, or another command was faster
+                continue
         print(f"removed {folder}, which an interrupted command had left", file=sys.stderr)
-
-
-def _is_being_written(folder: Path) -> bool:
-    """Whether a live process holds the lock in an incomplete folder, or that cannot be told."""
-    try:
-        with open(folder / FILE_NAME, "rb+") as lock:  # for writing, as locks on NFS need it
-            return not try_lock(lock)
-    except FileNotFoundError:
-        return False  # half removed: a writer's folder has it all the time
-    except OSError:
-        return True
+    return found
 
 
 def _sync_tree(folder: Path) -> None:

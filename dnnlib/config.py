@@ -5,6 +5,7 @@ import json
 import os
 import types
 import typing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -129,3 +130,15 @@ def load_json(cls: type[T], path: str | os.PathLike[str]) -> T:
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read settings from {path}: {error}") from error
     return from_dict(cls, values)
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """`name (before, now ...)` of every entry that is not the same; nested ones by dotted names."""
+    found = []
+    for name in dict.fromkeys([*before, *now]):
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += [f"{name}.{text}" for text in differences(old, new)]
+        elif old != new:
+            found.append(f"{name} ({old}, now {new})")
+    return found

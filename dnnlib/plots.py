@@ -4,7 +4,7 @@ from types import ModuleType
 
 from dnnlib.optional import require
 
-_MISSING = "drawing needs the package {name}: pip install -r requirements/dev.txt"
+_MISSING = "drawing needs the package {name}: pip install matplotlib (or pip install '.[report]')"
 
 
 def import_pyplot() -> ModuleType:

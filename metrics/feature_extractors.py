@@ -132,15 +132,21 @@ def check_inception(
             except UserError as error:
                 raise UserError(f"{source}={name}: {error}; {_cure(wanting, folder)}") from error
             return InceptionExtractor(path, devices)
-    known = (folder / MEMBER, folder / URL.rpartition("/")[2], cached_path(URL, folder))
-    for path in (*known, *sorted(folder.glob(f"*{PUBLISHED}"))):
-        if path.is_file():
-            return InceptionExtractor(path, devices)
+    if (path := cached_inception(folder)) is not None:
+        return InceptionExtractor(path, devices)
     try:
         return InceptionExtractor(open_url_or_path(URL, folder), devices)
     except UserError as error:
         reason = str(error).partition(";")[0]
         raise UserError(f"{reason}; {_cure(wanting, folder)}") from error
+
+
+def cached_inception(cache_dir: str | os.PathLike[str] | None = None) -> Path | None:
+    """The graph's file in the cache folder, under any of its names; None if it is not there."""
+    folder = Path(cache_dir) if cache_dir is not None else default_cache_dir()
+    known = (folder / MEMBER, folder / URL.rpartition("/")[2], cached_path(URL, folder))
+    published = sorted(folder.glob(f"*{PUBLISHED}"))
+    return next((path for path in (*known, *published) if path.is_file()), None)
 
 
 def _cure(wanting: Sequence[str], folder: Path) -> str:

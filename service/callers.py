@@ -1,5 +1,6 @@
 """Who may ask, and how often: hashed keys with scopes, and a limit per key and per address."""
 
+import functools
 import hashlib
 import ipaddress
 import os
@@ -167,6 +168,7 @@ class RateLimit:
         return wait
 
 
+@functools.lru_cache(10_000)
 def address_name(host: str) -> str:
     """What shares a limit: an IPv4 address, or the /64 of an IPv6 address."""
     try:

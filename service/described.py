@@ -39,6 +39,26 @@ VERIFY_RESPONSES: dict[int | str, dict[str, Any]] = {
     429: {"description": "too often, or too many wait: try again after `Retry-After` seconds"},
     503: {"description": "no verdict can be given now: try again after `Retry-After` seconds"},
 }
+REPORT_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["files"],
+                    "properties": {"files": _STRING | {"format": "binary"}},
+                }
+            }
+        },
+    }
+}
+REPORT_RESPONSES: dict[int | str, dict[str, Any]] = {
+    **VERIFY_RESPONSES,
+    200: {"description": "the report, in HTML", "content": {"text/html": {}}},
+    400: {"description": "no such request, or no picture that can be read"},
+    404: {"description": "this service gives no reports"},
+}
 FEEDBACK_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,

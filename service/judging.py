@@ -2,12 +2,12 @@
 
 import argparse
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from dnnlib.errors import UserError
 from dnnlib.tflib.machine import resolve_execution
@@ -17,6 +17,8 @@ from fingerprints.handles import handle_of
 from gan_fingerprints.work.images import load_decoder
 from gan_fingerprints.work.judges import RegistryJudge
 from gan_fingerprints.work.registry import open_registry
+from service.pictures import Picture, Pictures
+from service.settings import Limits
 from training.models.functions import make_decoder
 
 _SIZES = (1, 4, 16, 64, 256)  # of batches for which XLA compiles a program each
@@ -37,6 +39,7 @@ class Basis:
     resolution: int
     registered: int  # fingerprints that pictures are compared with
     calibrated: str | None  # when, UTC; None: not
+    calibration: str | None  # its hash
     registry_head: str  # hash of the log's last event
     level: float  # rate of false verdicts, per picture
     search: str  # which edits are tried
@@ -55,16 +58,16 @@ class Judging:
     """Verdicts on pixels. `judge` is for one thread, `refresh` for another.
 
     Attributes:
-        resolution, num_channels: R and C of the network.
+        pictures: reads what was sent.
     """
 
-    def __init__(self, args: argparse.Namespace, max_batch: int) -> None:
+    def __init__(self, args: argparse.Namespace, limits: Limits) -> None:
         """Loads the network, opens the registry and compiles what will run.
 
         Args:
             args: flags `network`, `registry`, `registry_key`, `fpr`, `decision`, `search`, `ops`,
                 `precision`.
-            max_batch: pictures that are judged at once.
+            limits: how many pictures are judged at once, and how large they may be.
 
         Raises:
             UserError: as `verify`: there is no such network, registry, model or fingerprint.
@@ -74,15 +77,17 @@ class Judging:
         )
         network, *hashes = load_decoder(args.network)
         self._hashes: tuple[str | None, str] = (hashes[0], str(hashes[1]))
-        self.resolution, self.num_channels = network.resolution, network.num_channels
+        self._shape = (network.resolution, network.resolution, network.num_channels)
+        self.pictures = Pictures(network.resolution, network.num_channels, limits.max_pixels)
         self._num_bits = network.fingerprint_size
         execution = resolve_execution(args.ops, args.precision)
-        sizes = [size for size in _SIZES if size < max_batch] + [max_batch]
+        sizes = [size for size in _SIZES if size <= limits.max_batch]
         self._decoders = {size: make_decoder(network, size, execution) for size in sizes}
         self._problem: str | None = None
         self._judge, self._basis = self._make_judge(quiet=False)
         self._old: list[RegistryJudge] = []  # to be closed by the thread that used them
         self._lock = threading.Lock()
+        self._threads = ThreadpoolController()  # to find the libraries takes a millisecond
 
     @property
     def basis(self) -> Basis:
@@ -104,8 +109,8 @@ class Judging:
         for size in self._decoders:
             self._logits(np.zeros([size, *self._shape], np.uint8))
 
-    def judge(self, pictures: Sequence[np.ndarray]) -> list[tuple[Finding, Basis]]:
-        """A finding on each of some pictures, uint8 [R,R,C], and what it follows from.
+    def judge(self, pictures: Sequence[Picture]) -> list[tuple[Finding, Basis] | str]:
+        """A finding on each of some pictures, and what it follows from; or why it cannot be read.
 
         Raises:
             UnavailableError: the registry cannot be read, or the decoder gives no finite values.
@@ -114,15 +119,20 @@ class Judging:
         if self._problem is not None:
             raise UnavailableError(self._problem)
         judge, basis = self._current()
-        with threadpool_limits(limits=1, user_api="blas"):
-            logits = self._logits(np.stack(pictures))
+        pixels = self.pictures.pixels(pictures)
+        good = [one for one in pixels if isinstance(one, np.ndarray)]
+        if not good:
+            return [one for one in pixels if isinstance(one, str)]
+        with self._threads.limit(limits=1, user_api="blas"):
+            logits = self._logits(np.stack(good))
             if not np.isfinite(logits).all():
                 raise UnavailableError("the decoder gives values that are not finite")
             try:
                 findings = judge.findings(logits)
             except UserError as error:
                 raise UnavailableError(str(error)) from error
-        return [(finding, basis) for finding in findings]
+        found = iter(findings)
+        return [one if isinstance(one, str) else (next(found), basis) for one in pixels]
 
     def refresh(self) -> bool:
         """Looks at the registry; judges by its new state if there is one.
@@ -151,10 +161,6 @@ class Judging:
         self._close_old()
         self._judge.registry.close()
 
-    @property
-    def _shape(self) -> tuple[int, int, int]:
-        return (self.resolution, self.resolution, self.num_channels)
-
     def _current(self) -> tuple[RegistryJudge, Basis]:
         with self._lock:
             return self._judge, self._basis
@@ -178,9 +184,10 @@ class Judging:
             model_name=model.name,
             decoder_hash=model.decoder_hash,
             num_bits=model.num_bits,
-            resolution=self.resolution,
+            resolution=self._shape[0],
             registered=judge.registry.counts(model).fingerprints,
             calibrated=dates[0] if dates else None,
+            calibration=judge.about["the calibration"],
             registry_head=head,
             level=self._args.fpr,
             search=self._args.search,
@@ -189,13 +196,38 @@ class Judging:
         return judge, basis
 
     def _logits(self, images: np.ndarray) -> np.ndarray:
-        """Logits [N,B], or [N,K,B] of K views, by the smallest program that holds all of them."""
+        """Logits [N,B], or [N,K,B] of K views."""
         if self._args.search == "none":
-            return self._decoder_for(len(images))(images)
+            return self._decode(images)
         views = expand(images, search=self._args.search)  # [N,K,H,W,C]
         flat = views.reshape(-1, *views.shape[2:])
-        return self._decoder_for(len(flat))(flat).reshape(*views.shape[:2], -1)
+        return self._decode(flat).reshape(*views.shape[:2], -1)
 
-    def _decoder_for(self, count: int) -> Callable[[np.ndarray], np.ndarray]:
-        fitting = [size for size in self._decoders if size >= count]
-        return self._decoders[min(fitting) if fitting else max(self._decoders)]
+    def _decode(self, images: np.ndarray) -> np.ndarray:
+        """Logits [N,B] by programs of several sizes, so that few places of them stay empty."""
+        parts = []
+        for start, stop, size in divide(len(images), self._decoders):
+            parts.append(self._decoders[size](images[start:stop]))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def divide(count: int, sizes: Iterable[int]) -> Iterator[tuple[int, int, int]]:
+    """How pictures are shared out among programs, each of which always takes as many.
+
+    A program that would be filled by less than half is left for smaller ones.
+
+    Args:
+        count: pictures, at least 1.
+        sizes: of the programs; 1 is among them.
+
+    Yields:
+        First picture, the one behind the last, and the size of the program.
+    """
+    sizes = sorted(sizes)
+    start = 0
+    while start < count:
+        left = count - start
+        size = max((size for size in sizes if 2 * left > size), default=sizes[0])
+        stop = min(start + size, count)
+        yield start, stop, size
+        start = stop

@@ -10,6 +10,8 @@ from dnnlib.optional import require
 from gan_fingerprints.work.registry import keep_heads
 from service.callers import Keys, add_key, remove_key
 from service.judging import Judging
+from service.log_lines import LogLines
+from service.reporting import Reports
 from service.settings import Limits, Settings
 
 _MISSING = "serve needs the package {name}; run: pip install -r requirements/serve.txt"
@@ -22,12 +24,15 @@ def serve(args: argparse.Namespace) -> None:
         require(name, _MISSING)
     uvicorn = require("uvicorn", _MISSING)
     settings = settings_of(args)
-    Keys(settings.keys)  # a mistake there is told before the network is loaded
-    judging = Judging(args, settings.limits.max_batch)
+    # A mistake there is told before the network is loaded.
+    Keys(settings.keys)
+    if settings.report_key is not None:
+        Reports(settings.report_key)
+    judging = Judging(args, settings.limits)
     keep_heads(args, judging.registry)
     judging.warm_up()
     app = _CREATE_APP(judging, settings)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.basicConfig(handlers=[LogLines()], level=logging.INFO, format="%(asctime)s %(message)s")
     config = uvicorn.Config(
         app,
         host=args.host,
@@ -86,6 +91,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
         c2pa_alg=args.c2pa_alg,
         c2pa_anchors=args.c2pa_anchors,
         manifests=args.manifests,
+        report_key=args.report_key,
         allow_urls=args.allow_urls,
         refresh=args.refresh,
     )

@@ -1,5 +1,6 @@
 """What the service counts of itself, for Prometheus."""
 
+import functools
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -31,6 +32,22 @@ class Measures:
         self.registered = Gauge("registered", "Fingerprints that are compared with", **own)
         self.refreshes = Counter("registry_changes", "Times that the registry had changed", **own)
         self.is_ready = Gauge("ready", "1 if verdicts can be given", **own)
+
+        # To find a counter by its labels takes as long as to count some times over.
+        self._verdict = functools.cache(self.verdicts.labels)
+        self._request = functools.cache(
+            lambda path, status: (self.requests.labels(path, status), self.seconds.labels(path))
+        )
+
+    def on_verdict(self, verdict: str) -> None:
+        """Counts one."""
+        self._verdict(verdict).inc()
+
+    def on_request(self, path: str, status: int, seconds: float) -> None:
+        """Counts one; `path` is one of few."""
+        count, time_taken = self._request(path, str(status))
+        count.inc()
+        time_taken.observe(seconds)
 
     def on_batch(self, size: int, seconds: float) -> None:
         """Told by the batcher."""

@@ -2,7 +2,12 @@
 
 import logging
 import time
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from service.measuring import Measures
 
@@ -24,6 +29,48 @@ HEADERS = {
     "cache-control": "no-store",
 }
 _RAW_HEADERS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class Direct:
+    """ASGI middleware: some endpoints are called without the layers of the application.
+
+    These know dependencies, response models and more that such endpoints have no use for.
+    """
+
+    def __init__(
+        self,
+        app: Any,
+        endpoints: Mapping[tuple[str, str], Endpoint],
+        on_problem: Callable[[Request, Any], Awaitable[Response]],
+    ) -> None:
+        """
+        Args:
+            app: for everything else.
+            endpoints: (method, path) -> what answers.
+            on_problem: what makes an answer of an HTTPException.
+        """
+        self._app = app
+        self._endpoints = endpoints
+        self._on_problem = on_problem
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answers, or passes a request on."""
+        endpoint = scope["type"] == "http" and self._endpoints.get((scope["method"], scope["path"]))
+        if not endpoint:
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        try:
+            response = await endpoint(request)
+        except HTTPException as error:
+            response = await self._on_problem(request, error)
+        except Exception:
+            LOG.exception("a mistake of the service's own")
+            response = JSONResponse({"error": "this went wrong here"}, 500)
+        await response(scope, receive, send)
 
 
 class Around:
@@ -59,6 +106,11 @@ class Around:
         finally:
             path = scope["path"] if scope["path"] in self._paths else "other"
             seconds = time.monotonic() - start
-            self._measures.requests.labels(path, str(status)).inc()
-            self._measures.seconds.labels(path).observe(seconds)
-            LOG.info("%s %s %d %.1f ms", scope["method"], path, status, 1000 * seconds)
+            self._measures.on_request(path, status, seconds)
+            told = "".join(
+                f", sha256 {one['sha256']}: {one['verdict']}"
+                for one in scope.get("told", ())
+                if "verdict" in one
+            )
+            text = "%s %s %d %.1f ms%s"
+            LOG.info(text, scope["method"], path, status, 1000 * seconds, told)

@@ -11,7 +11,7 @@ REVEALS: tuple[Reveal, ...] = ("none", "handle", "licensee")
 class Limits:
     """What one request, and all of them together, may take."""
 
-    max_batch: int = 16  # pictures that the network reads at once
+    max_batch: int = 64  # pictures that the network reads at once
     max_wait: float = 0.005  # seconds that a picture waits for others
     queue: int = 256  # pictures that may wait or be read; more get 429
     timeout: float = 10.0  # seconds that a request may take in all, its upload included
@@ -33,5 +33,6 @@ class Settings:
     c2pa_alg: str | None = None  # what they call our soft bindings; None: `SOFT_BINDING`
     c2pa_anchors: str | None = None  # file of certificates to trust
     manifests: str | None = None  # file that says which manifests have which soft binding
+    report_key: str | None = None  # file of the private key that signs reports
     allow_urls: bool = False  # pictures may be named by address
     refresh: float = 1.0  # seconds between two looks at the registry

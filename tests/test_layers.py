@@ -10,7 +10,10 @@ import pytest
 
 from tests.support.paths import ROOT
 
-PACKAGES = ("dnnlib", "training", "fingerprints", "metrics", "gan_fingerprints", "service", "tools")
+PACKAGES = (
+    *("dnnlib", "training", "fingerprints", "metrics", "evaluation"),
+    *("gan_fingerprints", "service", "tools"),
+)
 
 # A folder has one layer; docs/architecture.md says what the layers are.
 LAYERS = {
@@ -21,6 +24,7 @@ LAYERS = {
     "fingerprints": 2,
     "metrics": 3,
     "training": 4,
+    "evaluation": 4,
     "gan_fingerprints": 5,
     "service": 5,
     "tools": 5,
@@ -265,7 +269,8 @@ def test_fingerprints_need_no_tensorflow() -> None:
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 # Folders of tests, and what they are of; those below follow.
 ROOMS = {"commands": "gan_fingerprints", "benchmarks": "benchmarks"} | {
-    name: name for name in ("dnnlib", "training", "metrics", "fingerprints", "service", "tools")
+    name: name
+    for name in ("dnnlib", "training", "metrics", "fingerprints", "evaluation", "service", "tools")
 }
 NO_TESTS = {"support", "data"}  # what tests share
 

@@ -11,7 +11,7 @@ PAGES = [
     *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "tests/README.md"),
     *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))),
 ]
-PACKAGES = "dnnlib|training|metrics|fingerprints|gan_fingerprints|tools"
+PACKAGES = "dnnlib|training|metrics|fingerprints|evaluation|gan_fingerprints|tools"
 
 
 def text_of(page: str) -> str:

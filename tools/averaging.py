@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dnnlib import cli
 from dnnlib.tflib.start import quiet_tensorflow
 
-_RUN = cli.deferred("tools.study.averaging:print_reading")
+_RUN = cli.deferred("evaluation.attacks.averaging:print_reading")
 
 
 def build_parser() -> cli.ArgumentParser:

@@ -13,7 +13,7 @@ from dnnlib import cli
 from dnnlib.tflib.start import quiet_tensorflow
 from fingerprints.detection.views import SEARCHES
 
-_RUN = cli.deferred("tools.study.robustness:run")
+_RUN = cli.deferred("evaluation.studies.wild:run")
 
 
 def build_parser() -> cli.ArgumentParser:

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from dnnlib.atomic import write_error
-from dnnlib.config import load_json, save_json
+from dnnlib.config import differences, load_json, save_json
 from dnnlib.errors import UserError
 from dnnlib.format import format_time
 from dnnlib.image_grid import save_grid
@@ -39,7 +39,7 @@ from training.networks.decoder import Decoder
 from training.probes import accuracies_after_edits
 from training.progress_log import ProgressLog
 from training.ramps import Ramp
-from training.resume import differences, environment_of
+from training.resume import environment_of
 from training.step_loop import StepPosition, run_steps
 
 SETTINGS_FILE = "adopt_options.json"

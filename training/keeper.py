@@ -3,9 +3,10 @@
 import time
 from pathlib import Path
 
+from dnnlib.config import differences
 from training.checkpoint import Checkpoints, Position
 from training.progress_log import ProgressLog
-from training.resume import differences, environment_of, settings_of
+from training.resume import environment_of, settings_of
 from training.run import Run
 
 

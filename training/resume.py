@@ -3,7 +3,6 @@
 import hashlib
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -12,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from dnnlib.atomic import is_incomplete, write_error
-from dnnlib.config import complete, load_json, save_json, to_dict
+from dnnlib.config import complete, differences, load_json, save_json, to_dict
 from dnnlib.errors import UserError
 from dnnlib.locks import FILE_NAME as LOCK_FILE
 from dnnlib.locks import try_lock_folder
@@ -80,18 +79,6 @@ def environment_of(**more: Any) -> dict[str, Any]:
         "cpu": cpu,
         **more,
     }
-
-
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """`name (before, now ...)` of every entry that is not the same; nested ones by dotted names."""
-    found = []
-    for name in dict.fromkeys([*before, *now]):
-        old, new = before.get(name), now.get(name)
-        if isinstance(old, dict) and isinstance(new, dict):
-            found += [f"{name}.{text}" for text in differences(old, new)]
-        elif old != new:
-            found.append(f"{name} ({old}, now {new})")
-    return found
 
 
 def find_run(

@@ -14,7 +14,7 @@ from typing import IO, Any
 import numpy as np
 
 from dnnlib.atomic import remove_folder, write_error
-from dnnlib.config import load_json, save_json
+from dnnlib.config import differences, load_json, save_json
 from dnnlib.errors import UserError
 from dnnlib.locks import try_lock_folder
 from dnnlib.tflib.execution import Execution
@@ -25,7 +25,7 @@ from training.models.functions import inputs_of_all_classes, make_decoder, make_
 from training.networks.decoder import Decoder
 from training.networks.table import Fingerprinted
 from training.probes import accuracies_after_edits
-from training.resume import differences, environment_of
+from training.resume import environment_of
 from training.retune_steps import RetuneSteps
 from training.step_loop import run_steps
 

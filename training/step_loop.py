@@ -12,10 +12,10 @@ from typing import Any, Protocol
 import tensorflow as tf
 from tqdm import tqdm
 
+from dnnlib.config import differences
 from dnnlib.errors import Terminated, UserError
 from dnnlib.interrupts import interrupts
 from training.checkpoint import Checkpoints, Cures
-from training.resume import differences
 
 LOOK = 50  # steps between two looks at how it goes
 

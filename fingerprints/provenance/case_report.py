@@ -38,22 +38,29 @@ def write_report(
     kind: str,
     key: Ed25519PrivateKey,
 ) -> None:
-    """Writes a report, complete or not at all.
+    """Writes a report, complete or not at all; see `signed_report`.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    with open_atomic(path) as file:
+        file.write(signed_report(case, picture, kind, key))
+
+
+def signed_report(
+    case: Mapping[str, Any], picture: bytes, kind: str, key: Ed25519PrivateKey
+) -> bytes:
+    """A report, as the content of its file.
 
     Args:
-        path: of the document.
         case: JSON values: of the verdict, `verify --json`; `sha256` of the picture; `versions`;
             hashes of model, decoder, calibration, registry.
         picture: its file, which goes into the document.
         kind: MIME type of the file.
         key: that signs.
-
-    Raises:
-        UserError: the file cannot be written.
     """
     text = _document(case, picture, kind)
-    with open_atomic(path) as file:
-        file.write(text + f"<!-- signature {key.sign(text).hex()} -->\n".encode())
+    return text + f"<!-- signature {key.sign(text).hex()} -->\n".encode()
 
 
 def read_report(path: str | os.PathLike[str], key: Ed25519PublicKey) -> dict[str, Any]:
@@ -106,10 +113,10 @@ def in_plain_words(case: Mapping[str, Any]) -> list[str]:
     ]
     if case["verdict"] == "licensee":
         words.append(
-            f"The fingerprint is that of {case.get('name') or case['licensee']}. A picture of ours "
+            f"The fingerprint is that of {_owner(case)}. A picture of ours "
             f"is given a wrong name with a probability of at most {case['wrong_name_rate']:.1e}."
         )
-    else:
+    elif case["verdict"] == "ours, unattributed":
         words.append("Whose copy of the generator made it cannot be told for sure.")
     if not case["calibrated"]:
         words.append(
@@ -123,6 +130,11 @@ def in_plain_words(case: Mapping[str, Any]) -> list[str]:
         "It tells which generator made the picture: not who published it, why, or whether what it "
         "shows is true.",
     ]
+
+
+def _owner(case: Mapping[str, Any]) -> str:
+    """Whose fingerprint it is: as much of it as the case tells."""
+    return str(case.get("name") or case.get("licensee") or case["handle"])
 
 
 def _document(case: Mapping[str, Any], picture: bytes, kind: str) -> bytes:

@@ -99,7 +99,7 @@ def add_minibatch(parser: cli.ArgumentParser, default: int, what: str) -> None:
     )
 
 
-def add_fpr(parser: cli.ArgumentParser) -> None:
+def add_fpr(parser: argparse._ActionsContainer) -> None:
     """Adds `--fpr`."""
     parser.add_argument(
         "--fpr",

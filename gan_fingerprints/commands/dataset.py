@@ -22,8 +22,9 @@ set is made of the others, with status 0. Images smaller than --resolution canno
 Images are stored at one resolution, compressed without loss, in files of 256 MiB with a
 dataset.json; with --lods as the published code reads them. Both are read everywhere.
 
-A folder gets its name when it is complete. Until then it is called NAME.incomplete-XXXXXXXX; what
-a killed command leaves of it is removed when the command is run again.
+A folder gets its name when it is complete. Until then it is called NAME.incomplete-XXXXXXXX; after
+Ctrl-C, SIGTERM (status 75), a kill or a full disk the same create_* or convert command goes on with
+it.
 """
 
 
@@ -255,5 +256,8 @@ def _add_level_flag(p: argparse.ArgumentParser) -> None:
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
     """Runs one command; `compare` and `verify` end with status 1 if there is something to tell."""
     args = build_parser(prog).parse_args(argv)
-    quiet_tensorflow(args.verbose)
-    cli.deferred("gan_fingerprints.work.dataset:run")(args)
+    if args.command == "stats":
+        quiet_tensorflow(args.verbose)
+        cli.deferred("gan_fingerprints.work.dataset_stats:stats")(args)
+    else:
+        cli.deferred("gan_fingerprints.work.dataset:run")(args)

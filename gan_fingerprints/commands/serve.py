@@ -68,6 +68,11 @@ def add(commands: "Commands[cli.ArgumentParser]") -> None:
         metavar="FILE",
         help="manifests.jsonl of generate-images --c2pa: answer /matches/byBinding and byContent",
     )
+    parser.add_argument(
+        "--report-key",
+        metavar="FILE",
+        help="give signed reports on pictures, with this private key of keygen",
+    )
     cli.add_boolean(
         parser, "--allow-urls", default=False, help="fetch pictures from public addresses, too"
     )

@@ -14,9 +14,9 @@ from dnnlib.errors import UserError
 from dnnlib.format import format_bytes, printable
 from dnnlib.images import UnreadableImageError
 from training.data import sources
-from training.data.building import BuildOptions, Prepare, build, counts
-from training.data.image_folder import ImageFolder, class_labels, fit_square
-from training.data.sources import ImageSource
+from training.data.building import BuildOptions, Check, Prepare, build, counts
+from training.data.image_folder import ImageFolder, class_numbers, fit_square
+from training.data.sources import ImageSource, Labels, OneHot
 from training.data.writer import is_valid_resolution
 
 SHUFFLE_SEED = 123  # part of the published order
@@ -33,9 +33,10 @@ def create_celeba(args: argparse.Namespace) -> None:
 
     def crop(name: str, image: Image.Image, notes: list[str]) -> Image.Image:
         if left < 0 or top < 0 or box[2] > image.width or box[3] > image.height:
-            raise UserError(
-                f"{name} is {image.width}x{image.height}: the crop of {2 * CROP}x{2 * CROP} at"
-                f" --cx {args.cx} --cy {args.cy} does not fit; use aligned CelebA images (178x218)"
+            raise UnreadableImageError(
+                f"{image.width}x{image.height}: the crop of {2 * CROP}x{2 * CROP} at --cx {args.cx}"
+                f" --cy {args.cy} does not fit; use aligned CelebA images (178x218)",
+                "outside the crop",
             )
         return image.crop(box)
 
@@ -64,9 +65,11 @@ def create_from_images(args: argparse.Namespace) -> None:
     _check_resolution(resolution)
     with ImageFolder(args.image_dir, nested=args.recursive or args.labels is not None) as folder:
         _warn_of_subfolders(folder)
-        labels = classes = None
+        labels: OneHot | None = None
+        classes: list[str] | None = None
         if args.labels is not None:
-            classes, labels = class_labels(folder.names, folder.path)
+            classes, numbers = class_numbers(folder.names, folder.path)
+            labels = OneHot(numbers, len(classes))
         order = np.arange(len(folder.names))
         if args.shuffle:
             order = order[published_order(len(order))]
@@ -75,7 +78,7 @@ def create_from_images(args: argparse.Namespace) -> None:
             order = order[published_order(len(order))]
         source = _of_folder(folder, labels)
         if resolution is None:
-            _build(args, source, order, _as_it_is, check=_same_size(), classes=classes)
+            _build(args, source, order, _as_it_is, check=_SameSize(), classes=classes)
         else:
             prepare = _square(resolution, args.allow_upscale)
             _build(args, source, order, prepare, resize=RESIZE, classes=classes)
@@ -167,7 +170,7 @@ def create_from_hdf5(args: argparse.Namespace) -> None:
     if args.shuffle:
         order = published_order(len(order))
     mode = source.read(0)[0].mode
-    _build(args, source, _cut(order, args, source.path), _as_it_is, mode, check=_same_size())
+    _build(args, source, _cut(order, args, source.path), _as_it_is, mode, check=_SameSize())
 
 
 CREATORS: dict[str, Callable[[argparse.Namespace], None]] = {
@@ -224,30 +227,34 @@ def _square(resolution: int, allow_upscale: bool) -> Prepare:
     return prepare
 
 
-def _same_size() -> Callable[[str, tuple[int, int]], None]:
+class _SameSize:
     """Checks that images are square, a power of two in size, and all as large as the first."""
-    first: list[tuple[str, tuple[int, int]]] = []
 
-    def check(name: str, size: tuple[int, int]) -> None:
-        if not first:
-            if size[0] != size[1] or not is_valid_resolution(size[0]):
-                raise UserError(
-                    f"{name} is {size[0]}x{size[1]}: images must be square and a power of"
-                    " two in size (at least 4); use --resolution R to crop and resize them"
-                )
-            first.append((name, size))
-        if size != first[0][1]:
-            raise UserError(
-                f"{name} is {size[0]}x{size[1]} but {first[0][0]} is"
-                f" {first[0][1][0]}x{first[0][1][1]}; use --resolution R to crop and resize them"
+    def __init__(self) -> None:
+        self._first: tuple[int, int] | None = None
+
+    def __call__(self, size: tuple[int, int]) -> None:
+        width, height = size
+        if width != height or not is_valid_resolution(width):
+            raise UnreadableImageError(
+                f"{width}x{height}; images must be square and a power of two in size (at least 4);"
+                " --resolution R crops and resizes them",
+                "size that cannot be stored",
+            )
+        self._first = self._first or size
+        if size != self._first:
+            raise UnreadableImageError(
+                f"{width}x{height}, but the first one is {self._first[0]}x{self._first[1]};"
+                " --resolution R crops and resizes them",
+                "other size",
             )
 
-    return check
 
-
-def _of_folder(folder: ImageFolder, labels: np.ndarray | None) -> ImageSource:
+def _of_folder(folder: ImageFolder, labels: Labels | None) -> ImageSource:
     names = folder.names
-    return ImageSource(folder.path, names, lambda i: folder.read_and_origin(names[i]), labels)
+    return ImageSource(
+        folder.path, names, lambda i: folder.read_and_origin(names[i]), labels, files=folder.files
+    )
 
 
 def _warn_of_subfolders(folder: ImageFolder) -> None:
@@ -279,7 +286,7 @@ def _build(
     prepare: Prepare,
     mode: str | None = None,
     *,
-    check: Callable[[str, tuple[int, int]], None] | None = None,
+    check: Check | None = None,
     resize: str | None = None,
     classes: list[str] | None = None,
 ) -> None:
@@ -302,7 +309,7 @@ def _build(
     parts = [
         f"{args.tfrecord_dir}: {found.num_images} images of {width}x{height}x{channels}",
         f"{format_bytes(found.num_bytes)}",
-        f"{found.num_images / found.seconds:.0f} images/s",
+        f"{found.images_per_second:.0f} images/s",
     ]
     line = ", ".join(parts)
     if found.left_out:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from dnnlib.atomic import folder_atomic, open_atomic
 from dnnlib.errors import UserError
 from gan_fingerprints.work.creators import CREATORS
-from gan_fingerprints.work.dataset_checks import convert, info, stats, verify
+from gan_fingerprints.work.dataset_checks import convert, info, verify
 from training.data.dataset import Dataset, open_dataset
 from training.data.writer import read_labels
 
@@ -110,8 +110,8 @@ def run(args: argparse.Namespace) -> None:
     """Runs one command; `compare` and `verify` end with status 1 if there is something to tell."""
     if args.command in CREATORS:
         CREATORS[args.command](args)
-    elif args.command in ("info", "convert", "stats"):
-        {"info": info, "convert": convert, "stats": stats}[args.command](args)
+    elif args.command in ("info", "convert"):
+        {"info": info, "convert": convert}[args.command](args)
     elif args.command == "verify":
         if verify(args):
             sys.exit(1)

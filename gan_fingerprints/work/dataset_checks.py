@@ -1,4 +1,4 @@
-"""What a data set holds and whether it is whole: `info`, `verify`, `convert`, `stats`."""
+"""What a data set holds and whether it is whole: `info`, `verify`, `convert`."""
 
 import argparse
 import hashlib
@@ -13,25 +13,22 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from dnnlib.cache import default_cache_dir
 from dnnlib.errors import UserError
 from dnnlib.format import format_bytes
 from dnnlib.images import Origin
 from fingerprints.detection.alike import picture_hashes
-from metrics.context import MetricContext
-from metrics.feature_extractors import check_inception
-from metrics.frechet_inception_distance import real_statistics
 from training.data.building import BuildOptions, build
 from training.data.dataset import Dataset, open_dataset, resolutions
 from training.data.description import Description, read_description
-from training.data.sources import ImageSource
+from training.data.sources import ImageSource, Numbered
 
 NAMED = 10  # so many groups of duplicates are named
 CLASSES_SHOWN = 20
 _CHUNK = 1 << 20  # bytes read at a time
 
 
-def _place(tfrecord_dir: str) -> tuple[Path, str, Description | None]:
+def place(tfrecord_dir: str) -> tuple[Path, str, Description | None]:
+    """The folder that a data set is in, its name there, and what its `dataset.json` says."""
     path = Path(os.path.abspath(tfrecord_dir))
     return path.parent, path.name, read_description(path) if path.is_dir() else None
 
@@ -54,7 +51,7 @@ def content_hash(dataset: Dataset) -> str:
 
 def info(args: argparse.Namespace) -> None:
     """Prints what a data set holds."""
-    data_dir, name, description = _place(args.tfrecord_dir)
+    data_dir, name, description = place(args.tfrecord_dir)
     sizes = resolutions(data_dir, name)
     dataset = open_dataset(data_dir, name)
     files = [path for path in (data_dir / name).iterdir() if path.is_file()]
@@ -96,7 +93,7 @@ def _describe_labels(dataset: Dataset, description: Description | None) -> str:
 
 def verify(args: argparse.Namespace) -> bool:
     """Reads everything; True if there is a problem. Duplicates are reported, but are none."""
-    data_dir, name, description = _place(args.tfrecord_dir)
+    data_dir, name, description = place(args.tfrecord_dir)
     problems = [] if description is None else list(_file_problems(data_dir / name, description))
     counts = {}
     for size in resolutions(data_dir, name, skip_bad_records=True):
@@ -172,7 +169,7 @@ def _groups(hashes: np.ndarray) -> list[list[int]]:
 
 def convert(args: argparse.Namespace) -> None:
     """Writes a data set in the other layout, labels too."""
-    data_dir, name, description = _place(args.tfrecord_dir)
+    data_dir, name, description = place(args.tfrecord_dir)
     dataset = open_dataset(data_dir, name, args.resolution, skip_bad_records=args.skip_bad_records)
     mode = "L" if dataset.num_channels == 1 else "RGB"
 
@@ -184,8 +181,8 @@ def convert(args: argparse.Namespace) -> None:
     if description is not None:
         made = description.made
     labels = dataset.labels if dataset.label_size else None
-    names = [f"record {number}" for number in dataset.numbers]
-    source = ImageSource(dataset.path, names, read, labels)
+    names = Numbered("record", dataset.numbers)
+    source = ImageSource(dataset.path, names, read, labels, files=[dataset.path])
     options = BuildOptions(
         mode, args.layout == "published", args.workers, False, Path(os.devnull), made
     )
@@ -193,31 +190,3 @@ def convert(args: argparse.Namespace) -> None:
         args.output_dir, source, range(dataset.num_images), lambda _, image, __: image, options
     )
     print(f"{args.output_dir}: {found.num_images} images, {format_bytes(found.num_bytes)}")
-
-
-def stats(args: argparse.Namespace) -> None:
-    """Computes what FID needs of the real images, and keeps it where metrics look for it."""
-    data_dir, name, _ = _place(args.tfrecord_dir)
-    dataset = open_dataset(data_dir, name, skip_bad_records=args.skip_bad_records)
-    count = min(args.num_images or dataset.num_images, dataset.num_images)
-    extract = check_inception(["fid1k"], args.inception)
-    assert extract is not None
-    context = MetricContext(
-        generate=_no_generator,
-        resolution=dataset.resolution,
-        num_channels=dataset.num_channels,
-        fingerprint_size=0,
-        dataset=dataset,
-        mirror_augment=args.mirror_augment,
-        inception=extract,
-        cache_dir=default_cache_dir(),
-    )
-    mean, covariance = real_statistics(context, dataset, extract, count)
-    print(
-        f"{args.tfrecord_dir}: mean and covariance of {len(mean)} features of {count} images are in"
-        f" {default_cache_dir()}; trace {np.trace(covariance):.6g}"
-    )
-
-
-def _no_generator(num_images: int, first: int) -> Any:
-    raise AssertionError("only real images are looked at")

@@ -50,14 +50,21 @@ def with_report(
             for line in lines:
                 if "error" not in line.values:
                     content = read_bytes(line.values["file"], "the picture")
-                    case = _case(line.values, content, basis)
+                    case = case_of(line.values, content, basis)
                     write_report(args.report, case, content, kind_of(content), key)
             yield lines
 
     return reported
 
 
-def _case(values: Mapping[str, Any], content: bytes, basis: Mapping[str, Any]) -> dict[str, Any]:
+def case_of(values: Mapping[str, Any], content: bytes, basis: Mapping[str, Any]) -> dict[str, Any]:
+    """What a report says.
+
+    Args:
+        values: of a verdict, as `verify --json` tells them.
+        content: of the picture's file.
+        basis: what the verdict follows from beside the picture: JSON values.
+    """
     versions = {name: _version(name) for name in _LIBRARIES}
     return {
         **values,

@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from dnnlib.config import to_dict
+from dnnlib.config import differences, to_dict
 from dnnlib.run_dir import check_result_dir
 from dnnlib.tflib.devices import make_devices
 from dnnlib.tflib.machine import resolve_num_gpus
@@ -17,7 +17,7 @@ from training.data.dataset import open_dataset
 from training.models.snapshot import network_configs
 from training.options import TrainOptions
 from training.plain_config import like_snapshot
-from training.resume import begin_run, differences, find_run, write_settings
+from training.resume import begin_run, find_run, write_settings
 from training.run import Run
 from training.training_loop import train
 

@@ -4,6 +4,7 @@ import { WORDS } from "./words.js";
 const byId = (id) => document.getElementById(id);
 const cards = byId("cards");
 const SMALLEST = 12; // the scale ends at 10^-12
+let reports = false; // whether the service gives them
 const shown = []; // what the cards are about, so that another language can show it again
 let language = navigator.language?.startsWith("de") ? "de" : "en";
 let busy = 0;
@@ -18,7 +19,11 @@ function translate() {
     element.textContent = words()[element.dataset.word];
   }
   cards.setAttribute("aria-label", words().results);
-  cards.replaceChildren(...shown.map(({ file, url, answer }) => card(file, url, answer)));
+  showAll();
+}
+
+function showAll() {
+  cards.replaceChildren(...shown.map(card));
 }
 
 function chance(p) {
@@ -30,7 +35,7 @@ function chance(p) {
 
 const place = (p) => Math.min(100, (-Math.log10(Math.max(p, 1e-300)) / SMALLEST) * 100);
 
-function card(file, url, answer) {
+function card({ file, url, answer, picture }) {
   const item = byId("card").content.cloneNode(true).firstElementChild;
   const find = (selector) => item.querySelector(selector);
   find("img").src = url;
@@ -73,23 +78,57 @@ function card(file, url, answer) {
     text.textContent = value;
     find("dl").append(term, text);
   }
+  if (reports && picture) find(".about").append(reportButton(picture, file));
   return item;
 }
 
-async function ask(files) {
+// The picture is sent once more, and judged once more: the service has kept nothing of it.
+function reportButton(picture, file) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "report";
+  button.textContent = words().report;
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    byId("problem").textContent = "";
+    try {
+      const response = await send("v1/report", [picture]);
+      const name = /filename="([^"]+)"/.exec(response.headers.get("Content-Disposition"))[1];
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(await response.blob());
+      link.download = name;
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+      byId("status").textContent = words().reported(file);
+    } catch (error) {
+      byId("problem").textContent = error.message;
+    } finally {
+      button.disabled = false;
+    }
+  });
+  return button;
+}
+
+async function send(path, files) {
   const form = new FormData();
   for (const file of files) form.append("files", file, file.name || words().pasted);
   let response;
   try {
-    response = await fetch("v1/verify", { method: "POST", body: form });
+    response = await fetch(path, { method: "POST", body: form });
   } catch {
     throw new Error(words().offline);
   }
   const retry = response.headers.get("Retry-After");
   if (retry) throw new Error(words().later(retry));
-  const body = await response.json().catch(() => ({ error: response.statusText }));
-  if (!response.ok) throw new Error(words().failed(body.error));
-  return body.results;
+  if (!response.ok) {
+    const body = await response.json().catch(() => ({ error: response.statusText }));
+    throw new Error(words().failed(body.error));
+  }
+  return response;
+}
+
+async function ask(files) {
+  return (await (await send("v1/verify", files)).json()).results;
 }
 
 async function take(files) {
@@ -105,9 +144,10 @@ async function take(files) {
       const answers = await ask(part);
       answers.forEach((answer, number) => {
         const file = part[number].name || words().pasted;
-        const entry = { file, url: URL.createObjectURL(part[number]), answer };
+        const picture = part[number];
+        const entry = { file, url: URL.createObjectURL(picture), answer, picture };
         shown.unshift(entry);
-        cards.prepend(card(entry.file, entry.url, answer));
+        cards.prepend(card(entry));
       });
     }
     byId("status").textContent = words().done(files.length);
@@ -152,5 +192,7 @@ fetch("v1/models")
   .then((response) => response.json())
   .then(({ models: [model] }) => {
     byId("model").textContent = `${model.model_name} · ${model.model_hash.slice(0, 12)}`;
+    reports = model.reports;
+    showAll();
   })
   .catch(() => {});

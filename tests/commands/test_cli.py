@@ -18,7 +18,10 @@ from tests.support.paths import ROOT
 # A call of each command, or of each of its subcommands, whose required arguments are all there.
 COMMANDS = {
     "run_training.py": [["--dataset=d", "--data-dir=missing"]],
-    "run_metrics.py": [["--metrics=watermark_accuracy_1k", "--network=missing.pkl"]],
+    "run_metrics.py": [
+        ["--metrics=watermark_accuracy_1k", "--network=missing.pkl"],
+        ["--suite=paper", "--network=missing.pkl"],
+    ],
     "run_generator.py": [
         ["generate-images", "--network=missing.pkl", "--seeds=0-3"],
         ["style-mixing-example", "--network=missing.pkl"],

@@ -24,6 +24,7 @@ from dnnlib.errors import UserError
 from dnnlib.images import UnreadableImageError, read_picture
 from gan_fingerprints.work import creators as work
 from tests.support.paths import ROOT
+from training.data import building
 from training.data.dataset import open_dataset
 from training.data.image_folder import ImageFolder, fit_square
 from training.data.records import RecordWriter
@@ -350,17 +351,34 @@ def test_resolution_that_is_no_power_of_two(tmp_path: Path, resolution: str) -> 
 def test_first_image_of_unusable_size(tmp_path: Path, height: int, width: int) -> None:
     (tmp_path / "src").mkdir()
     Image.fromarray(pattern(height, width)).save(tmp_path / "src" / "odd.png")
-    with pytest.raises(UserError, match=f"odd.png is {width}x{height}.*--resolution R"):
+    with pytest.raises(UserError, match=f"odd.png: {width}x{height}.*--resolution R"):
         create(tmp_path, tmp_path / "src")
-    assert names_in(tmp_path) == ["src"]
+    assert names_in(tmp_path) == ["out-report.jsonl", "src"]
 
 
 def test_images_of_two_sizes(tmp_path: Path) -> None:
     source = save_images(tmp_path / "src", 3)
-    Image.fromarray(pattern(16, 16)).save(source / "zz.png")
-    with pytest.raises(UserError, match=r"zz.png is 16x16 but 00.png is 8x8.*--resolution R"):
+    for name in ("01b.png", "zz.png"):
+        Image.fromarray(pattern(16, 16)).save(source / name)
+    with pytest.raises(UserError, match=r"2 of 5 .*01b.png: 16x16, .* 8x8; --resolution R"):
         create(tmp_path, source, "--shuffle", "0")
-    assert names_in(tmp_path) == ["src"]
+    assert names_in(tmp_path) == ["out-report.jsonl", "src"]
+    create(tmp_path, source, "--shuffle", "0", "--skip-bad")
+    assert open_dataset(tmp_path, "out").num_images == 3
+
+
+def test_flags_that_do_not_fit_end_it_early(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(building, "HOPELESS", 3)
+    (tmp_path / "src").mkdir()
+    for number in range(5):
+        Image.fromarray(pattern(8, 9)).save(tmp_path / "src" / f"{number}.png")
+    with pytest.raises(UserError, match=r"3 of the first 3 of 5 files .*\(3 size that cannot"):
+        create(tmp_path, tmp_path / "src")
+    assert names_in(tmp_path) == ["out-report.jsonl", "src"]
+    with pytest.raises(UserError, match=r"5 of 5 files .*, the first one, .*resizes them$"):
+        create(tmp_path, tmp_path / "src", "--skip-bad")
 
 
 def test_bad_files_are_all_listed_or_skipped(
@@ -392,7 +410,7 @@ def test_bad_files_are_all_listed_or_skipped(
 
     for name in ("00.png", "02.png"):
         (source / name).write_bytes(b"garbage")
-    with pytest.raises(UserError, match="none of the 4 files"):
+    with pytest.raises(UserError, match="4 of 4 files"):
         dataset_tool.main(["create_from_images", str(tmp_path / "none"), str(source), "--skip-bad"])
 
 
@@ -551,8 +569,8 @@ def test_data_set_that_another_command_writes(
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert errors.endswith("interrupted\n")
-    assert names_in(tmp_path) == ["out", "src", "src2"]
+    assert errors.endswith(f"the same command goes on with {live}\ninterrupted\n")
+    assert names_in(tmp_path) == ["out", live.name, "src", "src2"]
     assert open_dataset(tmp_path, "out").num_images == 2
 
 

@@ -11,7 +11,10 @@ import pytest
 import gan_fingerprints
 from tests.support.paths import ROOT
 
-PACKAGES = ("dnnlib", "training", "metrics", "fingerprints", "gan_fingerprints", "service")
+PACKAGES = (
+    *("dnnlib", "training", "metrics", "fingerprints", "evaluation"),
+    *("gan_fingerprints", "service"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +53,7 @@ def test_content(wheel: Path) -> None:
         if path.suffix in (".py", ".h", ".cc", ".cu")
         or path.name == "py.typed"
         or path.parent.name == "page"
+        or path.suffix == ".css"
     }
     assert {name for name in names if ".dist-info/" not in name} == expected
     assert {f"{package}/py.typed" for package in PACKAGES} <= expected

@@ -13,6 +13,7 @@ from dnnlib.errors import UserError
 from dnnlib.tflib.execution import Execution
 from gan_fingerprints.work import evaluate as work
 from gan_fingerprints.work.evaluate import network_stem
+from gan_fingerprints.work.suites import short_names
 from metrics.feature_extractors import VARIABLE
 from metrics.sampling import make_context
 from tests.support import made_up_inception
@@ -292,3 +293,63 @@ def test_names_of_run_folders() -> None:
         ("plain", "plain"),
     ):
         assert network_stem(name) == stem
+
+
+def suite(network: str, out: Path, *flags: str) -> None:
+    """A suite of few pictures and licensees."""
+    common = ["--num-images=4", "--licensees=4", "--ops=reference", f"--result-dir={out}"]
+    run_metrics.main(["--suite=quality", f"--network={network}", *common, *flags])
+
+
+def test_a_suite_goes_on_and_writes_its_report(
+    network: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "eval"
+    with monkeypatch.context() as patched:
+        patched.setattr("evaluation.suites.quality", stop)
+        with pytest.raises(KeyboardInterrupt):
+            suite(network, out)
+    (folder,) = out.iterdir()
+    first = folder / "network-snapshot-000012" / "visibility.json"
+    before = first.stat().st_mtime_ns
+    suite(network, out)
+    assert [path.name for path in out.iterdir()] == [folder.name]
+    assert first.stat().st_mtime_ns == before
+    printed = capsys.readouterr().out
+    assert f"report: {folder / 'report.html'}" in printed
+    assert len(printed.splitlines()) == 4
+    assert "Quality was not compared with real pictures" in printed
+    names = {path.name for path in folder.iterdir()}
+    assert {"report.html", "results.json", "results.csv", "suite.json", "log.txt"} <= names
+    # What is finished is not gone on with, and other settings are another suite.
+    suite(network, out, "--seed=1")
+    assert len(list(out.iterdir())) == 2
+    found = json.loads((folder / "results.json").read_text())
+    values = found["models"][0]["results"]["quality"]["values"]
+    assert [metric["metric"] for metric in values["metrics"]] == [
+        "watermark_accuracy_1k",
+        "fingerprint_visibility1k",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        ([], "either --metrics or --suite"),
+        (["--suite=paper", "--metrics=fid1k"], "either --metrics or --suite"),
+        (["--suite=paper"], "name the snapshot"),
+        (["--suite=paper", "--network=a", "--compare", "b"], "name the snapshot"),
+        (["--metrics=fid1k", "--network=a", "--num-images=5"], "--num-images is for --suite"),
+        (["--metrics=fid1k", "--compare", "a", "b"], "--compare is for --suite"),
+    ],
+)
+def test_flags_of_suites(flags: list[str], text: str) -> None:
+    with pytest.raises(UserError, match=text):
+        run_metrics.main(flags)
+
+
+def test_two_files_of_one_name_have_two() -> None:
+    assert short_names(["a/net.pkl", "b/net.pkl", "b/other.pkl"]) == ["net", "net-2", "other"]

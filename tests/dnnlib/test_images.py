@@ -176,7 +176,7 @@ def test_threads_leave_the_filters_of_warnings_alone(monkeypatch: pytest.MonkeyP
     gates = [threading.Event() for _ in range(2)]
     order: list[str] = []
 
-    def wait(size: tuple[int, int]) -> None:
+    def wait(size: tuple[int, int], max_pixels: int) -> None:
         order.append(threading.current_thread().name)
         if len(order) == 1:
             gates[0].wait(30)
@@ -189,8 +189,9 @@ def test_threads_leave_the_filters_of_warnings_alone(monkeypatch: pytest.MonkeyP
     ]
     for number, thread in enumerate(threads):
         thread.start()
-        while len(order) <= number:
+        while len(order) <= number and thread.is_alive():
             time.sleep(0.01)
+    assert len(order) == 2
     for gate, thread in zip(gates, threads, strict=True):
         gate.set()
         thread.join()

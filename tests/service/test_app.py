@@ -1,5 +1,6 @@
 """The API: verdicts as `verify` gives them, limits, keys, and what must never be in an answer."""
 
+import hashlib
 import io
 import json
 import logging
@@ -14,6 +15,8 @@ import pytest
 from PIL import Image
 
 import run_fingerprints
+from fingerprints.keys import load_public_key
+from fingerprints.provenance.case_report import read_report
 from fingerprints.registry.facade import Registry
 from gan_fingerprints.commands.fingerprints import main
 from service.answers import HIDDEN
@@ -116,25 +119,35 @@ def bomb(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + head + png(np.ones((8, 8)))[33:]
 
 
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        (b"", "empty"),
-        (b"<svg onload=alert(1)>", "not an image"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "not an image"),
-        (bomb(9000, 9000), "claims 9000x9000 pixels"),
-        (png(np.ones((1, 500))), "strip"),
-        (png(np.random.default_rng(0).integers(0, 2, (64, 64)))[:200], "truncated"),
-    ],
-)
-def test_hostile_files(place: Place, content: bytes, reason: str) -> None:
+def damaged(content: bytes) -> bytes:
+    """A PNG of which a byte of the pixels is another."""
+    place = content.index(b"IDAT") + 8
+    return content[:place] + bytes([content[place] ^ 255]) + content[place + 1 :]
+
+
+HOSTILE = [
+    (b"", "empty"),
+    (b"<svg onload=alert(1)>", "not an image"),
+    (b"%!PS-Adobe-3.0 EPSF-3.0\n", "not an image"),
+    (bomb(9000, 9000), "claims 9000x9000 pixels"),
+    (png(np.ones((1, 500))), "strip"),
+    (png(np.random.default_rng(0).integers(0, 2, (64, 64)))[:200], "truncated"),
+    (damaged(png(np.random.default_rng(0).integers(0, 2, (8, 8)))), ""),
+]
+
+
+def test_hostile_files(place: Place) -> None:
+    """Each gets an error of its own, and the good one between them its verdict."""
     good = png(np.ones((8, 8)))
     with running(place) as client:
-        response = verify(client, content, good)
-    bad, fine = response.json()["results"]
-    assert reason in bad["error"]
-    assert "verdict" not in bad
+        response = verify(client, *(content for content, _ in HOSTILE), good)
+        (alone,) = verify(client, HOSTILE[-1][0]).json()["results"]
+    *bad, fine = response.json()["results"]
+    for found, (_, reason) in zip(bad, HOSTILE, strict=True):
+        assert reason in found["error"]
+        assert "verdict" not in found
     assert fine["verdict"] == "not-ours"
+    assert alone["error"] == bad[-1]["error"] != ""
 
 
 def test_other_sizes_are_brought_to_the_networks(place: Place) -> None:
@@ -159,9 +172,38 @@ def test_limits_of_a_request(place: Place) -> None:
         assert client.post("/v1/verify", content=b"x", headers=kind).status_code == 400
         kind = {"content-type": "multipart/form-data; boundary=a"}
         assert client.post("/v1/verify", content=b"--a\r\n\r\nx", headers=kind).status_code == 400
+        other = b'--a\r\nContent-Disposition: form-data; name="files"\r\n\r\nx\r\n--a--'
+        assert client.post("/v1/verify", content=other, headers=kind).status_code == 400
+        cut = b'--a\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\nx'
+        assert client.post("/v1/verify", content=cut, headers=kind).status_code == 400
         url = client.post("/v1/verify", json={"url": "https://example.org/a.png"})
         assert url.status_code == 403
         assert verify(client, good, good).status_code == 200
+
+
+def test_a_form_as_others_write_it(place: Place) -> None:
+    """A preamble, a quoted boundary, spaces, a boundary within a picture that is none."""
+    picture = png(np.ones((8, 8)), optimize=True) + b"--a b\r\n-a b--"
+    head = (
+        b'Content-Type: image/png\r\ncontent-disposition:form-data; filename="a;b.png"; name=files'
+    )
+    body = b"to be left out\r\n--a b \r\n" + head + b"\r\n\r\n" + picture + b"\r\n--a b--\r\nend"
+    kind = {"content-type": 'Multipart/Form-Data; boundary="a b"'}
+    with running(place) as client:
+        (answer,) = client.post("/v1/verify", content=body, headers=kind).json()["results"]
+    assert answer["sha256"] == hashlib.sha256(picture).hexdigest()
+    assert (answer["file"], answer["verdict"]) == ("a;b.png", "not-ours")
+
+
+def test_mistakes_of_our_own_are_told(place: Place, monkeypatch) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("secret")
+
+    with running(place) as client:
+        monkeypatch.setattr("service.core.answer_of", fails)
+        response = verify(client, png(np.ones((8, 8))))
+    assert response.status_code == 500
+    assert "secret" not in response.text
 
 
 def test_too_many_wait(place: Place) -> None:
@@ -181,6 +223,36 @@ def from_threads(client, picture: bytes, expected: set[int]) -> None:
         if one.status_code == 429:
             assert int(one.headers["retry-after"]) >= 1
             assert "verdict" not in one.json()
+
+
+@pytest.mark.parametrize("reveal", ["handle", "none"])
+def test_reports(place: Place, reveal: str) -> None:
+    """A signed document with what the answer tells, and no more."""
+    key, path = place.folder / "signing.key", place.folder / "case.html"
+    main(["keygen", str(key)])
+    picture = picture_of(place, "licensee-0")
+
+    def report(client, *contents: bytes):
+        files = [("files", ("a.png", content)) for content in contents]
+        return client.post("/v1/report", files=files)
+
+    with running(place, f"--report-key={key}", f"--reveal={reveal}") as client:
+        (answer,) = verify(client, picture).json()["results"]
+        assert client.get("/v1/models").json()["models"][0]["reports"] is True
+        response = report(client, picture)
+        assert report(client, picture, picture).status_code == 400
+        assert "not an image" in report(client, b"no picture").json()["error"]
+    assert response.headers["content-disposition"].startswith("attachment")
+    path.write_bytes(response.content)
+    case = read_report(path, load_public_key(f"{key}.pub"))
+    for name in ("verdict", "pvalue", "model", "decoder", "calibration", "registry_head", "sha256"):
+        assert case[name] == answer[name]
+    assert case["sha256"] == hashlib.sha256(picture).hexdigest()
+    assert "tensorflow" in case["versions"]
+    assert "licensee-0" not in response.text
+    assert ("fp-" in response.text) == (reveal == "handle")
+    with running(place) as client:
+        assert report(client, picture).status_code == 404
 
 
 def test_limit_of_an_address(place: Place) -> None:

@@ -15,7 +15,7 @@ import uvicorn
 
 from service.app import create_app
 from service.main import settings_of
-from tests.support.bulk import Place, make_place
+from tests.support.bulk import Place
 from tests.support.service import arguments, make_judging, picture_of, png
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="the page's tests need selenium")
@@ -26,14 +26,9 @@ CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 
 
 @pytest.fixture(scope="module")
-def module_place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    return make_place(tmp_path_factory.mktemp("page"), min_distance=8)
-
-
-@pytest.fixture(scope="module")
-def address(module_place: Place) -> Iterator[str]:
+def address(template: Place) -> Iterator[str]:
     """Of a service in a thread of this process."""
-    args = arguments(module_place, "--max-files=4", "--max-bytes=20000")
+    args = arguments(template, "--max-files=4", "--max-bytes=20000")
     app = create_app(make_judging(args), settings_of(args))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
@@ -94,10 +89,10 @@ def choose(browser: Any, *paths: Path, cards: int) -> list[Any]:
 
 
 @pytest.fixture
-def pictures(module_place: Place, tmp_path: Path) -> list[Path]:
+def pictures(template: Place, tmp_path: Path) -> list[Path]:
     """One of ours, a foreign one, and none at all, under names that a page might stumble over."""
     contents = {
-        "ours.png": picture_of(module_place, "licensee-2"),
+        "ours.png": picture_of(template, "licensee-2"),
         "<img src=x onerror=alert(1)>.png": png(np.ones((8, 8))),
         "none.png": b"no picture",
     }

@@ -1,6 +1,7 @@
 """The service's parts by themselves: queue, limits, fetching by address; and the command's end."""
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -21,6 +22,8 @@ from service import callers, fetching
 from service.batching import Batcher, QueueFullError
 from service.callers import RateLimit, address_name
 from service.fetching import FetchError, fetch, is_public
+from service.judging import divide
+from service.log_lines import LogLines
 from tests.support.bulk import Place
 from tests.support.paths import ROOT
 from tests.support.service import png
@@ -73,6 +76,29 @@ def test_a_full_queue_refuses() -> None:
     found, _ = run_batches(lambda items: items, [[1, 2], [3], [4]], capacity=3)
     assert found[:2] == [[1, 2], [3]]
     assert isinstance(found[2], QueueFullError)
+
+
+@pytest.mark.parametrize(
+    ("count", "parts"),
+    [(1, [1]), (2, [1, 1]), (3, [4]), (8, [4, 4]), (9, [16]), (21, [16, 4, 1]), (64, [16] * 4)],
+)
+def test_programs_for_a_batch(count, parts) -> None:
+    """No program runs that is less than half full, but for single pictures."""
+    found = list(divide(count, [1, 4, 16]))
+    assert [size for _, _, size in found] == parts
+    assert [start for start, _, _ in found[1:]] == [stop for _, stop, _ in found[:-1]]
+    assert found[-1][1] == count
+
+
+def test_lines_of_the_log_wait_but_not_for_long(capfd) -> None:
+    lines = LogLines()
+    lines.emit(logging.makeLogRecord({"msg": "one", "levelno": logging.INFO}))
+    assert capfd.readouterr().err == ""
+    lines.emit(logging.makeLogRecord({"msg": "two", "levelno": logging.WARNING}))
+    assert capfd.readouterr().err == "one\ntwo\n"
+    lines.emit(logging.makeLogRecord({"msg": "three", "levelno": logging.INFO}))
+    lines.close()
+    assert capfd.readouterr().err == "three\n"
 
 
 def test_rate_limit() -> None:

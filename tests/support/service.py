@@ -33,7 +33,7 @@ def read_plainly(images: np.ndarray) -> np.ndarray:
 
 def make_judging(args: argparse.Namespace, *, plainly: bool = True) -> Judging:
     """A detector; `plainly`: it reads what `picture_of` shows."""
-    judging = Judging(args, args.max_batch)
+    judging = Judging(args, settings_of(args).limits)
     if plainly:
         judging._decoders = {args.max_batch: read_plainly}
     return judging

@@ -7,11 +7,12 @@ from collections import Counter
 import numpy as np
 from PIL import Image
 
+from evaluation.subject.foreign import split_foreign
 from fingerprints.registry import drawing
 from tests.support.adopted import make_adopted
 from tests.support.paths import REFERENCE, ROOT
 from tools import attribution_study
-from tools.study.pictures import make_pictures, split_foreign
+from tools.study.pictures import make_pictures
 from tools.study.tally import Tally, foreign_table, own_table
 from training.models.adopted_baking import AdoptedBaker
 from training.models.baking import write_instance

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from dnnlib.config import load_json, save_json
+from dnnlib.config import differences, load_json, save_json
 from dnnlib.errors import UserError
 from dnnlib.locks import try_lock_folder
 from tests.support.checkpoints import POSITION
@@ -16,7 +16,6 @@ from training.config import TrainConfig, TrainOptions, setup_training_config
 from training.resume import (
     SETTINGS_FILE,
     begin_run,
-    differences,
     find_run,
     settings_of,
     write_settings,

@@ -8,11 +8,11 @@ from PIL import Image
 from tqdm import tqdm
 
 from dnnlib.tflib.machine import resolve_execution
+from evaluation.perturbations.wild import Edit
 from fingerprints.bits import decide_bits
 from fingerprints.detection.detector import Detector, Finding
 from fingerprints.detection.tails import count_matches
 from fingerprints.image_files import read_image, source_of
-from tools.study.edits import Edit
 from tools.study.tally import Tally
 from training.models.functions import make_decoder
 from training.networks.decoder import Decoder

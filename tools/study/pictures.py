@@ -1,4 +1,4 @@
-"""The pictures that are judged: foreign ones in two halves, and those that instances make."""
+"""The pictures that instances make."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,33 +6,11 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-from dnnlib.errors import UserError
-from fingerprints.image_files import find_images, source_of
-from tools.study.edits import SAVED_AS
+from evaluation.perturbations.wild import SAVED_AS
 from training.models.functions import inputs_by_seed, make_generator, num_classes
 from training.models.snapshot import load_networks, read_snapshot
 from training.networks.plain_generator import PlainGenerator
 from training.networks.stylegan2 import StyleGAN2Generator
-
-
-def split_foreign(folder: Path) -> tuple[list[Path], dict[str, list[Path]]]:
-    """Halves the pictures of every source; crops of one picture stay together.
-
-    Returns:
-        Images that calibrate, and by source the images that are judged.
-    """
-    calibrating: list[Path] = []
-    judged: dict[str, list[Path]] = {}
-    for source in sorted(path for path in folder.iterdir() if path.is_dir()):
-        by_picture: dict[str, list[Path]] = {}
-        for path in find_images([str(source)]):
-            by_picture.setdefault(source_of(path), []).append(path)
-        for number, picture in enumerate(sorted(by_picture)):
-            chosen = calibrating if number % 2 else judged.setdefault(source.name, [])
-            chosen += by_picture[picture]
-    if not judged:
-        raise UserError(f"--foreign={folder} holds no folders of images, one per source")
-    return calibrating, judged
 
 
 def make_pictures(

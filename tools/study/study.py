@@ -12,12 +12,13 @@ import run_fingerprints
 from dnnlib.atomic import open_atomic
 from dnnlib.errors import UserError
 from dnnlib.plots import import_pyplot
+from evaluation.perturbations.wild import EDITS
+from evaluation.subject.foreign import split_foreign
 from fingerprints.detection.detector import Detector
 from fingerprints.detection.tails import matches_needed
 from fingerprints.registry.facade import Registry
-from tools.study.edits import EDITS
 from tools.study.judge import Judge
-from tools.study.pictures import make_pictures, split_foreign
+from tools.study.pictures import make_pictures
 from tools.study.tally import Tally, collusion_table, draw, foreign_table, own_table, total
 from training.models.snapshot import load_networks
 

@@ -1,12 +1,13 @@
 """Counts of verdicts, and the tables and the picture that show them."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from dnnlib.format import markdown
 from dnnlib.plots import import_pyplot
 from fingerprints.detection.tails import upper_rate
 
@@ -37,12 +38,6 @@ def total(tallies: Iterable[Tally]) -> Tally:
         found.kinds += part.kinds
         found.matches += part.matches
     return found
-
-
-def markdown(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
-    """Lines of a Markdown table; all but the first column are numbers."""
-    lines = [f"| {' | '.join(titles)} |", "|---" + "|--:" * (len(titles) - 1) + "|"]
-    return [*lines, *(f"| {' | '.join(map(str, row))} |" for row in rows)]
 
 
 def own_table(tallies: dict[str, Tally], title: str = "saved as") -> list[str]:

@@ -1,17 +1,19 @@
 """Makes a data set of source images on all cores, and accounts for every one of them."""
 
+import contextlib
+import itertools
 import json
 import os
+import shutil
+import signal
 import sys
-import tempfile
 import time
-from array import array
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -19,18 +21,26 @@ from tqdm import tqdm
 
 from dnnlib.ahead import map_ahead, num_cores
 from dnnlib.atomic import open_atomic
-from dnnlib.errors import UserError
+from dnnlib.errors import Terminated, UserError
 from dnnlib.format import printable
 from dnnlib.images import Origin, UnreadableImageError
+from dnnlib.interrupts import Interrupts, interrupts
 from training.data.sources import ImageSource
 from training.data.writer import DatasetWriter, is_valid_resolution
 
 SHOWN = 20  # so many bad images are named on stderr; all are in the report
+_LABELS = 10_000  # that are in memory at a time
+CHECKPOINT_SECONDS = 20  # of work that a kill may cost; Ctrl-C costs none
+PIECE = 16  # images that a thread makes one after another
+HOPELESS = 100  # so many bad ones at the beginning end the command: the flags do not fit
 GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B")
 
 # Name, image, and a list for what is to be said of it -> the image that is stored. An
 # UnreadableImageError leaves it out.
 Prepare = Callable[[str, Image.Image, list[str]], Image.Image]
+# Called in order with (width, height) of every prepared image; an UnreadableImageError leaves it
+# out. When work goes on, it is called first with the size of the images that are there.
+Check = Callable[[tuple[int, int]], None]
 
 
 @dataclass(frozen=True)
@@ -62,9 +72,10 @@ class Summary:
     num_images: int = 0
     shape: tuple[int, ...] = ()
     num_bytes: int = 0
-    seconds: float = 0.0
+    images_per_second: float = 0.0  # of this process
     left_out: Counter[str] = field(default_factory=Counter)  # by kind
     notes: Counter[str] = field(default_factory=Counter)  # by kind, of images that are in
+    first_bad: str = ""  # name and reason
     report: Path | None = None
 
 
@@ -79,31 +90,106 @@ class _Made:
     error: UnreadableImageError | None = None
 
 
-class _Report:
-    """Lines of JSON that wait in a nameless file until all images are seen."""
+class _Account:
+    """What became of the images so far. It goes on where an interrupted command has stopped.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
-        self._num_lines = 0
+    Attributes:
+        position: images of the order that are accounted for.
+        summary: of them.
+        is_lost: there will be no data set; only bad images are looked for.
+        is_hopeless: not even that.
+    """
 
-    def add(self, name: str, kind: str, *, used: bool, reason: str | None = None) -> None:
+    def __init__(self, writer: DatasetWriter, options: BuildOptions) -> None:
+        state = writer.state
+        self._writer = writer
+        self._options = options
+        self._lines = writer.beside("report")  # what the report will be
+        self._kept = writer.beside("kept")  # int64: numbers of the images that are in
+        self._saved = time.monotonic()
+        self.position: int = state.get("position", 0)
+        self.summary = Summary(
+            left_out=Counter(state.get("left_out", {})),
+            notes=Counter(state.get("notes", {})),
+            first_bad=state.get("first_bad", ""),
+        )
+
+    @property
+    def is_lost(self) -> bool:
+        return bool(self.summary.left_out) and not self._options.skip_bad
+
+    @property
+    def is_hopeless(self) -> bool:
+        bad = self.summary.left_out.total()
+        return self.is_lost and bad == self.position == HOPELESS
+
+    def keep(self, number: int, made: _Made) -> None:
+        """The image is in the data set."""
+        for note in made.notes:
+            self.summary.notes[note] += 1
+            self._report(made.name, note, used=True)
+        self._kept.write(number.to_bytes(8, sys.byteorder))
+
+    def leave_out(self, name: str, error: UnreadableImageError) -> None:
+        """The image is not in it, which stderr is told of the first ones."""
+        self.summary.left_out[error.kind] += 1
+        self._report(name, error.kind, used=False, reason=str(error))
+        number = self.summary.left_out.total()
+        if number == 1:
+            self.summary.first_bad = f"{name}: {error}"
+        if number <= SHOWN:
+            action = "skipped" if self._options.skip_bad else "unusable"
+            tqdm.write(printable(f"{action} {name}: {error}"), file=sys.stderr)
+        elif number == SHOWN + 1:
+            tqdm.write("further ones are listed in the report", file=sys.stderr)
+
+    def save(self, interrupted: Interrupts) -> None:
+        """Makes a checkpoint if one is due.
+
+        Raises:
+            Terminated, KeyboardInterrupt: SIGTERM or Ctrl-C has come.
+        """
+        due = time.monotonic() - self._saved > CHECKPOINT_SECONDS or interrupted.is_set
+        is_saved = due and not self.is_lost and self._writer.num_images > 0
+        if is_saved:
+            summary = self.summary
+            self._writer.checkpoint(
+                {
+                    "position": self.position,
+                    "left_out": dict(summary.left_out),
+                    "notes": dict(summary.notes),
+                    "first_bad": summary.first_bad,
+                }
+            )
+            self._saved = time.monotonic()
+        if not interrupted.is_set:
+            return
+        if is_saved:
+            print(f"stopped; the same command goes on with {self._writer.folder}", file=sys.stderr)
+            if interrupted.signal == signal.SIGTERM:
+                raise Terminated
+        raise KeyboardInterrupt
+
+    def finish(self) -> np.ndarray:
+        """Writes the report, if there is anything in it.
+
+        Returns:
+            Numbers of the images that are in, in order: int64.
+        """
+        self._kept.flush()
+        if self._lines.tell():
+            self._lines.seek(0)
+            self.summary.report = self._options.report
+            with open_atomic(self._options.report) as target:
+                shutil.copyfileobj(self._lines, target)
+        self._kept.seek(0)
+        return np.fromfile(self._kept, np.int64)
+
+    def _report(self, name: str, kind: str, *, used: bool, reason: str | None = None) -> None:
         line = {"image": name, "kind": kind, "used": used}
         if reason is not None:
             line["reason"] = reason
-        self._file.write(json.dumps(line, ensure_ascii=True) + "\n")
-        self._num_lines += 1
-
-    def finish(self) -> Path | None:
-        """Writes the file if there is anything in it."""
-        with self._file:
-            if not self._num_lines:
-                return None
-            self._file.seek(0)
-            with open_atomic(self._path, "w", encoding="utf-8") as target:
-                for line in self._file:
-                    target.write(line)
-        return self._path
+        self._lines.write(json.dumps(line, ensure_ascii=True).encode() + b"\n")
 
 
 def build(
@@ -112,12 +198,12 @@ def build(
     order: Sequence[int] | np.ndarray,
     prepare: Prepare,
     options: BuildOptions,
-    check: Callable[[str, tuple[int, int]], None] | None = None,
+    check: Check | None = None,
 ) -> Summary:
     """Makes the data set `path` of the images `order` of a source; labels follow.
 
     Images are read, prepared and encoded by threads, a bounded number of them ahead, and written
-    in their order.
+    in their order. When a call was interrupted, the same one goes on where it was.
 
     Args:
         path: folder to make.
@@ -125,43 +211,87 @@ def build(
         order: numbers of the images to take.
         prepare: called by threads.
         options: the rest.
-        check: called in order with name and (width, height) of every prepared image; raises
-            UserError for one that does not fit.
+        check: of the sizes.
 
     Raises:
-        UserError: an image cannot be used, without `skip_bad`; none can; the disk fails.
+        UserError: an image cannot be used, without `skip_bad`; none can; the disk fails; what was
+            begun has other settings.
+        Terminated, KeyboardInterrupt: after SIGTERM or Ctrl-C.
     """
-    summary = Summary()
-    report = _Report(options.report)
-    kept = array("q")
     start = time.perf_counter()
-    workers = options.workers or num_cores()
+    lods = options.lods
+    settings = options.made | {"mode": options.mode, "lods": lods, "skip_bad": options.skip_bad,
+                               "images": source.identity(order)}  # fmt: skip
     with DatasetWriter(
-        path, lods=options.lods, compress=not options.lods, made=options.made
+        path, lods=lods, compress=not lods, made=options.made, settings=settings
     ) as writer:
-
-        def make(number: int) -> _Made:
-            return _make(source, int(number), prepare, options.mode, writer)
-
-        with ThreadPoolExecutor(workers, "build") as pool:
-            found = map_ahead(make, order, pool, 2 * workers)
-            bar = tqdm(found, total=len(order), unit="image", file=sys.stderr, disable=None)
-            for number, made in zip(order, bar, strict=True):
-                _account(made, summary, report, options.skip_bad)
-                if made.error is not None or (summary.left_out and not options.skip_bad):
-                    continue  # the data set is lost already: only look for more bad files
-                if check is not None:
-                    check(made.name, (made.shape[1], made.shape[0]))
-                writer.write(made.records, made.shape)
-                kept.append(int(number))
-        summary.report = report.finish()
-        _refuse(source, len(order), len(kept), summary, options.skip_bad)
+        account = _Account(writer, options)
+        first = account.position
+        if first:
+            note = f"going on with {writer.folder}: {first} of {len(order)} images are done"
+            print(note, file=sys.stderr)
+            if check is not None and writer.shape is not None:
+                check((writer.shape[1], writer.shape[0]))
+        _write_images(writer, account, source, order, prepare, options, check)
+        kept = account.finish()
+        summary = account.summary
+        _refuse(source, account, len(order), writer, options.skip_bad)
         if source.labels is not None:
-            writer.add_labels(source.labels[np.array(kept)])
-    summary.shape, summary.num_images = writer.shape or (), len(kept)
+            parts = (kept[i : i + _LABELS] for i in range(0, len(kept), _LABELS))
+            labels = source.labels
+            writer.write_labels((labels[part] for part in parts), labels.shape[1])
+    summary.shape, summary.num_images = writer.shape or (), writer.num_images
     summary.num_bytes = writer.num_bytes
-    summary.seconds = time.perf_counter() - start
+    summary.images_per_second = (len(order) - first) / (time.perf_counter() - start)
     return summary
+
+
+def _write_images(
+    writer: DatasetWriter,
+    account: _Account,
+    source: ImageSource,
+    order: Sequence[int] | np.ndarray,
+    prepare: Prepare,
+    options: BuildOptions,
+    check: Check | None,
+) -> None:
+    """Writes the images that are still missing."""
+
+    def make(numbers: Sequence[int] | np.ndarray) -> list[tuple[int, _Made]]:
+        return [
+            (int(number), _make(source, int(number), prepare, options.mode, writer))
+            for number in numbers
+        ]
+
+    workers = options.workers or num_cores()
+    rest = order[account.position :]
+    # Several images a piece, since handing one to a thread costs as much as making a tiny one.
+    size = max(1, min(PIECE, len(rest) // (4 * workers)))
+    pieces = (rest[i : i + size] for i in range(0, len(rest), size))
+    with (
+        ThreadPoolExecutor(workers, "build") as pool,
+        interrupts() as interrupted,
+        tqdm(total=len(order), initial=account.position, unit="image", file=sys.stderr,
+             disable=None) as bar,
+        contextlib.closing(map_ahead(make, pieces, pool, 2 * workers)) as found,
+    ):  # fmt: skip
+        for number, made in itertools.chain.from_iterable(found):
+            try:
+                if made.error is not None:
+                    raise made.error
+                if check is not None:
+                    check((made.shape[1], made.shape[0]))
+            except UnreadableImageError as error:
+                account.leave_out(made.name, error)
+            else:
+                if not account.is_lost:
+                    writer.write(made.records, made.shape)
+                account.keep(number, made)
+            account.position += 1
+            bar.update()
+            if account.is_hopeless:
+                break
+            account.save(interrupted)
 
 
 def _make(
@@ -175,7 +305,7 @@ def _make(
     except UnreadableImageError as error:
         made.error = error
         return made
-    pixels = np.asarray(image.convert(mode))
+    pixels = np.asarray(image if image.mode == mode else image.convert(mode))
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     made.shape = pixels.shape
     if pixels.shape[0] == pixels.shape[1] and is_valid_resolution(pixels.shape[0]):
@@ -194,42 +324,24 @@ def _note(made: _Made, origin: Origin, mode: str) -> None:
         made.notes.append("colour made grey" if mode == "L" else "grey made colour")
 
 
-def _account(made: _Made, summary: Summary, report: _Report, skip_bad: bool) -> None:
-    for note in made.notes if made.error is None else []:
-        summary.notes[note] += 1
-        report.add(made.name, note, used=True)
-    if made.error is None:
-        return
-    summary.left_out[made.error.kind] += 1
-    report.add(made.name, made.error.kind, used=False, reason=str(made.error))
-    number = summary.left_out.total()
-    if number <= SHOWN:
-        action = "skipped" if skip_bad else "unusable"
-        tqdm.write(printable(f"{action} {made.name}: {made.error}"), file=sys.stderr)
-    elif number == SHOWN + 1:
-        tqdm.write("further ones are listed in the report", file=sys.stderr)
-
-
 def _refuse(
-    source: ImageSource, num_asked: int, num_kept: int, summary: Summary, skip_bad: bool
+    source: ImageSource, account: _Account, num_asked: int, writer: DatasetWriter, skip_bad: bool
 ) -> None:
     """Ends the command if images cannot be used and are not to be skipped, or if none is left."""
-    if not summary.left_out:
+    summary, seen = account.summary, account.position
+    bad = summary.left_out
+    if not bad or (skip_bad and writer.num_images):
         return
-    kinds = counts(summary.left_out)
-    if not skip_bad:
-        cure = "mend or remove them, or use --skip-bad to leave them out"
-        if summary.left_out["too small"]:
-            cure += ", or --allow-upscale for those that are too small"
-        raise UserError(
-            f"{summary.left_out.total()} of {num_asked} files in {source.path} cannot be used"
-            f" ({kinds}), listed in {summary.report}; {cure}"
-        )
-    if not num_kept:
-        raise UserError(
-            f"none of the {num_asked} files in {source.path} can be used ({kinds}), see"
-            f" {summary.report}"
-        )
+    writer.give_up()
+    what = f"{seen} files" if seen == num_asked else f"the first {seen} of {num_asked} files"
+    what = f"{bad.total()} of {what} in {source.path} cannot be used ({counts(bad)})"
+    listed = f"listed in {summary.report}, the first one, {summary.first_bad}"
+    if skip_bad:
+        raise UserError(f"{what}, {listed}")
+    cure = "mend or remove them, or use --skip-bad to leave them out"
+    if bad["too small"]:
+        cure += ", or --allow-upscale for those that are too small"
+    raise UserError(f"{what}, {listed}; {cure}")
 
 
 def counts(kinds: Counter[str]) -> str:

@@ -3,11 +3,12 @@
 import io
 import os
 import shutil
+import sys
 import tarfile
 import tempfile
 import zipfile
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -91,6 +92,11 @@ class ImageFolder:
         if self._tar is not None:
             self._tar.close()
 
+    @property
+    def files(self) -> list[Path]:
+        """The archive; of a folder, none."""
+        return [] if self._zip is None and self._tar is None else [self.path]
+
     def read(self, name: str) -> Image.Image:
         """Reads one image, see `dnnlib.images`.
 
@@ -169,7 +175,7 @@ class _TarFile:
         self._file.close()
 
 
-def class_labels(names: Sequence[str], path: Path) -> tuple[list[str], np.ndarray]:
+def class_numbers(names: Sequence[str], path: Path) -> tuple[list[str], np.ndarray]:
     """Classes by folder: that which lies directly in what holds all images.
 
     Args:
@@ -177,21 +183,20 @@ def class_labels(names: Sequence[str], path: Path) -> tuple[list[str], np.ndarra
         path: where they are, for the error.
 
     Returns:
-        The sorted names of the classes, and one-hot labels, float32 [N,C].
+        The sorted names of the classes, and the number of each image's, int32 [N].
 
     Raises:
         UserError: an image lies in no folder, or there is only one.
     """
-    parts = [PurePosixPath(name).parts for name in names]
-    depth = 0
-    while all(len(part) > depth + 2 for part in parts) and len({p[depth] for p in parts}) == 1:
-        depth += 1  # a folder around all of them, as archives have it
-    for name, part in zip(names, parts, strict=True):
+    depth = _common_depth(names)
+    found = []
+    for name in names:
+        part = name.split("/", depth + 1)
         if len(part) < depth + 2:
             raise UserError(
                 f"--labels=folders: {name} in {path} lies in no folder of a class; move it into one"
             )
-    found = [part[depth] for part in parts]
+        found.append(sys.intern(part[depth]))
     classes = sorted(set(found))
     if len(classes) < 2:
         raise UserError(
@@ -199,17 +204,26 @@ def class_labels(names: Sequence[str], path: Path) -> tuple[list[str], np.ndarra
             " a folder per class, at least two"
         )
     number = {name: index for index, name in enumerate(classes)}
-    labels = np.zeros([len(names), len(classes)], np.float32)
-    labels[np.arange(len(names)), [number[name] for name in found]] = 1
-    return classes, labels
+    return classes, np.fromiter((number[name] for name in found), np.int32, len(found))
+
+
+def _common_depth(names: Sequence[str]) -> int:
+    """How many folders lie around all images that have a folder within, as archives have them."""
+    common = names[0].split("/")[:-2]
+    for name in names:
+        depth = name.count("/") - 1
+        del common[max(depth, 0) :]
+        while common and not name.startswith("/".join(common) + "/"):
+            common.pop()
+        if not common:
+            break
+    return len(common)
 
 
 def _is_image_name(name: str) -> bool:
-    path = PurePosixPath(name)
-    if not is_image_name(name) or name.endswith("/"):
-        return False
-    is_hidden = any(part.startswith(".") for part in path.parts)
-    return not is_hidden and path.parts[0] != "__MACOSX"
+    if name.startswith((".", "__MACOSX/")) or "/." in name or name.endswith("/"):
+        return False  # hidden, or in a hidden folder; a folder
+    return is_image_name(name)
 
 
 def _raise(error: OSError) -> None:

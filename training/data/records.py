@@ -20,6 +20,7 @@ from dnnlib.errors import UserError
 
 _HEADER = 12  # bytes: length and its checksum
 _FOOTER = 4  # bytes: checksum of the data
+_PIECE = 1 << 20  # bytes read at a time
 
 _CURE = "copy the file or create the data set again, or leave it out with --skip-bad-records"
 
@@ -138,22 +139,45 @@ class RecordFile:
 
 
 class RecordWriter:
-    """Writes a new file of records.
+    """Writes a new file of records, or goes on with one.
 
     Attributes:
         path: the file.
         num_bytes: written so far.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, keep: int | None = None, crc32c: str | None = None
+    ) -> None:
         """
+        Args:
+            path: the file.
+            keep: bytes of a file that is there, which stay; what is behind them goes. None: it is
+                made.
+            crc32c: of these bytes.
+
         Raises:
-            OSError: it cannot be made.
+            UserError: they are not those bytes.
+            OSError: it cannot be made or read.
         """
         self.path = Path(path)
-        self._file = open(path, "xb")  # noqa: SIM115 - until `close`
+        self._file = open(path, "xb" if keep is None else "r+b")  # noqa: SIM115 - until `close`
         self._crc = google_crc32c.Checksum()
         self.num_bytes = 0
+        if keep is not None:
+            self._pass_over(keep)
+            if self.num_bytes != keep or crc32c != self.crc32c:
+                self._file.close()
+                raise UserError(
+                    f"{path} is not as it was left; remove {self.path.parent} to begin anew"
+                )
+            self._file.truncate()
+
+    def _pass_over(self, count: int) -> None:
+        """Goes behind the first `count` bytes."""
+        while data := self._file.read(min(_PIECE, count - self.num_bytes)):
+            self._crc.update(data)
+            self.num_bytes += len(data)
 
     def write(self, data: bytes) -> None:
         """Appends a record.
@@ -171,6 +195,15 @@ class RecordWriter:
     def crc32c(self) -> str:
         """Of all bytes written, 8 hexadecimal digits."""
         return str(self._crc.hexdigest().decode())
+
+    def sync(self) -> None:
+        """Waits until everything is on the disk.
+
+        Raises:
+            OSError: the disk is full or fails.
+        """
+        self._file.flush()
+        os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Writes what waits in memory."""

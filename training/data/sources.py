@@ -2,6 +2,7 @@
 
 import dataclasses
 import gzip
+import hashlib
 import math
 import os
 import zlib
@@ -19,6 +20,7 @@ from dnnlib.optional import require
 from dnnlib.safe_pickle import load
 
 MAX_IDX = 4 << 30  # bytes of an unpacked file; MNIST has 47 million
+_PIECE = 10_000  # names that are hashed at a time
 _MISSING = (
     "{name}, which reads this kind of file, is not installed; run: pip install -r"
     " requirements/datasets.txt"
@@ -36,36 +38,105 @@ class ImageSource:
             UnreadableImageError.
         labels: float32 [N,C]; None: there are none.
         close: to be called when all is read.
+        files: that hold all of it, if there are some; by their sizes and times others are told.
     """
 
     path: Path
     names: Sequence[str]
     read: Callable[[int], tuple[Image.Image, Origin]]
-    labels: np.ndarray | None = None
+    labels: "Labels | None" = None
     close: Callable[[], None] = lambda: None
+    files: Sequence[Path] = ()
+
+    def identity(self, order: Sequence[int] | np.ndarray) -> str:
+        """A hash of what is taken in what order: names, labels, sizes and times of `files`.
+
+        Images that lie in files of their own may change without it.
+        """
+        status = [(path.name, path.stat()) for path in self.files]
+        facts = [(name, found.st_size, found.st_mtime_ns) for name, found in status]
+        digest = hashlib.sha256(repr(facts).encode())
+        for first in range(0, len(order), _PIECE):
+            part = order[first : first + _PIECE]
+            names = "\n".join(self.names[int(number)] for number in part) + "\n"
+            digest.update(names.encode(errors="surrogatepass"))
+            if self.labels is not None:
+                digest.update(self.labels[np.asarray(part)].tobytes())
+        return digest.hexdigest()
+
+
+class Numbered(Sequence[str]):
+    """Names that say a number, such as `image 7`, made when they are asked for."""
+
+    def __init__(self, what: str, numbers: Sequence[int] | np.ndarray) -> None:
+        self._what = what
+        self._numbers = numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            return Numbered(self._what, self._numbers[place])
+        return f"{self._what} {self._numbers[place]}"
+
+
+class OneHot:
+    """Classes as labels, of which only those are made that are asked for.
+
+    Attributes:
+        shape: N images, C classes.
+    """
+
+    def __init__(self, classes: np.ndarray, count: int) -> None:
+        """
+        Args:
+            classes: integers [N] from 0 to count - 1.
+            count: C.
+        """
+        self._classes = classes.astype(np.int32)
+        self.shape = (len(classes), count)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, numbers: np.ndarray) -> np.ndarray:
+        """Labels of these images: float32 [n,C]."""
+        labels = np.zeros([len(numbers), self.shape[1]], np.float32)
+        labels[np.arange(len(numbers)), self._classes[numbers]] = 1
+        return labels
+
+
+Labels = np.ndarray | OneHot
 
 
 def of_arrays(
-    path: Path, images: Any, labels: np.ndarray | None, get: Callable[[Any], Any] = np.asarray
+    path: Path,
+    images: Any,
+    labels: Labels | None,
+    get: Callable[[Any], Any] = np.asarray,
+    files: Sequence[Path] | None = None,
 ) -> ImageSource:
     """Images that lie in an array.
 
     Args:
         path: the file.
         images: by number: uint8, what `get` turns into [H,W] or [H,W,3].
-        labels: float32 [N,C] or None.
+        labels: of all of them, or None.
         get: of an element of `images`.
+        files: see `ImageSource`; None: `path`.
     """
 
     def read(number: int) -> tuple[Image.Image, Origin]:
         image = Image.fromarray(np.ascontiguousarray(get(images[number])))
         return image, Origin(None, image.mode)
 
-    return ImageSource(path, [f"image {i}" for i in range(len(images))], read, labels)
+    names = Numbered("image", range(len(images)))
+    return ImageSource(path, names, read, labels, files=[path] if files is None else files)
 
 
-def one_hot(classes: np.ndarray, count: int, path: Path) -> np.ndarray:
-    """Classes, integers [N] from 0 to count - 1, as labels: float32 [N,count].
+def one_hot(classes: np.ndarray, count: int, path: Path) -> OneHot:
+    """Classes, integers [N] from 0 to count - 1, as labels [N,count].
 
     Raises:
         UserError: one that is out of range.
@@ -76,7 +147,7 @@ def one_hot(classes: np.ndarray, count: int, path: Path) -> np.ndarray:
             f"{path} holds classes from {classes.min()} to {classes.max()}; expected 0 to"
             f" {count - 1}; get the file again"
         )
-    return np.eye(count, dtype=np.float32)[classes]
+    return OneHot(classes, count)
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -180,7 +251,8 @@ def cifar(folder: Path, files: Sequence[str], key: str, num_classes: int) -> Ima
     if len(classes) != len(joined):
         raise UserError(f"{folder}: {len(classes)} {key} for {len(joined)} images; get it again")
     labels = one_hot(np.array(classes), num_classes, folder)
-    return of_arrays(folder, joined, labels, lambda image: image.transpose(1, 2, 0))
+    paths = [folder / name for name in files]
+    return of_arrays(folder, joined, labels, lambda image: image.transpose(1, 2, 0), paths)
 
 
 def svhn(folder: Path) -> ImageSource:
@@ -259,4 +331,5 @@ def lmdb(path: Path) -> ImageSource:
             raise UnreadableImageError(str(error), "unreadable") from error
         return read_picture_and_origin(bytes(data or b""))
 
-    return ImageSource(path, [key.decode("latin1") for key in keys], read, close=environment.close)
+    names = [key.decode("latin1") for key in keys]
+    return ImageSource(path, names, read, close=environment.close, files=[path / "data.mdb"])

@@ -10,10 +10,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import tensorflow as tf
 from PIL import Image
 
 from dnnlib.images import quietly
+from training.data.example import Example
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class StoredImage:
 def parse(record: bytes) -> StoredImage:
     """What is in a record; its shape is empty if that is nothing known."""
     try:
-        features = tf.train.Example.FromString(record).features.feature
+        features = Example.FromString(record).features.feature
         shape = tuple(features["shape"].int64_list.value)
         if "file" in features:
             return StoredImage(shape, features["file"].bytes_list.value[0], True)
@@ -85,11 +85,10 @@ def compressed_record(image: np.ndarray) -> bytes:
 
 
 def _record(shape: tuple[int, ...], key: str, data: bytes) -> bytes:
-    feature = {
-        "shape": tf.train.Feature(int64_list=tf.train.Int64List(value=shape)),
-        key: tf.train.Feature(bytes_list=tf.train.BytesList(value=[data])),
-    }
-    example = tf.train.Example(features=tf.train.Features(feature=feature))
+    example = Example()
+    feature = example.features.feature
+    feature["shape"].int64_list.value.extend(shape)
+    feature[key].bytes_list.value.append(data)
     serialized: bytes = example.SerializeToString(deterministic=True)
     return serialized
 

@@ -7,11 +7,12 @@ array in `<dir>-rxx.labels` in both.
 """
 
 import contextlib
+import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from dnnlib.errors import UserError
 from training.data.description import Description, Shard
 from training.data.records import RecordWriter
 from training.data.stored_image import compressed_record, published_record
+from training.data.unfinished import JOURNAL, PartOfFile, Progress, read_progress
 
 MIN_RESOLUTION = 4  # pixels, the lowest level of the published layout
 SHARD_BYTES = 256 << 20  # so that files can be copied, checked and mended one by one
@@ -59,13 +61,16 @@ class DatasetWriter:
     """Context manager that writes a data set; it appears complete or not at all.
 
     Everything goes to a temporary folder beside `path`, renamed when the block succeeds. What
-    killed processes have left of it is removed, see `folder_atomic`.
+    killed processes have left of it is removed, see `folder_atomic`; with `settings`, work goes on
+    behind the last `checkpoint`, and the files become what they had become without a stop.
 
     Attributes:
         path: the folder of the data set.
+        folder: where it is made, within the block.
         shape: H, W, C of the images; None before the first.
         num_images: images added so far.
         num_bytes: size of the finished data set, known after the block.
+        state: what the checkpoint was given that the work goes on behind; empty where it begins.
     """
 
     def __init__(
@@ -76,6 +81,7 @@ class DatasetWriter:
         compress: bool = False,
         shard_bytes: int = SHARD_BYTES,
         made: dict[str, Any] | None = None,
+        settings: dict[str, Any] | None = None,
     ) -> None:
         """
         Args:
@@ -85,6 +91,8 @@ class DatasetWriter:
                 of a bounded size, which `dataset.json` describes. Otherwise: as published.
             shard_bytes: with `compress`, a file that has so many bytes gets no further record.
             made: with `compress`, what `dataset.json` says of how the data set was made.
+            settings: plain data, which must be the same for work to go on with what `checkpoint`
+                kept of an earlier block; None: nothing is kept.
         """
         if lods and compress:
             raise ValueError("the layout with all resolutions is not compressed")
@@ -95,22 +103,45 @@ class DatasetWriter:
         self._compress = compress
         self._shard_bytes = shard_bytes
         self._made = made or {}
+        self._settings = settings
+        self.state: dict[str, Any] = {}
         self.shape: tuple[int, ...] | None = None
         self._files: list[RecordWriter] = []
         self._shards: list[Shard] = []
+        self._beside: dict[str, IO[bytes]] = {}
+        self._kept_beside: dict[str, int] = {}  # bytes, by name
         self._label_size = 0
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> "DatasetWriter":
         """
         Raises:
-            UserError: `path` exists and is not an empty folder, or cannot be made.
+            UserError: `path` exists and is not an empty folder, or cannot be made; or what is there
+                of it was made with other settings, or is damaged.
         """
         with contextlib.suppress(OSError):
             self.path.rmdir()  # succeeds only on an empty folder
-        self._folder = self._stack.enter_context(folder_atomic(self.path))
-        self._stack.push(self._finish)
+        journal = None if self._settings is None else JOURNAL
+        with contextlib.ExitStack() as stack:
+            self.folder = stack.enter_context(folder_atomic(self.path, journal=journal))
+            stack.push(self._finish)
+            if self._settings is not None:
+                self._go_on(read_progress(self.folder, self._settings))
+            self._stack = stack.pop_all()
         return self
+
+    def _go_on(self, progress: Progress | None) -> None:
+        if progress is None:
+            return
+        self.shape = progress.shape
+        self.num_images = progress.num_images
+        self.state = progress.state
+        self._shards = progress.finished()
+        self._kept_beside = progress.sizes()
+        for part in progress.parts():
+            self._files.append(
+                RecordWriter(self.folder / part.name, keep=part.num_bytes, crc32c=part.crc32c)
+            )
 
     def __exit__(
         self,
@@ -168,6 +199,53 @@ class DatasetWriter:
             file.write(record)
         self.num_images += 1
 
+    def beside(self, name: str) -> IO[bytes]:
+        """A file that goes on with the work, and is removed when the data set is complete.
+
+        Open for reading and appending. What was written behind the last checkpoint is cut off.
+
+        Args:
+            name: of the file, one per name and writer.
+        """
+        name = f"{JOURNAL}-{name}"
+        file = open(self.folder / name, "a+b")  # noqa: SIM115 - until `_finish`
+        file.truncate(self._kept_beside.get(name, 0))
+        file.seek(0, os.SEEK_END)
+        self._beside[name] = file
+        return file
+
+    def checkpoint(self, state: dict[str, Any]) -> None:
+        """Keeps what has been written, so that the work can go on from here.
+
+        Args:
+            state: plain data; `state` of the writer that goes on.
+
+        Raises:
+            UserError: the disk is full or fails.
+        """
+        assert self._settings is not None
+        assert self.shape is not None
+        for file in self._files:
+            file.sync()
+        for side in self._beside.values():
+            side.flush()
+            os.fsync(side.fileno())
+        records = [PartOfFile(f.path.name, f.num_bytes, f.crc32c) for f in self._files]
+        beside = [PartOfFile(name, file.tell()) for name, file in self._beside.items()]
+        Progress(
+            settings=self._settings,
+            shape=self.shape,
+            num_images=self.num_images,
+            shards=tuple(dataclasses.asdict(shard) for shard in self._shards),
+            records=tuple(dataclasses.asdict(part) for part in records),
+            beside=tuple(dataclasses.asdict(part) for part in beside),
+            state=state,
+        ).write(self.folder)
+
+    def give_up(self) -> None:
+        """Forgets the checkpoint: nothing is kept of a data set that cannot become one."""
+        (self.folder / JOURNAL).unlink(missing_ok=True)
+
     def add_labels(self, labels: np.ndarray) -> None:
         """Stores labels, one row per image, in the order of the images; call it after the last.
 
@@ -177,9 +255,16 @@ class DatasetWriter:
         """
         if labels.ndim != 2 or len(labels) != self.num_images:
             raise ValueError(f"labels of shape {labels.shape} for {self.num_images} images")
-        with open(self._folder / f"{self.path.name}-rxx.labels", "wb") as file:
-            np.save(file, labels.astype(np.float32), allow_pickle=False)
-        self._label_size = labels.shape[1]
+        self.write_labels([labels], labels.shape[1])
+
+    def write_labels(self, parts: Iterable[np.ndarray], width: int) -> None:
+        """`add_labels` of labels [n,width] that come in parts, together one row per image."""
+        header = {"descr": "<f4", "fortran_order": False, "shape": (self.num_images, width)}
+        with open(self.folder / f"{self.path.name}-rxx.labels", "wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            for part in parts:
+                file.write(np.ascontiguousarray(part, "<f4").tobytes())
+        self._label_size = width
 
     def _open_files(self, resolution: int) -> None:
         top = resolution.bit_length() - 1
@@ -188,10 +273,12 @@ class DatasetWriter:
             name = f"{self.path.name}-r{log2:02d}"
             if self._compress:
                 name += f"-{len(self._shards):05d}"
-            self._files.append(RecordWriter(self._folder / f"{name}.tfrecords"))
+            self._files.append(RecordWriter(self.folder / f"{name}.tfrecords"))
 
     def _end_shard(self) -> None:
         (file,) = self._files
+        if self._settings is not None:
+            file.sync()  # it will not be written any more, and the next checkpoint names it
         file.close()
         count = self.num_images - sum(shard.num_images for shard in self._shards)
         self._shards.append(Shard(file.path.name, count, file.num_bytes, file.crc32c))
@@ -215,10 +302,13 @@ class DatasetWriter:
                 shards=tuple(self._shards),
                 made=self._made,
             )
-            description.write(self._folder)
+            description.write(self.folder)
         for file in self._files:
             file.close()
-        self.num_bytes = sum(file.stat().st_size for file in self._folder.iterdir())
+        for side in self._beside.values():
+            side.close()
+        shown = [file for file in self.folder.iterdir() if not file.name.startswith(".")]
+        self.num_bytes = sum(file.stat().st_size for file in shown)
 
 
 def read_labels(path: str | os.PathLike[str]) -> np.ndarray | None:

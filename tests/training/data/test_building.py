@@ -16,7 +16,7 @@ from PIL import Image
 import dataset_tool
 from dnnlib.errors import UserError
 from training.data.dataset import open_dataset
-from training.data.image_folder import ImageFolder, class_labels
+from training.data.image_folder import ImageFolder, class_numbers
 from training.data.stored_image import compressed_record, parse, published_record
 from training.data.writer import DatasetWriter
 
@@ -98,9 +98,9 @@ def write_zip(path: Path, folder: Path) -> None:
 
 def test_labels_need_a_folder_for_each_image() -> None:
     with pytest.raises(UserError, match="x.png in here lies in no folder of a class"):
-        class_labels(["a/0.png", "x.png"], Path("here"))
+        class_numbers(["a/0.png", "x.png"], Path("here"))
     with pytest.raises(UserError, match="lie in one folder, a;"):
-        class_labels(["a/0.png", "a/1.png"], Path("here"))
+        class_numbers(["a/0.png", "a/1.png"], Path("here"))
 
 
 def test_recursive(tmp_path: Path, folders: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from dnnlib.errors import UserError
+from training.data.example import Example
 from training.data.records import DamagedRecordError, RecordFile, Tail
 
 CONTENTS = [b"first", b"", bytes(range(256)) * 300, b"last"]
@@ -177,3 +178,18 @@ def test_its_file_is_closed_with_it(path: Path) -> None:
     assert open_here() == 1
     del records
     assert open_here() == 0
+
+
+def test_examples_are_those_of_tensorflow() -> None:
+    """The same bytes for all kinds of values, and read from either."""
+    theirs = tf.train.Example()
+    ours = Example()
+    for example in (theirs, ours):
+        feature = example.features.feature
+        feature["a"].int64_list.value.extend([3, -4, 2**40])
+        feature["b"].bytes_list.value.extend([b"", bytes(range(256))])
+        feature["c"].float_list.value.extend([0.5, -1e30])
+    data = theirs.SerializeToString(deterministic=True)
+    assert ours.SerializeToString(deterministic=True) == data
+    assert Example.FromString(data) == ours
+    assert Example.FromString(data).features.feature["c"].WhichOneof("kind") == "float_list"

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tools.robustness import build_parser
-from tools.study import robustness
-from tools.study.edits import OFF_GRID, WILD
-from tools.study.robustness import (
+from evaluation.perturbations.wild import OFF_GRID, WILD
+from evaluation.studies import wild
+from evaluation.studies.wild import (
     SEVERAL,
     UNEDITED,
     called_ours,
@@ -21,6 +20,7 @@ from tools.study.robustness import (
     named,
     table,
 )
+from tools.robustness import build_parser
 
 RNG = np.random.default_rng(0)
 REGISTERED = RNG.integers(0, 2, [40, 64]).astype(np.uint8)
@@ -133,7 +133,7 @@ def test_a_whole_run(tmp_path, capsys) -> None:
         Image.fromarray(noise).save(tmp_path / f"foreign/noise/{number:03d}.png")
         colour = Image.new("RGB", (32, 32), tuple(RNG.integers(0, 256, 3).tolist()))
         colour.save(tmp_path / f"foreign/colours/{number:03d}.png")
-    robustness.run(
+    wild.run(
         "models/portraits-32.pkl",
         retuned="models/portraits-32.pkl",
         foreign=str(tmp_path / "foreign"),

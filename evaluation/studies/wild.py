@@ -11,17 +11,17 @@ from tqdm import tqdm
 
 from dnnlib.atomic import open_atomic
 from dnnlib.errors import UserError
+from dnnlib.format import markdown
 from dnnlib.tflib.machine import resolve_execution
+from evaluation.perturbations.wild import OFF_GRID, WILD, Edit
+from evaluation.subject.foreign import split_foreign
+from evaluation.subject.memory import MemoryStore
+from evaluation.subject.model import MINIBATCH, load_model
 from fingerprints.bits import decide_bits
 from fingerprints.detection.calibration import Calibration
 from fingerprints.detection.detector import Detector, Finding
 from fingerprints.detection.views import SEARCHES, Decision, expand
 from fingerprints.image_files import read_batches, source_of
-from tools.study.edits import OFF_GRID, WILD, Edit
-from tools.study.memory import MemoryStore
-from tools.study.model import MINIBATCH, load_model
-from tools.study.pictures import split_foreign
-from tools.study.tally import markdown
 from training.models.functions import inputs_by_seed, make_decoder, make_generator
 from training.networks.decoder import Decoder
 

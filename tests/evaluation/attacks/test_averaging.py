@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from evaluation.attacks.averaging import add_residual, measure, read
 from tools.averaging import build_parser
-from tools.study.averaging import add_residual, measure, read
 
 SIZE, B = 16, 32
 PATTERNS = np.random.default_rng(0).choice([-1.0, 1.0], [B, SIZE, SIZE, 3])

@@ -7,8 +7,9 @@ import numpy as np
 
 from dnnlib.format import columns
 from dnnlib.tflib.machine import resolve_execution
+from evaluation.subject.model import MINIBATCH, load_model
+from evaluation.subject.readings import chances
 from fingerprints.bits import decide_bits
-from tools.study.model import MINIBATCH, chances, load_model
 from training.models.functions import images_by_seed, make_decoder
 
 

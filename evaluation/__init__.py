@@ -1,0 +1,1 @@
+"""Studies of a trained model: what its fingerprints bear, who can attack them, and the report."""

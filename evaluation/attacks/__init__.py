@@ -1,0 +1,1 @@
+"""What attackers can do, what it costs them, and what is left of the fingerprint."""

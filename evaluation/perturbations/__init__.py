@@ -1,0 +1,1 @@
+"""What happens to pictures, done to 8-bit pictures by the codecs and filters that do it there."""

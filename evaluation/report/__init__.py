@@ -1,0 +1,1 @@
+"""Numbers as a document that people open in a browser or print."""
