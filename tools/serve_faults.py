@@ -336,10 +336,12 @@ def build_parser() -> cli.ArgumentParser:
     parser.add_argument(
         "--registry", metavar="URL", help="where a registry can be made (default: a file)"
     )
-    for flag, what in (("--down", "stops"), ("--up", "starts")):
-        parser.add_argument(
-            flag, metavar="COMMAND", help=f"with --registry, {what} the database's server"
-        )
+    parser.add_argument(
+        "--down", metavar="COMMAND", help="with --registry, stops the database's server"
+    )
+    parser.add_argument(
+        "--up", metavar="COMMAND", help="with --registry, starts the database's server"
+    )
     parser.add_argument(
         "--flags", nargs="*", default=[], metavar="NAME=VALUE",
         help="more flags of serve, without their dashes",

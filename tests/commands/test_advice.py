@@ -16,7 +16,7 @@ PACKAGES = (
     "dnnlib", "fingerprints", "training", "metrics", "gan_fingerprints", "tools",
 )  # fmt: skip
 # Of other programs, which a message may name, and of `python -m dnnlib.tflib.custom_ops`.
-OTHERS = {"--tags", "--cuda", "--arch", "--no-large"}
+OTHERS = {"--tags", "--cuda", "--arch", "--no-large", "--silent"}
 
 
 def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:

@@ -79,6 +79,7 @@ FLAGS: dict[str, tuple[str, object]] = {
     "--decoupleL2-weight=3": ("decouple_weight", 3.0),
     "--latentsRecL2-weight=0": ("latent_weight", 0.0),
     "--watermarkCls-weight=0.5": ("bits_weight", 0.5),
+    "--distinct-fingerprints=5": ("distinct_fingerprints", 5),
     "--label-weight=0@1,2@3": ("label_weight", "0@1,2@3"),
     "--minibatch=16": ("minibatch", 16),
     "--minibatch-gpu=4": ("minibatch_gpu", 4),
