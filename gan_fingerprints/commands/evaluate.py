@@ -99,7 +99,7 @@ def seed_number(text: str) -> int:
     return int(text)
 
 
-def _check_suite(args: argparse.Namespace) -> None:
+def _check_suite(parser: cli.ArgumentParser, args: argparse.Namespace) -> None:
     """Whether the flags belong together.
 
     Raises:
@@ -107,10 +107,12 @@ def _check_suite(args: argparse.Namespace) -> None:
     """
     if (args.metrics is None) == (args.suite is None):
         raise UserError("name what is to be measured: either --metrics or --suite (see --help)")
+    kind, others = "metrics", ["num_gpus", "minibatch"]
     if args.suite is None:
-        for flag in ("compare", "num_images", "licensees", "plain"):
-            if getattr(args, flag) is not None:
-                raise UserError(f"--{flag.replace('_', '-')} is for --suite; leave it out")
+        kind, others = "suite", ["compare", "num_images", "licensees", "plain", "fpr"]
+    for flag in others:
+        if getattr(args, flag) != parser.get_default(flag):
+            raise UserError(f"--{flag.replace('_', '-')} is for --{kind}; leave it out")
     if args.network is not None and args.compare is not None:
         raise UserError("name the snapshot: either --network=FILE or --compare A B, not both")
 
@@ -119,7 +121,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "run_metrics.py") -> Non
     """Runs the command."""
     parser = build_parser(prog)
     args = parser.parse_args(argv)
-    _check_suite(args)
+    _check_suite(parser, args)
     if args.network is None and args.compare is None:
         parser.error("the following arguments are required: --network")
     if args.suite is not None:

@@ -343,6 +343,8 @@ def test_a_suite_goes_on_and_writes_its_report(
         (["--suite=paper", "--network=a", "--compare", "b"], "name the snapshot"),
         (["--metrics=fid1k", "--network=a", "--num-images=5"], "--num-images is for --suite"),
         (["--metrics=fid1k", "--compare", "a", "b"], "--compare is for --suite"),
+        (["--metrics=fid1k", "--network=a", "--fpr=1e-3"], "--fpr is for --suite"),
+        (["--suite=paper", "--network=a", "--minibatch=5"], "--minibatch is for --metrics"),
     ],
 )
 def test_flags_of_suites(flags: list[str], text: str) -> None:
