@@ -1,6 +1,7 @@
 # Every target works from a fresh clone: the virtual environment .venv is made on first use.
 #   make demo [SEED=0]   train, evaluate, generate and decode on the sample images
-#   make test            run the tests (10 minutes); `make test-fast`: the quick ones (2 minutes)
+#   make test            run the tests (half an hour); `make test-fast`: the quick ones;
+#                        `make test-all`: those of minutes too, such as kills under XLA
 #   make lint            run ruff and mypy
 #   make soak [MINUTES=10] [OPS=reference]  kill and resume small training runs at random
 #   make bench           measure speed and memory, under 15 minutes (docs/performance.md)
@@ -19,7 +20,7 @@ VENV_PYTHON := .venv/bin/python
 # pip's progress bars on a terminal, silence in logs.
 INSTALL = $(VENV_PYTHON) -m pip --disable-pip-version-check install $$([ -t 2 ] || echo --quiet)
 
-.PHONY: setup demo test test-fast lint soak bench browser-decoder lock clean distclean
+.PHONY: setup demo test test-fast test-all lint soak bench browser-decoder lock clean distclean
 
 setup: .venv/.installed$(if $(GPU),-gpu)
 
@@ -49,6 +50,9 @@ demo: setup
 	@$(VENV_PYTHON) -m tools.demo --seed=$(SEED)
 
 test: setup
+	$(VENV_PYTHON) -m pytest -n 2 --dist loadfile --durations=10 -m "not long"
+
+test-all: setup
 	$(VENV_PYTHON) -m pytest -n 2 --dist loadfile --durations=10
 
 # While one works: what a package's tests leave out is marked slow.

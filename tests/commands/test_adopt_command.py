@@ -229,6 +229,7 @@ cli.run(run_fingerprints.main)
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_killed_and_gone_on_with_under_xla(tmp_path: Path) -> None:
     """By SIGKILL, then by Ctrl-C: the file is that of a run that nobody stopped, to the byte."""
 

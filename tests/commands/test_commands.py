@@ -198,6 +198,7 @@ def test_metrics(workplace: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("celeba")
 def test_training(workplace: Path) -> None:
     """Stopped after the first tick, after which all is there but metrics."""

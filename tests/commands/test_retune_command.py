@@ -320,6 +320,7 @@ cli.run(run_fingerprints.main)
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_killed_and_gone_on_with_under_xla(network: Path, tmp_path: Path, number: int) -> None:
     """Twice, at any moment: the file is that of a command that nobody stopped, to the byte."""

@@ -12,7 +12,7 @@ from training.data.dataset import open_dataset
 from training.progress_log import Statistics
 from training.run import Run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 ITERATIONS = 2000
 WARM_UP = 500
