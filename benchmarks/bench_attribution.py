@@ -40,16 +40,13 @@ MAX_SECONDS, MAX_GIB, MIN_EXACT, MIN_INDEPENDENT = 0.010, 4.0, 0.999, 0.985
 def build_parser() -> cli.ArgumentParser:
     """The command line."""
     parser = report.build_parser(__doc__)
-    for flag, default, what in (
+    report.add_counts(
+        parser,
         ("--fingerprints", 1_000_000, "registered"),
         ("--large", 100_000_000, "registered, in the measurement of memory"),
         ("--trials", 2000, "images per share"),
         ("--images", 50, "that are timed"),
-    ):
-        parser.add_argument(
-            flag, type=cli.positive_int, default=default, metavar="N",
-            help=f"{what} (default: {default:,})",
-        )  # fmt: skip
+    )
     return parser
 
 

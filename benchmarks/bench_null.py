@@ -36,20 +36,12 @@ _ROOT = Path(__file__).resolve().parent.parent
 def build_parser() -> cli.ArgumentParser:
     """The command line."""
     parser = report.build_parser(__doc__)
-    for flag, default, what in (
+    report.add_counts(
+        parser,
         ("--pictures", 64, "of each kind"),
         ("--fingerprints", 200_000, "drawn for each picture"),
-    ):
-        parser.add_argument(
-            flag, type=cli.positive_int, default=default, metavar="N",
-            help=f"{what} (default: {default:,})",
-        )  # fmt: skip
-    parser.add_argument(
-        "--network",
-        default=str(_ROOT / "models" / "emoji-128.pkl"),
-        metavar="PKL",
-        help="whose decoder reads pictures; an empty text: none (default: models/emoji-128.pkl)",
     )
+    report.add_network(parser, "whose decoder reads pictures; an empty text: none")
     return parser
 
 

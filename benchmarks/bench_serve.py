@@ -18,7 +18,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks import report
 from dnnlib import cli
 
-ROOT = Path(__file__).resolve().parent.parent
 MIN_RATIO = 0.8  # of bulk `verify`
 MAX_P99 = 1000.0  # ms
 _MEASURE = cli.deferred("benchmarks.measure_serve:measure")
@@ -28,22 +27,14 @@ _MEASURE_MEMORY = cli.deferred("benchmarks.measure_serve:measure_memory")
 def build_parser() -> cli.ArgumentParser:
     """The command line."""
     parser = report.build_parser(__doc__)
-    parser.add_argument(
-        "--network",
-        default=str(ROOT / "models" / "emoji-128.pkl"),
-        metavar="PKL",
-        help="with the decoder (default: models/emoji-128.pkl)",
-    )
-    for flag, default, what in (
+    report.add_network(parser, "with the decoder")
+    report.add_counts(
+        parser,
         ("--images", 2048, "files"),
         ("--licensees", 1000, "registered"),
         ("--clients", 64, "at the same time"),
         ("--rounds", 5, "samples of each"),
-    ):
-        parser.add_argument(
-            flag, type=cli.positive_int, default=default, metavar="N",
-            help=f"{what} (default: {default:,})",
-        )  # fmt: skip
+    )
     parser.add_argument(
         "--sizes", type=int, nargs="+", default=[1, 4], metavar="N",
         help="pictures of a request (default: 1 4)",

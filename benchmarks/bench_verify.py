@@ -15,7 +15,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks import report
 from dnnlib import cli
 
-ROOT = Path(__file__).resolve().parent.parent
 MIN_RATIO = 0.8  # what is asked of `verify`
 _MEASURE = cli.deferred("benchmarks.measure_verify:measure")
 
@@ -23,22 +22,14 @@ _MEASURE = cli.deferred("benchmarks.measure_verify:measure")
 def build_parser() -> cli.ArgumentParser:
     """The command line."""
     parser = report.build_parser(__doc__)
-    parser.add_argument(
-        "--network",
-        default=str(ROOT / "models" / "emoji-128.pkl"),
-        metavar="PKL",
-        help="with the decoder (default: models/emoji-128.pkl)",
-    )
-    for flag, default, what in (
+    report.add_network(parser, "with the decoder")
+    report.add_counts(
+        parser,
         ("--images", 2048, "files"),
         ("--licensees", 1000, "registered"),
         ("--minibatch", 16, "images per step, the commands' default"),
         ("--rounds", 5, "samples of each"),
-    ):
-        parser.add_argument(
-            flag, type=cli.positive_int, default=default, metavar="N",
-            help=f"{what} (default: {default:,})",
-        )  # fmt: skip
+    )
     return parser
 
 

@@ -23,6 +23,7 @@ from dnnlib.errors import UserError
 from dnnlib.tflib.start import quiet_tensorflow
 
 T = TypeVar("T")
+ROOT = Path(__file__).resolve().parent.parent
 _GPU_NAMES = cli.deferred("benchmarks.device:gpu_names")
 
 
@@ -32,6 +33,25 @@ def build_parser(doc: str | None) -> cli.ArgumentParser:
     parser.add_argument("--out", metavar="DIR", help="also write NAME.md and NAME.json there")
     parser.add_verbose()
     return parser
+
+
+def add_network(parser: cli.ArgumentParser, what: str) -> None:
+    """Adds `--network`, the 128-bit sample model if it is not given."""
+    parser.add_argument(
+        "--network",
+        default=str(ROOT / "models" / "emoji-128.pkl"),
+        metavar="PKL",
+        help=f"{what} (default: models/emoji-128.pkl)",
+    )
+
+
+def add_counts(parser: cli.ArgumentParser, *counts: tuple[str, int, str]) -> None:
+    """Adds flags that are whole numbers above 0: name, default, what is counted."""
+    for flag, default, what in counts:
+        parser.add_argument(
+            flag, type=cli.positive_int, default=default, metavar="N",
+            help=f"{what} (default: {default:,})",
+        )  # fmt: skip
 
 
 def machine() -> dict[str, Any]:

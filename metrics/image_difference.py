@@ -83,6 +83,13 @@ class PairDifferences:
         return self._largest / self.count
 
 
+def psnr_between(first: np.ndarray, second: np.ndarray) -> float:
+    """`psnr` of the mean over all values of pairs that are there at once, uint8 [N,H,W,C] each."""
+    error = MeanSquaredError()
+    error.add(first, second)
+    return error.psnr
+
+
 def psnr(mean_squared_error: float) -> float:
     """Peak signal-to-noise ratio in dB: 10 log10(255^2 / error); `IDENTICAL_PSNR` if that is 0.
 

@@ -6,19 +6,19 @@ from typing import Any
 
 TITLE = "Is this picture made by our generator?"
 _STRING = {"type": "string"}
+_FILE = _STRING | {"format": "binary"}
+
+
+def _files(schema: dict[str, Any]) -> dict[str, Any]:
+    """A form with a field `files`, as this schema says."""
+    return {"schema": {"type": "object", "required": ["files"], "properties": {"files": schema}}}
+
+
 VERIFY_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["files"],
-                    "properties": {
-                        "files": {"type": "array", "items": _STRING | {"format": "binary"}}
-                    },
-                }
-            },
+            "multipart/form-data": _files({"type": "array", "items": _FILE}),
             "application/json": {
                 "schema": {
                     "type": "object",
@@ -40,18 +40,7 @@ VERIFY_RESPONSES: dict[int | str, dict[str, Any]] = {
     503: {"description": "no verdict can be given now: try again after `Retry-After` seconds"},
 }
 REPORT_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["files"],
-                    "properties": {"files": _STRING | {"format": "binary"}},
-                }
-            }
-        },
-    }
+    "requestBody": {"required": True, "content": {"multipart/form-data": _files(_FILE)}}
 }
 REPORT_RESPONSES: dict[int | str, dict[str, Any]] = {
     **VERIFY_RESPONSES,

@@ -25,7 +25,7 @@ from dnnlib.locks import try_lock_folder
 from dnnlib.run_dir import FINISHED, create_run_dir, mark_finished
 from dnnlib.tflib.execution import Execution
 from fingerprints.bits import decide_bits
-from metrics.image_difference import WINDOW, MeanSquaredError, structural_similarity
+from metrics.image_difference import WINDOW, MeanSquaredError, psnr_between, structural_similarity
 from training.adopt_steps import AdoptSteps, AdoptWeights, Stats
 from training.channels import find_channel
 from training.checkpoint import Cures, remove_remains
@@ -390,8 +390,7 @@ class _Ticker:
         config = self._adoption.config
         means = {name: _mean_of_finite(values) for name, values in self._values.items()}
         self._values = {}
-        error = MeanSquaredError()
-        error.add(made, originals)
+        decibels = psnr_between(made, originals)
         accuracy = self._adoption.accuracy(made, bits)
         images = position.step * config.minibatch
         seconds = position.elapsed - self._last.elapsed
@@ -404,13 +403,13 @@ class _Ticker:
             f"tick {math.ceil(position.step / config.tick_steps):<5d} kimg {images / 1000:<8.1f} "
             f"time {format_time(position.elapsed):<12s} sec/kimg {seconds / max(kimg, 1e-3):<7.2f} "
             f"bits {means['bit_accuracy']:.4f}{edited}  from 8 bits {accuracy:.4f}  "
-            f"PSNR {error.psnr:.1f} dB"
+            f"PSNR {decibels:.1f} dB"
         )
         scalars = {f"Loss/{name}": v for name, v in means.items() if name.startswith("loss_")}
         scalars |= {f"Progress/{n}": v for n, v in means.items() if n.startswith("bit_")}
         scalars |= {
             "Progress/kimg": images / 1000,
-            "Progress/psnr_original": error.psnr,
+            "Progress/psnr_original": decibels,
             "Progress/bit_accuracy_8bit": accuracy,
             "Progress/learning_rate": config.rate(position.step),
             "Timing/total_sec": position.elapsed,

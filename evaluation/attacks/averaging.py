@@ -34,6 +34,14 @@ def read(logits: np.ndarray, bits: np.ndarray, num_keys: int, fpr: float) -> Rea
     return Reading(float((decide_bits(logits) == bits).mean()), float(named.mean()))
 
 
+def mean_residual(marked: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """What pictures of one instance have in common: uint8 [N,H,W,C] twice -> float64 [H,W,C].
+
+    The others are of other latents, as a thief has them, so that the content does not cancel.
+    """
+    return marked.mean(axis=0, dtype=np.float64) - others.mean(axis=0, dtype=np.float64)
+
+
 def add_residual(images: np.ndarray, residual: np.ndarray) -> np.ndarray:
     """uint8 [N,H,W,C] and a mean difference [H,W,C] in grey levels -> uint8, rounded."""
     return np.clip(np.rint(images.astype(np.float64) + residual), 0, 255).astype(np.uint8)
@@ -60,9 +68,7 @@ def measure(
         num_keys, fpr: see `read`.
     """
     marked = generate(range(num_images), bits)
-    # Other latents, as a thief has them, so that the content does not cancel.
-    others = generate(range(num_images, 2 * num_images), None)
-    residual = marked.mean(axis=0, dtype=np.float64) - others.mean(axis=0, dtype=np.float64)
+    residual = mean_residual(marked, generate(range(num_images, 2 * num_images), None))
     seeds = range(2 * num_images, 2 * num_images + num_victims)
     foreign, own = generate(seeds, None), generate(seeds, bits)
 

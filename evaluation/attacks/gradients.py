@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from dnnlib.pixels import centred
 from evaluation.attacks.outcome import forged, removed
-from evaluation.attacks.pictures import PICTURES
+from evaluation.attacks.pictures import PICTURES, other_bits
 from evaluation.subject.classifier import Classifier
 from evaluation.subject.model import FIRST_OF_ATTACKER, MINIBATCH, Subject
 from evaluation.subject.readings import Reader
@@ -120,7 +120,7 @@ def without_decoder(subject: Subject, settings: Settings) -> dict[str, Any]:
     reader = Reader(subject, settings.fpr)
     bits = subject.registered[victim]
     first = FIRST_OF_ATTACKER
-    rest = subject.registered[1 + np.arange(LEARNING) % (subject.num_keys - 1)]
+    rest = other_bits(subject, LEARNING)
     classifier = Classifier(subject.decoder.config, seed=subject.seed)
     classifier.learn(
         subject.generate(range(first, first + LEARNING), bits),

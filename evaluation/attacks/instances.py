@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.attacks.outcome import colluded, removed
-from evaluation.attacks.pictures import COLLUDERS
+from evaluation.attacks.pictures import COLLUDERS, check_colluders
 from evaluation.subject.model import MINIBATCH, Subject
 from evaluation.subject.readings import Reader
 from evaluation.subject.settings import Settings, Skipped
@@ -98,8 +98,7 @@ def pruned(subject: Subject, settings: Settings) -> dict[str, Any]:
 
 def merged(subject: Subject, settings: Settings) -> dict[str, Any]:
     """Licensees average the weights of their instances."""
-    if subject.num_keys < max(COLLUDERS):
-        raise Skipped(f"{max(COLLUDERS)} licensees collude, and there are {subject.num_keys}")
+    check_colluders(subject)
     instances, reader = Instances(subject), Reader(subject, settings.fpr)
     seeds = range(settings.num_images)
     before = instances.pictures(instances.weights(0), seeds)

@@ -12,6 +12,7 @@ from dnnlib.pixels import centred
 from evaluation.attacks.instances import Instances
 from evaluation.attacks.outcome import removed
 from evaluation.subject.model import MINIBATCH, Subject
+from evaluation.subject.pictures import real_pictures
 from evaluation.subject.readings import Reader
 from evaluation.subject.settings import Settings, Skipped
 from metrics.context import RealImages
@@ -52,7 +53,7 @@ def fine_tuned(subject: Subject, settings: Settings, dataset: RealImages | None)
         DiscriminatorConfig(**_shape(subject), **_widths(subject.decoder.config)), seed=subject.seed
     )
     step = _gan_step(generator, discriminator)
-    reals = np.stack([*dataset.images(limit=min(PICTURES, dataset.num_images))])
+    reals = real_pictures(dataset, PICTURES)
     rng = np.random.default_rng([subject.seed, 7])
     rows, done = [], 0
     for stage in STAGES:
@@ -80,13 +81,10 @@ def _gan_step(generator: PlainGenerator, discriminator: Discriminator) -> Callab
     g_trained, d_trained = generator.named_trainables(), discriminator.named_trainables()
     g_adam, d_adam = Adam(g_trained), Adam(d_trained)
     g_variables, d_variables = list(g_trained.values()), list(d_trained.values())
-    size = sum(h * w for h, w in generator.noise_shapes)
 
     @tf.function(autograph=False)
     def step(reals: tf.Tensor, number: tf.Tensor) -> None:
-        seed = tf.stack([number, tf.constant(0, tf.int64)])
-        latents = tf.random.stateless_normal([_SIZE, generator.latent_size], seed)
-        noise = generator.split_noise(tf.random.stateless_normal([_SIZE, size], seed + 1))
+        latents, noise = _inputs(generator, number, 0)
         real = centred(reals)
         rate = tf.constant(_RATE)
         with generator.running_with("reference"), discriminator.running_with("reference"):
@@ -106,6 +104,16 @@ def _gan_step(generator: PlainGenerator, discriminator: Discriminator) -> Callab
     return step
 
 
+def _inputs(
+    generator: PlainGenerator, number: tf.Tensor, stream: int
+) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    """Latents and noise of the pictures of a step; streams of random numbers differ."""
+    seed = tf.stack([number, tf.constant(stream, tf.int64)])
+    size = sum(h * w for h, w in generator.noise_shapes)
+    latents = tf.random.stateless_normal([_SIZE, generator.latent_size], seed)
+    return latents, generator.split_noise(tf.random.stateless_normal([_SIZE, size], seed + 1))
+
+
 def copied(subject: Subject, settings: Settings) -> dict[str, Any]:
     """A fresh generator learns to make an instance's pictures of the same latents (distillation).
 
@@ -116,17 +124,14 @@ def copied(subject: Subject, settings: Settings) -> dict[str, Any]:
     teacher = instances.network
     instances.assign(instances.weights(0))
     student = PlainGenerator(teacher.config, seed=subject.seed + 1)
-    size = sum(h * w for h, w in teacher.noise_shapes)
 
     def loss_of(number: tf.Tensor) -> tf.Tensor:
-        seed = tf.stack([number, tf.constant(8, tf.int64)])
-        latents = tf.random.stateless_normal([_SIZE, teacher.latent_size], seed)
-        noise = teacher.split_noise(tf.random.stateless_normal([_SIZE, size], seed + 1))
+        latents, noise = _inputs(teacher, number, 8)
         with teacher.running_with("reference"):
             wanted = tf.stop_gradient(teacher(latents, noise))
         return tf.reduce_mean(tf.square(student(latents, noise) - wanted))
 
-    _minimise([student], lambda number: loss_of(number), COPYING)
+    _minimise([student], loss_of, COPYING)
     seeds = range(settings.num_images)
     before = instances.pictures(instances.weights(0), seeds)
     learned = {name: v.numpy() for name, v in student.named_trainables().items()}
@@ -152,7 +157,7 @@ def recoded(subject: Subject, settings: Settings, dataset: RealImages | None) ->
         raise Skipped("the autoencoder learns from pictures without fingerprints; name --dataset")
     reader = Reader(subject, settings.fpr)
     images, owners = subject.pictures(settings.num_images), subject.owners(settings.num_images)
-    public = np.stack([*dataset.images(limit=min(PICTURES, dataset.num_images))])
+    public = real_pictures(dataset, PICTURES)
     code: dict[str, Any] = {"latent_size": CODE, "fingerprint_size": 1}
     encoder = Decoder(dataclasses.replace(subject.decoder.config, **code), seed=subject.seed)
     config = PlainGeneratorConfig(**_shape(subject), **_widths(subject.decoder.config), **code)

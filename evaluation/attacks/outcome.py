@@ -12,7 +12,7 @@ import numpy as np
 
 from evaluation.subject.figures import share
 from evaluation.subject.readings import SOFT, Reader, numbers_named
-from metrics.image_difference import MeanSquaredError
+from metrics.image_difference import psnr_between
 
 KEPT = 0.5  # share of the pictures that have to be named still
 RUINED = 20.0  # dB: pictures that lost more are not what the attacker wanted
@@ -40,7 +40,7 @@ def removed(
         owners: int [N], whose they are.
     """
     reading = reader.read(after, owners, ways=(SOFT,))
-    decibels = _psnr(before, after)
+    decibels = psnr_between(before, after)
     named, wrong = reading.named[SOFT], reading.wrong[SOFT]
     return _row(
         ("remove", name, needs, cost),
@@ -71,7 +71,7 @@ def forged(
     named = reading.named[SOFT]
     return _row(
         ("forge", name, needs, cost),
-        _psnr(before, after),
+        psnr_between(before, after),
         f"at most {FORGED:.0%} named as the victim",
         named.value <= FORGED,
         asdict(reading.bit_accuracy),
@@ -103,19 +103,13 @@ def colluded(
     spread = float(accuracy.mean())
     return _row(
         ("collude", name, needs, cost),
-        _psnr(before, after),
+        psnr_between(before, after),
         f"{KEPT:.0%} name one of them; nobody innocent named",
         named.value >= KEPT and wrong == 0,
         {"value": spread, "low": float(accuracy.min()), "high": float(accuracy.max())},
         asdict(named),
         wrong,
     )
-
-
-def _psnr(before: np.ndarray, after: np.ndarray) -> float:
-    error = MeanSquaredError()
-    error.add(before, after)
-    return error.psnr
 
 
 def _row(

@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 from scipy.signal import wiener
 
-from evaluation.attacks.averaging import add_residual
+from evaluation.attacks.averaging import add_residual, mean_residual
 from evaluation.attacks.outcome import colluded, forged, removed
 from evaluation.subject.model import FIRST_OF_ATTACKER, Subject
+from evaluation.subject.pictures import real_pictures
 from evaluation.subject.readings import Reader
 from evaluation.subject.settings import Settings, Skipped
 from metrics.context import RealImages
@@ -18,12 +19,21 @@ _WINDOW = 3  # pixels, of the filter
 PICTURES = "pictures of one licensee"
 
 
+def check_colluders(subject: Subject) -> None:
+    """Whether there are as many licensees as collude.
+
+    Raises:
+        Skipped: there are fewer.
+    """
+    if subject.num_keys < max(COLLUDERS):
+        raise Skipped(f"{max(COLLUDERS)} licensees collude, and there are {subject.num_keys}")
+
+
 def averaged(subject: Subject, settings: Settings) -> dict[str, Any]:
     """Licensees average the pictures that their instances make of the same latents."""
     reader, seeds = Reader(subject, settings.fpr), range(settings.num_images)
     rows = []
-    if subject.num_keys < max(COLLUDERS):
-        raise Skipped(f"{max(COLLUDERS)} licensees collude, and there are {subject.num_keys}")
+    check_colluders(subject)
     before = subject.generate(seeds, subject.registered[0])
     total, added = before.astype(np.float64), 1
     for number in COLLUDERS:
@@ -62,11 +72,9 @@ def residual(
     bits, reader = subject.registered[victim], Reader(subject, settings.fpr)
     seeds = range(FIRST_OF_ATTACKER, FIRST_OF_ATTACKER + 2 * many)
     marked = subject.generate(seeds[:many], bits)
-    # Other latents, as a thief has them, so that the content does not cancel.
-    others = subject.generate(seeds[many:], _other_bits(subject, many))
-    mean = marked.mean(axis=0, dtype=np.float64) - others.mean(axis=0, dtype=np.float64)
+    mean = mean_residual(marked, subject.generate(seeds[many:], other_bits(subject, many)))
     own = subject.generate(range(num), bits)
-    foreign = subject.generate(range(num), _other_bits(subject, num))
+    foreign = subject.generate(range(num), other_bits(subject, num))
     cost = f"{many:,} pictures of the licensee, {many:,} others"
     rows = [
         removed(
@@ -81,8 +89,7 @@ def residual(
     ]
     targets = [("others of the model", foreign)]
     if dataset is not None:
-        real = np.stack([*dataset.images(limit=min(num, dataset.num_images))])
-        targets.append(("real pictures", real))
+        targets.append(("real pictures", real_pictures(dataset, num)))
     for where, images in targets:
         rows.append(
             forged(
@@ -122,6 +129,6 @@ def denoised(subject: Subject, settings: Settings) -> dict[str, Any]:
     return {"rows": rows}
 
 
-def _other_bits(subject: Subject, count: int) -> np.ndarray:
+def other_bits(subject: Subject, count: int) -> np.ndarray:
     """Fingerprints of all licensees but the first, in turn: [count,B]."""
     return subject.registered[1 + np.arange(count) % (subject.num_keys - 1)]

@@ -7,6 +7,7 @@ import numpy as np
 
 from evaluation.subject.figures import share
 from evaluation.subject.model import Subject, draw_licensees
+from evaluation.subject.pictures import real_pictures
 from evaluation.subject.readings import SOFT, Reader, numbers_named
 from evaluation.subject.settings import Settings
 from metrics.context import RealImages
@@ -54,8 +55,8 @@ def attribution(subject: Subject, settings: Settings, dataset: RealImages | None
             "wrong": int(((numbers_named(own) >= 0) & ~named).sum()),
         }
         if dataset is not None:
-            real = [*dataset.images(limit=min(num, dataset.num_images))]
-            called = [found.verdict.is_ours for found in reader.judge(np.stack(real), SOFT)]
+            real = real_pictures(dataset, num)
+            called = [found.verdict.is_ours for found in reader.judge(real, SOFT)]
             row["real_images"] = len(real)
             row["real_called_ours"] = int(np.sum(called))
             row["detection"] = asdict(share([*is_ours, *np.logical_not(called)]))

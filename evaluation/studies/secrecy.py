@@ -42,8 +42,5 @@ def secrecy(subject: Subject, settings: Settings, plain: AnyGenerator | None) ->
 
     classifier = Classifier(subject.decoder.config, seed=subject.seed)
     classifier.learn(subject.pictures(LEARNING, first), plain_pictures(first, LEARNING))
-    told = [
-        *classifier.is_first(subject.pictures(num)),
-        *~classifier.is_first(plain_pictures(0, num)),
-    ]
+    told = classifier.told(subject.pictures(num), plain_pictures(0, num))
     return {"accuracy": asdict(share(told)), "steps": classifier.steps, "learning": LEARNING}

@@ -1,7 +1,7 @@
 """How many bits, and how many names, are read from pictures after what happens in the wild."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,17 +17,17 @@ from evaluation.perturbations.wild import OFF_GRID, WILD, Edit
 from evaluation.subject.foreign import split_foreign
 from evaluation.subject.memory import MemoryStore
 from evaluation.subject.model import MINIBATCH, load_model
+from evaluation.subject.readings import Decode, decode_views, numbers_named
 from fingerprints.bits import decide_bits
 from fingerprints.detection.calibration import Calibration
-from fingerprints.detection.detector import Detector, Finding
-from fingerprints.detection.views import SEARCHES, Decision, expand
+from fingerprints.detection.detector import Detector
+from fingerprints.detection.views import SEARCHES, Decision
 from fingerprints.image_files import read_batches, source_of
 from training.models.functions import inputs_of_all_classes, make_decoder, make_generator
 from training.networks.decoder import Decoder
 
 IN_A_ROW = 3
 UNEDITED, SEVERAL = "none", f"{IN_A_ROW} of the above in a row"
-Decode = Callable[[np.ndarray], np.ndarray]  # uint8 [N,H,W,C] -> logits [N,B]
 
 
 @dataclass(frozen=True)
@@ -75,18 +75,6 @@ def edited(images: np.ndarray, seed: int = 0) -> Iterator[tuple[str, np.ndarray]
         yield name, apply(edit)
 
 
-def decode_views(decode: Decode, images: np.ndarray, search: str) -> np.ndarray:
-    """Logits of all views: uint8 [N,H,W,C] -> float32 [N,K,B]."""
-    views = expand(images, search)
-    logits = decode(views.reshape(-1, *views.shape[2:]))
-    return logits.reshape(*views.shape[:2], -1)
-
-
-def named(findings: Sequence[Finding]) -> np.ndarray:
-    """Numbers of the licensees that are named, -1 where none is: int64 [N]."""
-    return np.array([-1 if (f := found.fingerprint) is None else int(f.id) for found in findings])
-
-
 def measure(
     images: np.ndarray,
     bits: np.ndarray,
@@ -114,7 +102,8 @@ def measure(
         logits = [decode_views(decode, pictures, search) for decode in decoders]
         right, wrong = [], []
         for way in ways:
-            found = named(way.detector.judge_many(logits[way.decoder][:, : way.num_views], fpr))
+            views = logits[way.decoder][:, : way.num_views]
+            found = numbers_named(way.detector.judge_many(views, fpr))
             right.append(float((found == owners).mean()))
             wrong.append(int(((found >= 0) & (found != owners)).sum()))
         accuracies = tuple(float((decide_bits(found[:, 0]) == bits).mean()) for found in logits)

@@ -68,6 +68,10 @@ class Classifier:
                 found.append(self.logits(centred(part)).numpy()[:, 0] > 0)
         return np.concatenate(found)
 
+    def told(self, first: np.ndarray, second: np.ndarray) -> list[bool]:
+        """Which pictures are told rightly, those of the first kind before the others."""
+        return [*self.is_first(first), *~self.is_first(second)]
+
     def accuracy(self, first: np.ndarray, second: np.ndarray) -> float:
         """Share that is told rightly, of pictures that it has not learnt from."""
-        return float(np.mean([*self.is_first(first), *~self.is_first(second)]))
+        return float(np.mean(self.told(first, second)))

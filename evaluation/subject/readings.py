@@ -66,12 +66,7 @@ class Reader:
 
     def logits(self, images: np.ndarray, way: str = SOFT) -> np.ndarray:
         """Logits [N,K,B] of all views that a way looks at."""
-        search = _WAYS[way][1]
-        if search == "none":
-            return self.decode(images)[:, None]
-        views = expand(images, search)
-        found = self.decode(views.reshape(-1, *views.shape[2:]))
-        return found.reshape(*views.shape[:2], -1)
+        return decode_views(self.decode, images, _WAYS[way][1])
 
     def read(
         self,
@@ -104,6 +99,13 @@ class Reader:
     def _judge(self, logits: np.ndarray, way: str) -> list[Finding]:
         detector = self._detectors[way]
         return detector.judge_many(logits[:, : len(SEARCHES[_WAYS[way][1]])], self._fpr)
+
+
+def decode_views(decode: Decode, images: np.ndarray, search: str) -> np.ndarray:
+    """Logits of all views that a search looks at: uint8 [N,H,W,C] -> float32 [N,K,B]."""
+    views = expand(images, search)
+    logits = decode(views.reshape(-1, *views.shape[2:]))
+    return logits.reshape(*views.shape[:2], -1)
 
 
 def numbers_named(findings: Sequence[Finding]) -> np.ndarray:

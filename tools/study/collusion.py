@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from dnnlib.errors import UserError
 from dnnlib.tflib.machine import resolve_execution
+from evaluation.attacks.instances import average
 from fingerprints.bits import decide_bits
 from fingerprints.detection.detector import Detector
 from fingerprints.entries import Fingerprint
@@ -20,7 +21,7 @@ from metrics.image_difference import MeanSquaredError
 from tools.study.aligning import Values, align
 from tools.study.judge import kind_of
 from tools.study.tally import markdown
-from training.models.adopted_baking import AdoptedBaker
+from training.models.adopted_baking import AdoptedBaker, original_kwargs
 from training.models.functions import inputs_of_all_classes, make_decoder, make_generator
 from training.models.snapshot import load_networks
 from training.models.spread import Units, units_of
@@ -51,7 +52,7 @@ def as_issued(files: Sequence[Values], target: Target, rng: np.random.Generator)
 
 def mean(files: Sequence[Values], target: Target, rng: np.random.Generator) -> Values:
     """The mean of all numbers in several files."""
-    return {name: np.mean([file[name] for file in files], axis=0) for name in files[0]}
+    return average(files)
 
 
 def aligned_mean(files: Sequence[Values], target: Target, rng: np.random.Generator) -> Values:
@@ -132,8 +133,7 @@ class Laboratory:
         num_images: int,
         fpr: float,
     ) -> None:
-        known = StyleGAN2Generator.Config.__dataclass_fields__
-        kwargs = {name: value for name, value in parent.kwargs.items() if name in known}
+        kwargs = original_kwargs(parent)
         self._network = StyleGAN2Generator(StyleGAN2Generator.Config(**kwargs))
         self._variables = self._network.named_variables()
         self._generate = make_generator(self._network, _MINIBATCH, resolve_execution())

@@ -42,8 +42,7 @@ class AdoptedBaker:
         self, generator: AdoptedGenerator, where: str, *, spread_seed: bytes | None = None
     ) -> None:
         self._size = generator.fingerprint_size
-        known = StyleGAN2Generator.Config.__dataclass_fields__
-        self._kwargs: dict[str, Any] = {k: v for k, v in generator.kwargs.items() if k in known}
+        self._kwargs = original_kwargs(generator)
         variables = network_data(generator).variables
         self._values = {k: v for k, v in variables.items() if not k.startswith(_ADDED)}
         # By the name of the bias, float64 [B,I] or [B,O].
@@ -117,6 +116,12 @@ class AdoptedBaker:
         new = {name: value.astype(np.float32) for name, value in change(old).items()}
         file = None if self._file is None else self._file.rewritten(self._names, change)
         return NetworkData(_CLASS, dict(self._kwargs), self._values | new, original_file=file)
+
+
+def original_kwargs(generator: AdoptedGenerator) -> dict[str, Any]:
+    """Arguments of the `StyleGAN2Generator` that was adopted."""
+    known = StyleGAN2Generator.Config.__dataclass_fields__
+    return {name: value for name, value in generator.kwargs.items() if name in known}
 
 
 def make_baker(

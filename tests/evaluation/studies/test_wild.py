@@ -12,14 +12,13 @@ from evaluation.studies.wild import (
     SEVERAL,
     UNEDITED,
     called_ours,
-    decode_views,
     edited,
     foreign_table,
     make_ways,
     measure,
-    named,
     table,
 )
+from evaluation.subject.readings import decode_views, numbers_named
 from tools.robustness import build_parser
 
 RNG = np.random.default_rng(0)
@@ -115,7 +114,9 @@ def test_table(rows, ways) -> None:
 
 
 def test_nobody_is_named_in_noise(ways) -> None:
-    assert (named(ways[2].detector.judge_many(RNG.normal(size=[50, 10, 64]), 1e-6)) == -1).all()
+    assert (
+        numbers_named(ways[2].detector.judge_many(RNG.normal(size=[50, 10, 64]), 1e-6)) == -1
+    ).all()
 
 
 def test_flags() -> None:
