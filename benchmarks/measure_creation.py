@@ -2,11 +2,13 @@
 
 import contextlib
 import functools
+import multiprocessing
 import os
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,12 @@ import numpy as np
 from PIL import Image
 
 from benchmarks import report
-from dnnlib.images import Origin, UnreadableImageError, read_picture_and_origin
+from dnnlib.ahead import num_cores
+from dnnlib.images import UnreadableImageError
 from gan_fingerprints.commands import dataset
 from training.data.building import BuildOptions, build
 from training.data.dataset import open_dataset
-from training.data.image_folder import fit_square
+from training.data.preparing import Square, fit_square
 from training.data.sources import ImageSource
 from training.data.writer import DatasetWriter
 
@@ -50,17 +53,23 @@ def measure(
     """Processor seconds, seconds and bytes per image of three ways to make a data set.
 
     `pillow`: a loop that decodes, crops, resizes and compresses with Pillow, and writes nothing;
-    `plain`: a loop that writes the published layout; `ours`: the command's own work on all cores.
+    `pillows`: as many such loops as there are cores, processes that share the pictures; `plain`: a
+    loop that writes the published layout; `ours`: the command's own work on all cores.
     `read_*`: of the images per processor second when batches of the latter two are read. Medians of
     rounds in which the ways take turns.
     """
-    with tempfile.TemporaryDirectory() as name:
+    cores = num_cores()
+    loops = ProcessPoolExecutor(cores, multiprocessing.get_context("spawn"))
+    with tempfile.TemporaryDirectory() as name, loops:
         folder = Path(name)
         paths = write_sources(folder, size, suffix, count)
+        shares = [paths[i::cores] for i in range(cores)]
+        list(loops.map(_pillow, shares))  # they have started, and imported what they need
         for path in paths:
             path.read_bytes()  # into the system's cache
-        ways: dict[str, Callable[[Path], None]] = {
+        ways: dict[str, Callable[[Path], Any]] = {
             "pillow": lambda out: _pillow(paths),
+            "pillows": lambda out: list(loops.map(_pillow, shares)),
             "plain": lambda out: _plain(paths, out),
             "ours": lambda out: _ours(paths, out),
         }
@@ -123,17 +132,15 @@ def _plain(paths: list[Path], out: Path) -> None:
 
 
 def _ours(paths: list[Path], out: Path) -> None:
-    def read(number: int) -> tuple[Image.Image, Origin]:
+    def fetch(number: int) -> bytes:
         try:
-            return read_picture_and_origin(paths[number].read_bytes())
+            return paths[number].read_bytes()
         except OSError as error:
             raise UnreadableImageError(str(error), "unreadable") from error
 
-    source = ImageSource(out, [path.name for path in paths], read)
+    source = ImageSource(out, [path.name for path in paths], fetch)
     options = BuildOptions("RGB", False, 0, False, out.with_suffix(".jsonl"))
-    build(
-        out, source, range(len(paths)), lambda _, image, __: fit_square(image, RESOLUTION), options
-    )
+    build(out, source, range(len(paths)), Square(RESOLUTION), options)
 
 
 def _read(folder: Path, name: str) -> None:

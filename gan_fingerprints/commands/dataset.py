@@ -239,7 +239,7 @@ def _add_workers(p: argparse.ArgumentParser) -> None:
         type=cli.non_negative_int,
         default=0,
         metavar="N",
-        help="threads; the result is the same with any number (default and 0: one per core)",
+        help="at a time; the result is the same with any number (default and 0: one per core)",
     )
 
 

@@ -8,38 +8,26 @@ from pathlib import Path
 
 import numpy as np
 import PIL
-from PIL import Image
 
 from dnnlib.errors import UserError
 from dnnlib.format import format_bytes, printable
 from dnnlib.images import UnreadableImageError
 from training.data import sources
-from training.data.building import BuildOptions, Check, Prepare, build, counts
-from training.data.image_folder import ImageFolder, class_numbers, fit_square
+from training.data.building import BuildOptions, Check, build, counts
+from training.data.encoding import is_valid_resolution
+from training.data.image_folder import ImageFolder, class_numbers
+from training.data.making import Prepare
+from training.data.preparing import CropAround, Square, Wide, as_it_is
 from training.data.sources import ImageSource, Labels, OneHot
-from training.data.writer import is_valid_resolution
 
 SHUFFLE_SEED = 123  # part of the published order
 MAX_RESOLUTION = 8192  # pixels
-CROP = 64  # pixels from the centre of a CelebA crop to its edges
 ATTRIBUTE_FILE = "list_attr_celeba.txt"
 RESIZE = "Lanczos, antialiased, in sRGB"
 
 
 def create_celeba(args: argparse.Namespace) -> None:
     """The first --num_images by name, then permuted."""
-    left, top = args.cx - CROP, args.cy - CROP
-    box = (left, top, left + 2 * CROP, top + 2 * CROP)
-
-    def crop(name: str, image: Image.Image, notes: list[str]) -> Image.Image:
-        if left < 0 or top < 0 or box[2] > image.width or box[3] > image.height:
-            raise UnreadableImageError(
-                f"{image.width}x{image.height}: the crop of {2 * CROP}x{2 * CROP} at --cx {args.cx}"
-                f" --cy {args.cy} does not fit; use aligned CelebA images (178x218)",
-                "outside the crop",
-            )
-        return image.crop(box)
-
     with ImageFolder(args.celeba_dir) as folder:
         _warn_of_subfolders(folder)
         order = _cut(np.arange(len(folder.names), dtype=np.int32), args, folder.path)
@@ -56,7 +44,9 @@ def create_celeba(args: argparse.Namespace) -> None:
                 classes = path.read_text(encoding="utf-8").splitlines()[1].split()
             elif args.export_attr:
                 _warn(f"--export_attr: no {ATTRIBUTE_FILE} near {args.celeba_dir}, no labels")
-        _build(args, _of_folder(folder, labels), order, crop, classes=classes)
+        _build(
+            args, _of_folder(folder, labels), order, CropAround(args.cx, args.cy), classes=classes
+        )
 
 
 def create_from_images(args: argparse.Namespace) -> None:
@@ -78,9 +68,9 @@ def create_from_images(args: argparse.Namespace) -> None:
             order = order[published_order(len(order))]
         source = _of_folder(folder, labels)
         if resolution is None:
-            _build(args, source, order, _as_it_is, check=_SameSize(), classes=classes)
+            _build(args, source, order, as_it_is, check=_SameSize(), classes=classes)
         else:
-            prepare = _square(resolution, args.allow_upscale)
+            prepare = Square(resolution, args.allow_upscale)
             _build(args, source, order, prepare, resize=RESIZE, classes=classes)
 
 
@@ -95,7 +85,7 @@ def create_mnistrgb(args: argparse.Namespace) -> None:
     if not count:
         raise UserError("--num_images=0: there is no end of such images; say how many")
     source = sources.mnist_rgb(Path(args.mnist_dir), count, args.random_seed)
-    _build(args, source, np.arange(count), _as_it_is)
+    _build(args, source, np.arange(count), as_it_is)
 
 
 def create_cifar10(args: argparse.Namespace) -> None:
@@ -119,7 +109,7 @@ def create_lsun(args: argparse.Namespace) -> None:
     _check_resolution(args.resolution)
     with contextlib.closing(sources.lmdb(Path(args.lmdb_dir))) as source:
         order = _cut(np.arange(len(source.names), dtype=np.int32), args, source.path)
-        _build(args, source, order, _square(args.resolution, args.allow_upscale), resize=RESIZE)
+        _build(args, source, order, Square(args.resolution, args.allow_upscale), resize=RESIZE)
 
 
 def create_lsun_wide(args: argparse.Namespace) -> None:
@@ -129,24 +119,10 @@ def create_lsun_wide(args: argparse.Namespace) -> None:
     if height > width:
         raise UserError(f"--height={height} must not exceed --width={width}")
 
-    def prepare(name: str, image: Image.Image, notes: list[str]) -> Image.Image:
-        rows = round(image.width * height / width)  # that become `height`
-        if image.width < width or image.height < rows:
-            raise UnreadableImageError(
-                f"{image.width}x{image.height}, less than {width}x{height} or less wide",
-                "too small",
-            )
-        top = (image.height - rows) // 2
-        image = image.crop((0, top, image.width, top + rows))
-        canvas = Image.new("RGB", (width, width))
-        resized = image.resize((width, height), Image.Resampling.LANCZOS)
-        canvas.paste(resized, (0, (width - height) // 2))
-        return canvas
-
     args.skip_bad = True
     with contextlib.closing(sources.lmdb(Path(args.lmdb_dir))) as source:
         order = _cut(np.arange(len(source.names), dtype=np.int32), args, source.path)
-        _build(args, source, order, prepare, resize=RESIZE)
+        _build(args, source, order, Wide(width, height), resize=RESIZE)
 
 
 def create_celebahq(args: argparse.Namespace) -> None:
@@ -159,7 +135,7 @@ def create_celebahq(args: argparse.Namespace) -> None:
     _check_resolution(args.resolution)
     with ImageFolder(args.celeba_dir) as folder:
         order = _cut(np.arange(len(folder.names), dtype=np.int32), args, folder.path)
-        prepare = _square(args.resolution, args.allow_upscale)
+        prepare = Square(args.resolution, args.allow_upscale)
         _build(args, _of_folder(folder, None), order, prepare, resize=RESIZE)
 
 
@@ -169,8 +145,8 @@ def create_from_hdf5(args: argparse.Namespace) -> None:
     order = np.arange(len(source.names), dtype=np.int32)
     if args.shuffle:
         order = published_order(len(order))
-    mode = source.read(0)[0].mode
-    _build(args, source, _cut(order, args, source.path), _as_it_is, mode, check=_SameSize())
+    mode = source.read(0).mode
+    _build(args, source, _cut(order, args, source.path), as_it_is, mode, check=_SameSize())
 
 
 CREATORS: dict[str, Callable[[argparse.Namespace], None]] = {
@@ -205,28 +181,6 @@ def _check_resolution(resolution: int | None, flag: str = "--resolution") -> Non
         raise UserError(f"{flag}={resolution} must be a power of two from 4 to {MAX_RESOLUTION}")
 
 
-def _as_it_is(name: str, image: Image.Image, notes: list[str]) -> Image.Image:
-    return image
-
-
-def _square(resolution: int, allow_upscale: bool) -> Prepare:
-    """Crops the centre and resizes."""
-
-    def prepare(name: str, image: Image.Image, notes: list[str]) -> Image.Image:
-        if min(image.size) < resolution:
-            if not allow_upscale:
-                raise UnreadableImageError(
-                    f"{image.width}x{image.height}, smaller than {resolution}x{resolution}",
-                    "too small",
-                )
-            notes.append("enlarged")
-        if image.width != image.height:
-            notes.append("not square, cropped")
-        return fit_square(image, resolution)
-
-    return prepare
-
-
 class _SameSize:
     """Checks that images are square, a power of two in size, and all as large as the first."""
 
@@ -253,7 +207,7 @@ class _SameSize:
 def _of_folder(folder: ImageFolder, labels: Labels | None) -> ImageSource:
     names = folder.names
     return ImageSource(
-        folder.path, names, lambda i: folder.read_and_origin(names[i]), labels, files=folder.files
+        folder.path, names, lambda i: folder.read_bytes(names[i]), labels, files=folder.files
     )
 
 
@@ -276,7 +230,7 @@ def _cut(order: np.ndarray, args: argparse.Namespace, where: Path) -> np.ndarray
 
 def _build_permuted(args: argparse.Namespace, source: ImageSource, mode: str = "RGB") -> None:
     _build(args, source, _cut(published_order(len(source.names)), args, source.path),
-           _as_it_is, mode)  # fmt: skip
+           as_it_is, mode)  # fmt: skip
 
 
 def _build(

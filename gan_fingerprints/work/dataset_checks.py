@@ -10,16 +10,15 @@ from typing import Any
 
 import google_crc32c
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from dnnlib.errors import UserError
 from dnnlib.format import format_bytes
-from dnnlib.images import Origin
 from fingerprints.detection.alike import picture_hashes
 from training.data.building import BuildOptions, build
 from training.data.dataset import Dataset, open_dataset, resolutions
 from training.data.description import Description, read_description
+from training.data.preparing import as_it_is
 from training.data.sources import ImageSource, Numbered
 
 NAMED = 10  # so many groups of duplicates are named
@@ -173,20 +172,18 @@ def convert(args: argparse.Namespace) -> None:
     dataset = open_dataset(data_dir, name, args.resolution, skip_bad_records=args.skip_bad_records)
     mode = "L" if dataset.num_channels == 1 else "RGB"
 
-    def read(number: int) -> tuple[Image.Image, Origin]:
+    def fetch(number: int) -> np.ndarray:
         image = dataset.image(number)
-        return Image.fromarray(image[:, :, 0] if mode == "L" else image), Origin(None, mode)
+        return image[:, :, 0] if mode == "L" else image
 
     made = {"command": "convert", "of": name}
     if description is not None:
         made = description.made
     labels = dataset.labels if dataset.label_size else None
     names = Numbered("record", dataset.numbers)
-    source = ImageSource(dataset.path, names, read, labels, files=[dataset.path])
+    source = ImageSource(dataset.path, names, fetch, labels, files=[dataset.path])
     options = BuildOptions(
         mode, args.layout == "published", args.workers, False, Path(os.devnull), made
     )
-    found = build(
-        args.output_dir, source, range(dataset.num_images), lambda _, image, __: image, options
-    )
+    found = build(args.output_dir, source, range(dataset.num_images), as_it_is, options)
     print(f"{args.output_dir}: {found.num_images} images, {format_bytes(found.num_bytes)}")

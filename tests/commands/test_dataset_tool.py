@@ -26,9 +26,11 @@ from gan_fingerprints.work import creators as work
 from tests.support.paths import ROOT
 from training.data import building
 from training.data.dataset import open_dataset
-from training.data.image_folder import ImageFolder, fit_square
+from training.data.encoding import image_levels
+from training.data.image_folder import ImageFolder
+from training.data.preparing import fit_square
 from training.data.records import RecordWriter
-from training.data.writer import DatasetWriter, image_levels
+from training.data.writer import DatasetWriter
 
 
 def records(path: Path) -> list[tuple[list[int], bytes]]:

@@ -16,29 +16,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from dnnlib.ahead import map_ahead, num_cores
 from dnnlib.atomic import open_atomic
+from dnnlib.child_processes import ChildProcesses
 from dnnlib.errors import Terminated, UserError
 from dnnlib.format import printable
-from dnnlib.images import Origin, UnreadableImageError, quietly
+from dnnlib.images import UnreadableImageError
 from dnnlib.interrupts import Interrupts, interrupts
+from training.data.making import Made, Prepare, Raw, Recipe, make_images
 from training.data.sources import ImageSource
-from training.data.writer import DatasetWriter, is_valid_resolution
+from training.data.writer import DatasetWriter
 
 SHOWN = 20  # so many bad images are named on stderr; all are in the report
 _LABELS = 10_000  # that are in memory at a time
 CHECKPOINT_SECONDS = 20  # of work that a kill may cost; Ctrl-C costs none
-PIECE = 16  # images, and pixels of them, that a thread makes one after another at most
+# Threads share Python's lock, which keeps about five cores busy; processes take a second to start.
+THREADS = 4  # workers up to which they are threads
+PROCESSES = 1000  # images up to which they are threads in any case
+PIECE = 16  # images, and pixels of them, that are made one after another at most
 PIECE_PIXELS = 1 << 18
 HOPELESS = 100  # so many bad ones at the beginning end the command: the flags do not fit
-GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B")
-
-# Name, image, and a list for what is to be said of it -> the image that is stored. An
-# UnreadableImageError leaves it out.
-Prepare = Callable[[str, Image.Image, list[str]], Image.Image]
 # Called in order with (width, height) of every prepared image; an UnreadableImageError leaves it
 # out. When work goes on, it is called first with the size of the images that are there.
 Check = Callable[[tuple[int, int]], None]
@@ -51,8 +50,8 @@ class BuildOptions:
     Attributes:
         mode: "RGB" or "L", which all images become.
         lods: the published layout with all resolutions, in place of the project's own.
-        workers: threads that decode, resize and encode; 0: one per core. The result does not
-            depend on it.
+        workers: that decode, resize and encode: threads, or, of more than THREADS, processes; 0:
+            one per core. The result does not depend on it.
         skip_bad: leave out what cannot be used; otherwise it makes the command fail.
         report: where bad and noteworthy images are listed, if there are any.
         made: what `dataset.json` says of how the data set was made.
@@ -78,17 +77,6 @@ class Summary:
     notes: Counter[str] = field(default_factory=Counter)  # by kind, of images that are in
     first_bad: str = ""  # name and reason
     report: Path | None = None
-
-
-@dataclass
-class _Made:
-    """What a thread makes of one image."""
-
-    name: str
-    shape: tuple[int, ...] = ()
-    records: list[bytes] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    error: UnreadableImageError | None = None
 
 
 class _Account:
@@ -124,7 +112,7 @@ class _Account:
         bad = self.summary.left_out.total()
         return self.is_lost and bad == self.position == HOPELESS
 
-    def keep(self, number: int, made: _Made) -> None:
+    def keep(self, number: int, made: Made) -> None:
         """The image is in the data set."""
         for note in made.notes:
             self.summary.notes[note] += 1
@@ -203,14 +191,15 @@ def build(
 ) -> Summary:
     """Makes the data set `path` of the images `order` of a source; labels follow.
 
-    Images are read, prepared and encoded by threads, a bounded number of them ahead, and written
-    in their order. When a call was interrupted, the same one goes on where it was.
+    Images are read, prepared and encoded by threads, or by processes that these have, a bounded
+    number ahead, and written in their order. When a call was interrupted, the same one goes on
+    where it was.
 
     Args:
         path: folder to make.
         source: of the images, and of labels for all of them.
         order: numbers of the images to take.
-        prepare: called by threads.
+        prepare: what is done with each; called in other processes.
         options: the rest.
         check: of the sizes.
 
@@ -258,16 +247,24 @@ def _write_images(
 ) -> None:
     """Writes the images that are still missing."""
 
-    def make(numbers: Sequence[int] | np.ndarray) -> list[tuple[int, _Made]]:
-        return [
-            (int(number), _make(source, int(number), prepare, options.mode, writer))
-            for number in numbers
-        ]
-
+    recipe = Recipe(options.mode, prepare, writer.encoding)
+    children = ChildProcesses()
     workers = options.workers or num_cores()
+    in_processes = workers > THREADS and len(order) - account.position > PROCESSES
+
+    def make(piece: Sequence[int] | np.ndarray) -> list[tuple[int, Made]]:
+        numbers = [int(number) for number in piece]
+        names = [source.names[number] for number in numbers]
+        found = [_fetch(source, number) for number in numbers]
+        if in_processes:
+            made = children.call(make_images, recipe, names, found)
+        else:
+            made = make_images(recipe, names, found)
+        return list(zip(numbers, made, strict=True))
+
     pieces = _pieces(order, account.position, workers, writer)
     with (
-        quietly,  # once, since entering it first costs more than opening a small image
+        children,
         ThreadPoolExecutor(workers, "build") as pool,
         interrupts() as interrupted,
         tqdm(total=len(order), initial=account.position, unit="image", file=sys.stderr,
@@ -293,12 +290,19 @@ def _write_images(
             account.save(interrupted)
 
 
+def _fetch(source: ImageSource, number: int) -> Raw | UnreadableImageError:
+    try:
+        return source.fetch(number)
+    except UnreadableImageError as error:
+        return error
+
+
 def _pieces(
     order: Sequence[int] | np.ndarray, place: int, workers: int, writer: DatasetWriter
 ) -> Iterator[Sequence[int] | np.ndarray]:
-    """Parts of the order from a place on, each for one thread.
+    """Parts of the order from a place on, each for one worker.
 
-    Handing an image to a thread costs as much as making a tiny one, so these go several at a time;
+    Handing an image to a worker costs as much as making a tiny one, so these go several at a time;
     of large ones, and of few, each goes alone.
     """
     while place < len(order):
@@ -306,36 +310,6 @@ def _pieces(
         size = min(PIECE, PIECE_PIXELS // (height * width), (len(order) - place) // (4 * workers))
         yield order[place : place + max(size, 1)]
         place += max(size, 1)
-
-
-def _make(
-    source: ImageSource, number: int, prepare: Prepare, mode: str, writer: DatasetWriter
-) -> _Made:
-    made = _Made(source.names[number])
-    try:
-        image, origin = source.read(number)
-        _note(made, origin, mode)
-        image = prepare(made.name, image, made.notes)
-    except UnreadableImageError as error:
-        made.error = error
-        return made
-    image = image if image.mode == mode else image.convert(mode)
-    image.info = {}  # colour profiles and the like, which Pillow would store again
-    made.shape = (image.height, image.width, len(image.getbands()))
-    if image.width == image.height and is_valid_resolution(image.height):
-        made.records = writer.encode(image)
-    return made
-
-
-def _note(made: _Made, origin: Origin, mode: str) -> None:
-    """Notes what a file was, if that is not what its name or the data set says."""
-    if origin.format is None:
-        return
-    suffix = os.path.splitext(made.name)[1].lower()
-    if Image.registered_extensions().get(suffix, origin.format) != origin.format:
-        made.notes.append("wrong extension")
-    if (origin.mode in GREY_MODES) != (mode == "L"):
-        made.notes.append("colour made grey" if mode == "L" else "grey made colour")
 
 
 def _refuse(

@@ -16,10 +16,11 @@ from dnnlib.atomic import is_incomplete
 from dnnlib.errors import UserError
 from training.data.batches import Batches
 from training.data.description import Description, read_description
+from training.data.encoding import is_valid_resolution
 from training.data.records import DamagedRecordError, RecordFile, Tail
 from training.data.shards import ShardedRecords
 from training.data.stored_image import parse
-from training.data.writer import is_valid_resolution, read_labels
+from training.data.writer import read_labels
 
 AnyRecords = RecordFile | ShardedRecords
 NAMED_RECORDS = 10  # so many bad records are named by number

@@ -17,11 +17,9 @@ from PIL import Image
 from dnnlib.errors import UserError
 from dnnlib.images import (
     SUFFIXES,
-    Origin,
     UnreadableImageError,
     is_image_name,
     read_picture,
-    read_picture_and_origin,
 )
 
 MAX_MEMBER = 1 << 30  # bytes; larger members of archives are not unpacked
@@ -105,13 +103,14 @@ class ImageFolder:
         Raises:
             UnreadableImageError: the file cannot be read or decoded.
         """
-        return read_picture(self._read_bytes(name))
+        return read_picture(self.read_bytes(name))
 
-    def read_and_origin(self, name: str) -> tuple[Image.Image, Origin]:
-        """`read`, and what the file held."""
-        return read_picture_and_origin(self._read_bytes(name))
+    def read_bytes(self, name: str) -> bytes:
+        """Reads one file.
 
-    def _read_bytes(self, name: str) -> bytes:
+        Raises:
+            UnreadableImageError: it cannot be read.
+        """
         try:
             if self._zip is not None:
                 if self._zip.getinfo(name).file_size > MAX_MEMBER:
@@ -239,17 +238,3 @@ def _raise(error: OSError) -> None:
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
-
-
-def fit_square(image: Image.Image, resolution: int) -> Image.Image:
-    """Crops the centre to a square and resizes it (Lanczos) to resolution x resolution pixels.
-
-    An image that has this size already is returned unchanged.
-    """
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    if image.width != image.height:
-        image = image.crop((left, top, left + side, top + side))
-    if side != resolution:
-        image = image.resize((resolution, resolution), Image.Resampling.LANCZOS)
-    return image

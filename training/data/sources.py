@@ -15,9 +15,10 @@ import scipy.io
 from PIL import Image
 
 from dnnlib.errors import UserError
-from dnnlib.images import Origin, UnreadableImageError, read_picture_and_origin
+from dnnlib.images import UnreadableImageError
 from dnnlib.optional import require
 from dnnlib.safe_pickle import load
+from training.data.making import Raw, open_raw
 
 MAX_IDX = 4 << 30  # bytes of an unpacked file; MNIST has 47 million
 _PIECE = 10_000  # names that are hashed at a time
@@ -29,13 +30,12 @@ _MISSING = (
 
 @dataclasses.dataclass(frozen=True)
 class ImageSource:
-    """Images by number; `read` may be called by several threads.
+    """Images by number; `fetch` may be called by several threads.
 
     Attributes:
         path: where they come from.
         names: what messages call them.
-        read: image number i, mode "RGB" or "L", and what it was in its file; raises
-            UnreadableImageError.
+        fetch: what there is of image number i, not decoded; raises UnreadableImageError.
         labels: float32 [N,C]; None: there are none.
         close: to be called when all is read.
         files: that hold all of it, if there are some; by their sizes and times others are told.
@@ -43,10 +43,18 @@ class ImageSource:
 
     path: Path
     names: Sequence[str]
-    read: Callable[[int], tuple[Image.Image, Origin]]
+    fetch: Callable[[int], Raw]
     labels: "Labels | None" = None
     close: Callable[[], None] = lambda: None
     files: Sequence[Path] = ()
+
+    def read(self, number: int) -> Image.Image:
+        """An image, of mode "RGB" or "L".
+
+        Raises:
+            UnreadableImageError: it is none.
+        """
+        return open_raw(self.fetch(number))[0]
 
     def identity(self, order: Sequence[int] | np.ndarray) -> str:
         """A hash of what is taken in what order: names, labels, sizes and times of `files`.
@@ -126,13 +134,9 @@ def of_arrays(
         get: of an element of `images`.
         files: see `ImageSource`; None: `path`.
     """
-
-    def read(number: int) -> tuple[Image.Image, Origin]:
-        image = Image.fromarray(np.ascontiguousarray(get(images[number])))
-        return image, Origin(None, image.mode)
-
     names = Numbered("image", range(len(images)))
-    return ImageSource(path, names, read, labels, files=[path] if files is None else files)
+    files = [path] if files is None else files
+    return ImageSource(path, names, lambda number: get(images[number]), labels, files=files)
 
 
 def one_hot(classes: np.ndarray, count: int, path: Path) -> OneHot:
@@ -214,7 +218,7 @@ def mnist_rgb(folder: Path, num_images: int, seed: int) -> ImageSource:
     chosen = np.random.RandomState(seed).randint(len(source.names), size=[num_images, 3])
 
     def get(three: np.ndarray) -> np.ndarray:
-        return np.stack([np.asarray(source.read(int(i))[0]) for i in three], axis=-1)
+        return np.stack([np.asarray(source.fetch(int(i))) for i in three], axis=-1)
 
     return of_arrays(source.path, chosen, None, get)
 
@@ -323,13 +327,13 @@ def lmdb(path: Path) -> ImageSource:
         environment.close()
         raise UserError(f"{path} is empty; copy the database again")
 
-    def read(number: int) -> tuple[Image.Image, Origin]:
+    def fetch(number: int) -> bytes:
         try:
             with environment.begin() as transaction:
                 data = transaction.get(keys[number])
         except package.Error as error:
             raise UnreadableImageError(str(error), "unreadable") from error
-        return read_picture_and_origin(bytes(data or b""))
+        return bytes(data or b"")
 
     names = [key.decode("latin1") for key in keys]
-    return ImageSource(path, names, read, close=environment.close, files=[path / "data.mdb"])
+    return ImageSource(path, names, fetch, close=environment.close, files=[path / "data.mdb"])

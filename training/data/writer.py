@@ -9,7 +9,7 @@ array in `<dir>-rxx.labels` in both.
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -20,42 +20,11 @@ from PIL import Image
 from dnnlib.atomic import folder_atomic
 from dnnlib.errors import UserError
 from training.data.description import Description, Shard
+from training.data.encoding import MIN_RESOLUTION, Encoding
 from training.data.records import RecordWriter
-from training.data.stored_image import compressed_record, published_record
 from training.data.unfinished import JOURNAL, PartOfFile, Progress, read_progress
 
-MIN_RESOLUTION = 4  # pixels, the lowest level of the published layout
 SHARD_BYTES = 256 << 20  # so that files can be copied, checked and mended one by one
-
-
-def is_valid_resolution(resolution: int) -> bool:
-    """Whether data sets of this resolution exist: a power of two, at least 4 pixels."""
-    return resolution >= MIN_RESOLUTION and resolution & (resolution - 1) == 0
-
-
-def image_levels(image: np.ndarray) -> Iterator[np.ndarray]:
-    """Yields an image at its own resolution and at every lower one down to 4x4.
-
-    Each level is the 2x2 mean of the *unrounded* level above; values are rounded (half to even)
-    only for the result.
-
-    Args:
-        image: uint8 [C,H,W], H = W a power of two.
-
-    Yields:
-        uint8 [C,H,W], [C,H/2,W/2], ..., [C,4,4].
-    """
-    values = image.astype(np.float32)  # exact: 8 bits + 2 per level, 24 are there
-    while True:
-        yield np.rint(values).clip(0, 255).astype(np.uint8)
-        if values.shape[1] <= MIN_RESOLUTION:
-            return
-        values = (
-            values[:, 0::2, 0::2]
-            + values[:, 0::2, 1::2]
-            + values[:, 1::2, 0::2]
-            + values[:, 1::2, 1::2]
-        ) * np.float32(0.25)
 
 
 class DatasetWriter:
@@ -68,6 +37,7 @@ class DatasetWriter:
     Attributes:
         path: the folder of the data set.
         folder: where it is made, within the block.
+        encoding: of the records; used by whoever makes them elsewhere.
         shape: H, W, C of the images; None before the first.
         num_images: images added so far.
         num_bytes: size of the finished data set, known after the block.
@@ -95,13 +65,10 @@ class DatasetWriter:
             settings: plain data, which must be the same for work to go on with what `checkpoint`
                 kept of an earlier block; None: nothing is kept.
         """
-        if lods and compress:
-            raise ValueError("the layout with all resolutions is not compressed")
+        self.encoding = Encoding(lods, compress)
         self.path = Path(os.path.abspath(path))
         self.num_images = 0
         self.num_bytes = 0
-        self._lods = lods
-        self._compress = compress
         self._shard_bytes = shard_bytes
         self._made = made or {}
         self._settings = settings
@@ -169,27 +136,10 @@ class DatasetWriter:
         if channels not in (1, 3):
             raise ValueError(f"images of shape {image.shape} cannot be stored")
         picture = Image.fromarray(image.squeeze(2) if channels == 1 else image)
-        self.write(self.encode(picture), image.shape)
-
-    def encode(self, picture: Image.Image) -> list[bytes]:
-        """The records of a picture, one per file; may be called by several threads.
-
-        Args:
-            picture: of mode "L" or "RGB", square, a power of two of at least 4 in size.
-
-        Raises:
-            ValueError: no size of a data set.
-        """
-        if picture.width != picture.height or not is_valid_resolution(picture.height):
-            raise ValueError(f"images of {picture.width}x{picture.height} cannot be stored")
-        if self._compress:
-            return [compressed_record(picture)]
-        values = np.asarray(picture).reshape(picture.height, picture.width, -1)
-        levels = image_levels(values.transpose(2, 0, 1))
-        return [published_record(level) for level in (levels if self._lods else [next(levels)])]
+        self.write(self.encoding.records(picture), image.shape)
 
     def write(self, records: list[bytes], shape: tuple[int, ...]) -> None:
-        """Appends an image that `encode` has made of one of this shape, [H,W,C].
+        """Appends an image whose records `encoding` has made, one of this shape, [H,W,C].
 
         Raises:
             ValueError: another shape than that of the first.
@@ -199,7 +149,7 @@ class DatasetWriter:
             self.shape = shape
         if shape != self.shape:
             raise ValueError(f"expected uint8 {self.shape}, got {shape}")
-        if self._compress and self._files and self._files[0].num_bytes >= self._shard_bytes:
+        if self.encoding.compress and self._files and self._files[0].num_bytes >= self._shard_bytes:
             self._end_shard()
         if not self._files:
             self._open_files(shape[0])
@@ -276,10 +226,10 @@ class DatasetWriter:
 
     def _open_files(self, resolution: int) -> None:
         top = resolution.bit_length() - 1
-        lowest = MIN_RESOLUTION.bit_length() - 1 if self._lods else top
+        lowest = MIN_RESOLUTION.bit_length() - 1 if self.encoding.lods else top
         for log2 in range(top, lowest - 1, -1):
             name = f"{self.path.name}-r{log2:02d}"
-            if self._compress:
+            if self.encoding.compress:
                 name += f"-{len(self._shards):05d}"
             self._files.append(RecordWriter(self.folder / f"{name}.tfrecords"))
 
@@ -300,7 +250,7 @@ class DatasetWriter:
     ) -> None:
         if kind is None and self.num_images == 0:
             raise ValueError(f"no images were added to {self.path}")
-        if kind is None and self._compress:
+        if kind is None and self.encoding.compress:
             self._end_shard()
             assert self.shape is not None
             description = Description(

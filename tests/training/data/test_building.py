@@ -1,12 +1,14 @@
-"""Making data sets: any number of threads, archives, classes of folders, the report, the layout."""
+"""Making data sets: any number of workers, archives, classes of folders, the report, the layout."""
 
 import io
 import json
+import os
 import random
 import tarfile
 import time
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import google_crc32c
 import numpy as np
@@ -14,9 +16,11 @@ import pytest
 from PIL import Image
 
 import dataset_tool
+from dnnlib.child_processes import ChildProcesses
 from dnnlib.errors import UserError
 from training.data import building
 from training.data.dataset import open_dataset
+from training.data.encoding import Encoding
 from training.data.image_folder import ImageFolder, class_numbers
 from training.data.stored_image import compressed_record, parse, published_record
 from training.data.writer import DatasetWriter
@@ -52,27 +56,60 @@ def folders(tmp_path: Path) -> Path:
     return root
 
 
-def test_any_number_of_threads_gives_the_same_bytes(
-    tmp_path: Path, folders: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("processes", [False, True])
+def test_any_number_of_workers_gives_the_same_bytes(
+    tmp_path: Path, folders: Path, monkeypatch: pytest.MonkeyPatch, processes: bool
 ) -> None:
-    encode = DatasetWriter.encode
+    records = Encoding.records
 
-    def late(self: DatasetWriter, picture: Image.Image) -> list[bytes]:
+    def late(self: Encoding, picture: Image.Image) -> list[bytes]:
         time.sleep(random.random() / 50)  # so that threads end in another order
-        return encode(self, picture)
+        return records(self, picture)
 
-    monkeypatch.setattr(DatasetWriter, "encode", late)
+    if processes:
+        monkeypatch.setattr(building, "PROCESSES", 0)
+        monkeypatch.setattr(building, "THREADS", 0)
+    else:
+        monkeypatch.setattr(Encoding, "records", late)
+    (folders / "dog" / "bad.png").write_bytes(b"x")
+    (folders / "dog" / "grey.png").write_bytes(png(noise(8, 8)[:, :, 0]))
     contents = []
     for workers in ("1", "8"):
         out = tmp_path / workers / "set"
-        create(out, folders, "--labels=folders", f"--workers={workers}")
+        create(out, folders, "--labels=folders", f"--workers={workers}", "--skip-bad")
         contents.append({path.name: path.read_bytes() for path in out.iterdir()})
+        report = (tmp_path / workers / "set-report.jsonl").read_text().splitlines()
+        assert [json.loads(line)["kind"] for line in report] == ["no image", "grey made colour"]
     assert len(contents[0]) == 3
     assert contents[0] == contents[1]
 
 
+def test_a_worker_that_is_killed_costs_no_image(
+    tmp_path: Path, folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was written stays, and the same command goes on."""
+    monkeypatch.setattr(building, "PROCESSES", 0)
+    monkeypatch.setattr(building, "THREADS", 0)
+    monkeypatch.setattr(building, "CHECKPOINT_SECONDS", 0)
+    call, calls = ChildProcesses.call, []
+
+    def kill(self: ChildProcesses, function: Any, *arguments: Any) -> Any:
+        calls.append(arguments)
+        return call(self, os._exit, 9) if len(calls) == 4 else call(self, function, *arguments)
+
+    flags = ("--labels=folders", "--workers=1")
+    create(tmp_path / "whole" / "set", folders, *flags)
+    with monkeypatch.context() as patched:
+        patched.setattr(ChildProcesses, "call", kill)
+        with pytest.raises(UserError, match="exit status 9.* fewer workers"):
+            create(tmp_path / "set", folders, *flags)
+    create(tmp_path / "set", folders, *flags)
+    for path in (tmp_path / "set").iterdir():
+        assert path.read_bytes() == (tmp_path / "whole" / "set" / path.name).read_bytes()
+
+
 @pytest.mark.parametrize(("size", "expected"), [(128, 16), (256, 4), (1024, 1), (None, 1)], ids=str)
-def test_large_images_go_to_threads_one_by_one(
+def test_large_images_go_to_workers_one_by_one(
     tmp_path: Path, size: int | None, expected: int
 ) -> None:
     """So that what waits in memory is bounded in bytes; and few images are spread over all."""
