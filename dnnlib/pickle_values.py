@@ -162,6 +162,11 @@ def make_scalar(*args: Any) -> Any:
 
 
 def make_ordered_dict(*args: Any) -> dict:
-    if args:
-        raise RefusedError("asks for collections.OrderedDict with arguments")
-    return {}
+    if not args:
+        return {}
+    pairs = args[0]  # as Python 2 pickled it: [[key, value], ...]
+    if len(args) != 1 or type(pairs) is not list:
+        raise RefusedError("asks for collections.OrderedDict with unknown arguments")
+    if not all(type(pair) is list and len(pair) == 2 and type(pair[0]) is str for pair in pairs):
+        raise RefusedError("asks for collections.OrderedDict with unknown arguments")
+    return {key: value for key, value in pairs}

@@ -109,7 +109,8 @@ def _read_variables(data: bytes) -> dict[str, np.ndarray]:
             raise RefusedError("names the same PyTorch values in two ways")
         return storage
 
-    allowed = {**_STORAGE_NAMES, ("torch._utils", "_rebuild_tensor_v2"): lambda *args: None}
+    rebuilt = [("torch._utils", name) for name in ("_rebuild_tensor_v2", "_rebuild_tensor")]
+    allowed = {**_STORAGE_NAMES, **dict.fromkeys(rebuilt, lambda *args: None)}
     _, position = safe_pickle.read_next(data, start, allowed, note)
     keys, position = _read(data, position)
     if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(wanted):
@@ -126,7 +127,7 @@ def _read_variables(data: bytes) -> dict[str, np.ndarray]:
         values[key] = _Values(np.frombuffer(data[begin:position], storage.dtype))
     if position != len(data):
         raise RefusedError("goes on after its end")
-    allowed = {**_STORAGE_NAMES, ("torch._utils", "_rebuild_tensor_v2"): _make_tensor}
+    allowed = {**_STORAGE_NAMES, **dict.fromkeys(rebuilt, _make_tensor)}
     named, _ = safe_pickle.read_next(
         data, start, allowed, lambda name: values[_make_storage(name).key]
     )
@@ -191,8 +192,9 @@ def _make_storage(name: Any) -> _Storage:
 
 
 def _make_tensor(*args: Any) -> np.ndarray:
-    """`_rebuild_tensor_v2(values, offset, shape, strides, requires_grad, hooks)`."""
-    if len(args) not in (6, 7) or not isinstance(args[0], _Values):
+    """`_rebuild_tensor_v2(values, offset, shape, strides, requires_grad, hooks)`; before PyTorch
+    0.4 without the last two."""
+    if len(args) not in (4, 6, 7) or not isinstance(args[0], _Values):
         raise RefusedError("asks for a PyTorch tensor in an unknown form")
     flat = args[0].flat
     offset, shape, strides = args[1:4]

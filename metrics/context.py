@@ -55,6 +55,13 @@ class FeatureExtractor(Protocol):
         """uint8 [N,H,W,C] -> float32 [N,F]."""
 
 
+class DistanceExtractor(FeatureExtractor, Protocol):
+    """Features, and a perceptual distance."""
+
+    def distances(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """Of pairs of images [N,H,W,C] in [-1,1]: float32 [N], at least 0."""
+
+
 class ClassifyingExtractor(FeatureExtractor, Protocol):
     """Features of the Inception graph, with the classifier behind them."""
 
@@ -117,11 +124,14 @@ class MetricContext:
     # generate_pairs(n, first) -> the counterparts of generate(n, first); drawn apart, so that the
     # images of `generate` are the same whether it is called or not.
     generate_pairs: Callable[[int, int], GeneratedPairs] | None = None
+    # walk(space, n, first, anywhere) -> images, and those a small step on; see `metrics.walks`.
+    walk: Callable[[str, int, int, bool], tuple[np.ndarray, np.ndarray]] | None = None
     decode: Callable[[np.ndarray], np.ndarray] | None = None  # float [N,H,W,C] -> logits [N,B]
     dataset: RealImages | None = None
     mirror_augment: bool = False  # mirror every second real image at random
     inception: ClassifyingExtractor | None = None
-    lite0: FeatureExtractor | None = None  # EfficientNet-Lite0
+    lite0: DistanceExtractor | None = None  # EfficientNet-Lite0
+    vgg16: DistanceExtractor | None = None
     minibatch: int = 32  # images at a time
     num_gpus: int = 0
     seed: int = 0  # of everything that is drawn
@@ -142,6 +152,7 @@ class MetricContext:
             "inception": str(self.inception.path) if self.inception else None,
             "inception_sha256": self.inception.sha256 if self.inception else None,
             "lite0_sha256": self.lite0.sha256 if self.lite0 else None,
+            "vgg16_sha256": self.vgg16.sha256 if self.vgg16 else None,
             "minibatch": self.minibatch,
             "num_gpus": self.num_gpus,
             "seed": self.seed,

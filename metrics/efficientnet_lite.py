@@ -98,15 +98,25 @@ class Lite0Extractor:
             ) from error
         signature = [tf.TensorSpec([None, None, None, 3], tf.float32)]
 
-        @tf.function(input_signature=signature)
-        def features_of(images: tf.Tensor) -> tf.Tensor:
+        def maps_of(images: tf.Tensor) -> tf.Tensor:
             x = tf.image.resize(images, [SIZE, SIZE], antialias=True)
             x = tf.nn.relu6(stem((x - _MEAN) / _SPREAD))
             for block in blocks:
                 x = block(x)
-            return tf.reduce_mean(x, axis=[1, 2])
+            return x  # [N,14,14,112]
+
+        @tf.function(input_signature=signature)
+        def features_of(images: tf.Tensor) -> tf.Tensor:
+            return tf.reduce_mean(maps_of(images), axis=[1, 2])
+
+        @tf.function(input_signature=signature * 2)
+        def distances_of(one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
+            maps = tf.math.l2_normalize(maps_of(tf.concat([one, other], 0)), axis=3)
+            first, second = tf.split(maps, 2)
+            return tf.reduce_mean(tf.reduce_sum((first - second) ** 2, axis=3), axis=[1, 2])
 
         self._run = features_of
+        self._distances = distances_of
         if devices is not None and devices.num_workers == 1:
             self._run = devices.spread(features_of, signature)
 
@@ -120,6 +130,16 @@ class Lite0Extractor:
             raise ValueError(f"expected uint8 [N,H,W,1 or 3], got {images.dtype} {images.shape}")
         rgb = np.repeat(images, 3, axis=3) if images.shape[3] == 1 else images
         return self._run(tf.constant(rgb, tf.float32)).numpy()
+
+    def distances(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """Of pairs of images [N,H,W,C] in [-1,1]: float32 [N].
+
+        The squared distance of the features at each place, scaled to length 1, and its mean over
+        the places: LPIPS (Zhang et al. 2018, arXiv 1801.03924, eq. 1) with one layer and weights
+        of 1.
+        """
+        pair = [np.repeat(x, 3, axis=3) if x.shape[3] == 1 else x for x in (one, other)]
+        return self._distances(*(tf.constant(127.5 * x + 127.5, tf.float32) for x in pair)).numpy()
 
 
 def check_lite0(names: Sequence[str], devices: Devices | None = None) -> Lite0Extractor | None:

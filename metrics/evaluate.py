@@ -12,8 +12,8 @@ from metrics.table import needs_inception, parse_metric
 def check_metrics(names: Sequence[str], context: MetricContext) -> None:
     """Checks that networks and data set suit the metrics, before anything is computed.
 
-    Networks for features, which may have to be downloaded, are the business of `check_inception`
-    and `check_lite0`.
+    Networks for features, which may have to be downloaded, are the business of `check_inception`,
+    `check_lite0` and `check_vgg16`.
 
     Raises:
         UserError: no data set or decoder, or images that do not suit a metric or each other.
@@ -29,6 +29,8 @@ def check_metrics(names: Sequence[str], context: MetricContext) -> None:
                 f"metric {name} compares fingerprints, and the generator takes none; name a "
                 "snapshot whose generator does"
             )
+        if family.needs_walk and context.walk is None:
+            raise UserError(f"metric {name} needs a generator that says how it is walked on")
         if context.resolution < family.min_resolution:
             raise UserError(
                 f"metric {name} needs images of at least {family.min_resolution}x"
@@ -57,14 +59,15 @@ def evaluate(names: Sequence[str], context: MetricContext) -> list[MetricResult]
 
     Raises:
         UserError: an unknown metric, or one that lacks something (see `check_metrics`).
-        ValueError: a metric needs the Inception graph or EfficientNet-Lite0, and the context has
-            none.
+        ValueError: a metric needs a network for features, and the context has none.
     """
     check_metrics(names, context)
     if context.inception is None and (wanting := needs_inception(names)):
         raise ValueError(f"{wanting} need the Inception graph (see check_inception)")
     if context.lite0 is None and any(parse_metric(name).family.needs_lite0 for name in names):
         raise ValueError(f"{names} need EfficientNet-Lite0 (see check_lite0)")
+    if context.vgg16 is None and any(parse_metric(name).family.needs_vgg16 for name in names):
+        raise ValueError(f"{names} need VGG16 (see check_vgg16)")
     runs = [_Run(parse_metric(name), context) for name in names]
     total = max((run.metric.num_images for run in runs), default=0)
     with progress(total, "generated images") as bar:

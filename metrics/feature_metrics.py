@@ -97,6 +97,17 @@ def manifold(real: np.ndarray, generated: np.ndarray) -> dict[str, float]:
     }
 
 
+def precision_recall(real: np.ndarray, generated: np.ndarray) -> dict[str, float]:
+    """Precision and recall; larger is better."""
+    found = manifold_figures(real, generated)
+    return {"_precision": found.precision, "_recall": found.recall}
+
+
+def with_vgg16(figure: Figure) -> Callable[[str, int, MetricContext], FeatureMetric]:
+    """Starts a metric of VGG16's features."""
+    return lambda name, num, context: FeatureMetric(figure, context.vgg16, name, num, context)
+
+
 def with_lite0(figure: Figure) -> Callable[[str, int, MetricContext], FeatureMetric]:
     """Starts a metric of EfficientNet-Lite0's features."""
     return lambda name, num, context: FeatureMetric(figure, context.lite0, name, num, context)

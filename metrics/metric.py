@@ -30,10 +30,13 @@ class Family:
     larger_is_better: Callable[[str], bool]  # by suffix
     needs_inception: bool = False
     needs_lite0: bool = False  # EfficientNet-Lite0, from a package
+    needs_vgg16: bool = False
     needs_dataset: bool = False
     needs_decoder: bool = False
+    needs_walk: bool = False  # images a small step apart
     needs_pairs: bool = False  # of images that differ in their fingerprint alone
     min_resolution: int = 1  # pixels
+    num_images: int = 50_000  # where the form says none
 
 
 @dataclass(frozen=True)

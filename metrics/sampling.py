@@ -16,6 +16,7 @@ from metrics.context import (
     MetricContext,
     RealImages,
 )
+from metrics.walks import make_walk
 from training.models.functions import (
     code_size,
     fill_batch,
@@ -79,6 +80,7 @@ def make_context(
     return MetricContext(
         generate=generate,
         generate_pairs=generate_pairs,
+        walk=make_walk(generator, seed, execution, devices),
         resolution=generator.resolution,
         num_channels=generator.num_channels,
         fingerprint_size=generator.fingerprint_size,

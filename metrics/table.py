@@ -4,13 +4,22 @@ import re
 from collections.abc import Iterable, Sequence
 
 from dnnlib.errors import UserError
-from metrics.feature_metrics import frechet, kernel, manifold, with_inception, with_lite0
+from metrics.feature_metrics import (
+    frechet,
+    kernel,
+    manifold,
+    precision_recall,
+    with_inception,
+    with_lite0,
+    with_vgg16,
+)
 from metrics.fid_watermark_accuracy import FidWatermarkAccuracy
 from metrics.fingerprint_visibility import FingerprintVisibility, larger_is_better
 from metrics.frechet_inception_distance import FrechetInceptionDistance
 from metrics.image_difference import WINDOW
 from metrics.inception_score import InceptionScore
 from metrics.metric import Family, Metric
+from metrics.path_length import path_length
 from metrics.sliced_wasserstein import MIN_RESOLUTION, SlicedWasserstein
 from metrics.watermark_accuracy import WatermarkAccuracy
 
@@ -28,6 +37,10 @@ def make_table(families: Iterable[Family]) -> dict[str, Family]:
         table[family.form] = family
     return table
 
+
+_WAYS = {"z": "from latent to latent", "w": "from style to style"}
+_PLACES = {"full": "anywhere between", "end": "at the beginning"}
+_LEAST_OF_VGG16 = 16  # pixels, which it halves four times
 
 FAMILIES = make_table(
     [
@@ -118,6 +131,39 @@ FAMILIES = make_table(
             needs_lite0=True,
             needs_dataset=True,
         ),
+        Family(
+            form="pr<n>k3",
+            help="_precision, _recall of VGG16 features, three neighbours, and floors",
+            start=with_vgg16(precision_recall),
+            larger_is_better=lambda suffix: True,
+            needs_vgg16=True,
+            needs_dataset=True,
+        ),
+        *(
+            Family(
+                form=f"ppl_{space}{where}",
+                help=f"path length by LPIPS, {_WAYS[space]}, {_PLACES[where]}; 50,000 pairs",
+                start=path_length(space, where == "full", "vgg16"),
+                larger_is_better=lambda suffix: False,
+                needs_vgg16=True,
+                needs_walk=True,
+                min_resolution=_LEAST_OF_VGG16,
+            )
+            for space in _WAYS
+            for where in _PLACES
+        ),
+        *(
+            Family(
+                form=f"ppl_lite0_{space}{where}_<n>k",
+                help="the same by distances of EfficientNet-Lite0 features; no download",
+                start=path_length(space, where == "full", "lite0"),
+                larger_is_better=lambda suffix: False,
+                needs_lite0=True,
+                needs_walk=True,
+            )
+            for space in _WAYS
+            for where in _PLACES
+        ),
     ]
 )
 
@@ -131,7 +177,8 @@ def parse_metric(name: str) -> Metric:
     for family in FAMILIES.values():
         match = re.fullmatch(family.form.replace("<n>", "([1-9][0-9]*)"), name)
         if match:
-            return Metric(name, 1000 * int(match.group(1)), family)
+            count = 1000 * int(match[1]) if match.re.groups else family.num_images
+            return Metric(name, count, family)
     forms = ", ".join(FAMILIES)
     raise UserError(f"unknown metric {name!r}; known: {forms} with a whole number for <n>, or none")
 

@@ -19,6 +19,7 @@ from metrics.efficientnet_lite import check_lite0
 from metrics.evaluate import check_metrics
 from metrics.feature_extractors import check_inception
 from metrics.sampling import make_context
+from metrics.vgg16 import check_vgg16
 from training.checkpoint import check_finite
 from training.config import TrainConfig
 from training.data.dataset import Dataset
@@ -244,9 +245,10 @@ class Run:
         )
         check_metrics(config.metrics, context)
         lite0 = check_lite0(config.metrics, self.devices)
+        vgg16 = check_vgg16(config.metrics, devices=self.devices)
         # Last, since it may download a file.
         inception = check_inception(config.metrics, config.inception, devices=self.devices)
-        return replace(context, inception=inception, lite0=lite0)
+        return replace(context, inception=inception, lite0=lite0, vgg16=vgg16)
 
 
 def _as_tensors(numbers: Any) -> Any:

@@ -8,6 +8,8 @@ from metrics.context import MetricContext
 from metrics.evaluate import evaluate
 from metrics.table import FAMILIES, Family
 
+_ENDS = ("ppl_lite0_zend", "ppl_lite0_wend")
+
 
 def names_of_metrics(context: MetricContext, num_images: int) -> list[str]:
     """The metrics that a context has everything for, one of each family.
@@ -25,8 +27,9 @@ def names_of_metrics(context: MetricContext, num_images: int) -> list[str]:
 
 
 def _is_possible(family: Family, context: MetricContext) -> bool:
-    """Whether nothing is missing. What joins two others, as published, adds nothing here."""
-    if family.form.startswith("fid_watermark"):
+    """Whether nothing is missing. What joins two others, as published, adds nothing here, and of
+    path lengths that of whole ways is enough."""
+    if family.form.startswith("fid_watermark") or family.form.startswith(_ENDS):
         return False
     if family.form == "is<n>k" and context.inception and not context.inception.has_classifier:
         return False
@@ -34,6 +37,8 @@ def _is_possible(family: Family, context: MetricContext) -> bool:
         (context.dataset is not None or not family.needs_dataset)
         and (context.inception is not None or not family.needs_inception)
         and (context.lite0 is not None or not family.needs_lite0)
+        and (context.vgg16 is not None or not family.needs_vgg16)
+        and (context.walk is not None or not family.needs_walk)
         and context.resolution >= family.min_resolution
     )
 

@@ -16,6 +16,7 @@ from metrics.evaluate import check_metrics, evaluate
 from metrics.feature_extractors import check_inception
 from metrics.report import report
 from metrics.sampling import make_context
+from metrics.vgg16 import check_vgg16
 from training.data.dataset import Dataset, open_dataset
 from training.models.functions import num_classes
 from training.models.snapshot import load_networks
@@ -54,8 +55,9 @@ def measure(args: argparse.Namespace, names: Sequence[str]) -> None:
     )
     check_metrics(names, context)
     lite0 = check_lite0(names, devices)
+    vgg16 = check_vgg16(names, devices=devices)
     inception = check_inception(names, args.inception, devices=devices)
-    context = dataclasses.replace(context, inception=inception, lite0=lite0)
+    context = dataclasses.replace(context, inception=inception, lite0=lite0, vgg16=vgg16)
 
     stem = network_stem(args.network)
     run_dir = create_run_dir(args.result_dir, f"metrics-{stem}")

@@ -51,7 +51,7 @@ def test_content(wheel: Path) -> None:
         path.relative_to(ROOT).as_posix()
         for package in PACKAGES
         for path in (ROOT / package).rglob("*")
-        if path.suffix in (".py", ".h", ".cc", ".cu", ".css")
+        if path.suffix in (".py", ".h", ".cc", ".cu", ".css", ".npz")
         or path.name == "py.typed"
         or (path.is_file() and path.is_relative_to(PAGE))
     }

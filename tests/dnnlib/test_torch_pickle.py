@@ -300,3 +300,23 @@ def test_a_truncated_file_of_variables(tmp_path):
         path.write_bytes(whole[:size])
         with pytest.raises(UserError, match="x.pth is not a PyTorch file"):
             torch_pickle.load_variables(path)
+
+
+def test_a_file_of_python_2(tmp_path):
+    """Names as a list of pairs, and tensors without hooks."""
+    path = tmp_path / "x.pth"
+    storage = Persistent("storage", Named("torch.FloatStorage", None), "7", "cuda:0", 6, None)
+    value = Named("torch._utils._rebuild_tensor", storage, 0, (2, 3), (3, 1))
+    names = Named("collections.OrderedDict", [["a", value]])
+    parts = [MAGIC, VERSION, SYSTEM, names, ["7"]]
+    written = b"".join(dumps(part, 2) for part in parts) + struct.pack("<q", 6) + VALUES.tobytes()
+    path.write_bytes(written)
+    found = torch_pickle.load_variables(path)
+    assert list(found) == ["a"]
+    np.testing.assert_array_equal(found["a"], VALUES.reshape(2, 3))
+
+
+@pytest.mark.parametrize("pairs", [3, [3], [["a"]], [[3, "a"]], [("a", 1)]], ids=str)
+def test_an_ordered_dict_of_something_else(pairs):
+    message = refusal(dumps(Named("collections.OrderedDict", pairs), 2))
+    assert "OrderedDict with unknown arguments" in message

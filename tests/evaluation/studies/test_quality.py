@@ -11,8 +11,8 @@ from evaluation.subject.settings import Settings, Skipped
 
 
 def context(**changes: Any) -> Any:
-    nothing = {"dataset": None, "inception": None, "lite0": None, "resolution": 32}
-    return SimpleNamespace(**nothing | changes)
+    nothing = dict.fromkeys(("dataset", "inception", "lite0", "vgg16", "walk"))
+    return SimpleNamespace(**nothing | {"resolution": 32} | changes)
 
 
 def test_what_there_is_decides() -> None:
@@ -26,6 +26,8 @@ def test_what_there_is_decides() -> None:
     ]
     lite0 = names_of_metrics(context(dataset="reals", lite0="network"), 1000)
     assert lite0[-3:] == ["fd_lite0_1k", "kid_lite0_1k", "prdc_lite0_1k"]
+    walked = names_of_metrics(context(lite0="network", walk="generator"), 1000)
+    assert walked[-2:] == ["ppl_lite0_zfull_1k", "ppl_lite0_wfull_1k"]
 
 
 @pytest.mark.parametrize("has_classifier", [False, True])
