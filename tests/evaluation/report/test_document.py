@@ -113,6 +113,25 @@ def test_attacks_are_shown_by_their_aim(results, tmp_path) -> None:
     assert "31.2 dB" in text
     assert "By colluders" not in text
     assert text.index("To remove") < text.index("To forge")
+    lines = (tmp_path / "report.md").read_text().splitlines()
+    assert "### To forge" in lines
+    title = lines.index("| attack | needs | cost |  | PSNR | bits | named | others named |")
+    assert lines[title + 1] == "|---|---|---|---|--:|--:|--:|--:|"
+    assert lines[title + 2] == (
+        "| first | n | c | withstood | 31.2 dB | 0.250 | 25.0 % (12.5 to 50.0) | 0 |"
+    )
+    assert any(line.startswith("| second | n | c | **beaten** | ") for line in lines)
+
+
+def test_the_report_as_markdown(results, tmp_path) -> None:
+    sentences = write_report(tmp_path, "paper", [evaluated("a<|b", results)], SHOWN, "2026-01-02")
+    text = (tmp_path / "report.md").read_text()
+    assert text.startswith("# What a&lt;|b can promise\n\n")
+    assert "\n\n".join(sentences) in text
+    assert " | 115 pixels | 0.695 | 0.99 | " in text  # the paper's figures
+    assert "| a&lt;\\|b | soft | " in text
+    assert "base64" not in text
+    assert "<svg" not in text
 
 
 def test_models_stand_side_by_side(results, tmp_path) -> None:
