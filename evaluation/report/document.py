@@ -73,9 +73,10 @@ def _document(
     suite: str, models: Sequence[Evaluated], settings: Mapping[str, Any], date: str
 ) -> tuple[str, list[str], dict[str, str]]:
     values: dict[str, Values] = {m.name: values_of(m.results) for m in models}
+    bits = {m.name: m.facts["bits"] for m in models}
     boxes, sentences = [], []
     for model in models:
-        found = verdict(values[model.name], settings, model.facts["bits"])
+        found = verdict(values[model.name], settings, bits[model.name])
         sentences += found
         words = "".join(paragraph(sentence) for sentence in found)
         title = f"<h3>{escape(model.name)}</h3>" if len(models) > 1 else ""
@@ -86,7 +87,11 @@ def _document(
             "Pictures",
             chapters.pictures(values) + chapters.visibility(values) + chapters.secrecy(values),
         ),
-        ("saved", "Pictures as they are saved", chapters.saved(values)),
+        (
+            "saved",
+            "Pictures as they are saved",
+            chapters.saved(values) + chapters.out_of_reach(bits, settings),
+        ),
         ("attacks", "Attacks", chapters.attacks(values)),
         ("curves", "What the fingerprint bears", chapters.curves(values)),
         ("attribution", "Detection and attribution", chapters.attribution(values)),

@@ -134,6 +134,21 @@ def test_the_report_as_markdown(results, tmp_path) -> None:
     assert "<svg" not in text
 
 
+def test_names_out_of_reach(results, tmp_path) -> None:
+    """At 1e-6 among 40: 40 / 2^25 is 1.2e-6. Of 64 bits nothing is said."""
+    models = [evaluated("long", results), evaluated("short", results)]
+    models[1].facts["bits"] = 26  # 40 / 2^26 is 6e-7, ten views have 6e-6
+    write_report(tmp_path, "paper", models, SHOWN, "2026-01-02")
+    said = [x for x in (tmp_path / "report.md").read_text().splitlines() if "too few" in x]
+    assert len(said) == 1
+    assert said[0].startswith("short: 26 bits are too few for a name by soft, light, however")
+    models[1].facts["bits"] = 25
+    write_report(tmp_path, "paper", models, SHOWN, "2026-01-02")
+    text = (tmp_path / "report.md").read_text()
+    assert text.count("25 bits are too few") == 3
+    assert "40 fingerprints agree by chance with 1e-06 of foreign" in text
+
+
 def test_models_stand_side_by_side(results, tmp_path) -> None:
     models = [evaluated("one", results), evaluated("two", results)]
     sentences = write_report(tmp_path, "paper", models, SHOWN, "2026-01-02")
