@@ -254,7 +254,7 @@ PERTURBATIONS: dict[str, Perturbation] = {
         Perturbation(
             "rotation",
             "Turned, white corners",
-            "turning by {} degrees",
+            "turning by {}°",
             "degrees",
             (1, 2, 3, 4, 5, 7, 10, 15, 25, 45),
             _rotate,
@@ -285,7 +285,7 @@ PERTURBATIONS: dict[str, Perturbation] = {
         Perturbation(
             "hue",
             "Other hues",
-            "hues turned by {} degrees",
+            "hues turned by {}°",
             "degrees",
             (3, 6, 10, 15, 20, 30, 45, 60, 90, 180),
             _hue,
@@ -327,7 +327,7 @@ PERTURBATIONS: dict[str, Perturbation] = {
         Perturbation(
             "several",
             "Several mild edits in a row",
-            "{} mild edits in a row",
+            "mild edits in a row ({})",
             "edits",
             _LEVELS,
             _several,

@@ -6,6 +6,8 @@ from typing import Any
 from evaluation.report.html import Markup, escape, figure, judged, paragraph, picture, table
 from evaluation.report.plots import bars, curve
 from evaluation.report.verdict import BORNE, Values, borne
+from evaluation.subject.readings import WAYS
+from fingerprints.detection.views import SEARCHES
 
 Models = Mapping[str, Values]  # by the name of the model
 
@@ -93,6 +95,31 @@ def saved(models: Models) -> list[Markup]:
     return [table(titles, rows, text_columns=2)]
 
 
+def out_of_reach(bits: Mapping[str, int], settings: Mapping[str, Any]) -> list[Markup]:
+    """By which ways no picture can be named, since a fingerprint is too short.
+
+    Args:
+        bits: of a fingerprint, by model.
+        settings: `num_keys` and `fpr` of the suite.
+    """
+    parts = []
+    for model, number in bits.items():
+        for way, (_, search) in WAYS.items():
+            views = len(SEARCHES[search])
+            tried = f", in one of {views} views," if views > 1 else ""
+            chance = views * settings["num_keys"] * 0.5**number
+            if chance > settings["fpr"]:
+                parts.append(
+                    paragraph(
+                        f"{model}: {number} bits are too few for a name by {way}, however well "
+                        f"they are read. All bits of one of {settings['num_keys']:,} fingerprints "
+                        f"agree by chance{tried} with {chance:.1g} of foreign pictures, and "
+                        f"{settings['fpr']:g} is asked for."
+                    )
+                )
+    return parts
+
+
 def curves(models: Models) -> list[Markup]:
     """Tables of what is borne, a drawing per perturbation, and the paper's figures beside."""
     names = [n for n in next(iter(models.values())) if n.startswith("robustness-")]
@@ -176,12 +203,12 @@ def _nearest(points: Sequence[Mapping[str, Any]], strength: float) -> Mapping[st
 
 def attribution(models: Models) -> list[Markup]:
     """Detection and attribution by the number of generators."""
-    rows = []
+    rows, several = [], len(models) > 1
     for model, values in models.items():
         for row in values.get("attribution", {}).get("rows", []):
             rows.append(
                 [
-                    model,
+                    *([model] if several else []),
                     row["generators"],
                     interval(row["detection"]) if "detection" in row else "no data set",
                     interval(row["closed_world"]),
@@ -193,7 +220,7 @@ def attribution(models: Models) -> list[Markup]:
             )
     if not rows:
         return []
-    titles = ["model", "generators", "detection", "closed world", "open world", "called ours",
+    titles = ["generators", "detection", "closed world", "open world", "called ours",
               "real called ours", "named wrongly"]  # fmt: skip
     return [
         paragraph(
@@ -201,7 +228,7 @@ def attribution(models: Models) -> list[Markup]:
             "pictures to the nearest of the fingerprints. Open world: our pictures have to be "
             "named, those of as many unregistered generators must not be."
         ),
-        table(titles, rows),
+        table(["model", *titles] if several else titles, rows),
     ]
 
 

@@ -1,4 +1,4 @@
-"""The report: one HTML file that needs nothing else, and the numbers as JSON and CSV beside it."""
+"""The report: one HTML file that needs nothing else; beside it its tables and all numbers."""
 
 import csv
 import io
@@ -11,10 +11,11 @@ from typing import Any
 
 from dnnlib.atomic import open_atomic
 from evaluation.report import chapters
+from evaluation.report.as_markdown import markdown_of
 from evaluation.report.html import Markup, escape, paragraph, section, table
 from evaluation.report.verdict import Values, values_of, verdict
 
-HTML, JSON, CSV = "report.html", "results.json", "results.csv"
+HTML, MARKDOWN, JSON, CSV = "report.html", "report.md", "results.json", "results.csv"
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
@@ -30,7 +31,7 @@ class Evaluated:
 def write_report(
     folder: Path, suite: str, models: Sequence[Evaluated], settings: Mapping[str, Any], date: str
 ) -> list[str]:
-    """Writes `report.html`, `results.json`, `results.csv` and `plots/*.svg`.
+    """Writes `report.html`, `report.md`, `results.json`, `results.csv` and `plots/*.svg`.
 
     Args:
         folder: that exists.
@@ -48,6 +49,8 @@ def write_report(
     text, sentences, drawings = _document(suite, models, settings, date)
     with open_atomic(folder / HTML, "w", encoding="utf-8") as file:
         file.write(text)
+    with open_atomic(folder / MARKDOWN, "w", encoding="utf-8") as file:
+        file.write(markdown_of(text))
     content = {
         "suite": suite,
         "settings": dict(settings),
@@ -70,9 +73,10 @@ def _document(
     suite: str, models: Sequence[Evaluated], settings: Mapping[str, Any], date: str
 ) -> tuple[str, list[str], dict[str, str]]:
     values: dict[str, Values] = {m.name: values_of(m.results) for m in models}
+    bits = {m.name: m.facts["bits"] for m in models}
     boxes, sentences = [], []
     for model in models:
-        found = verdict(values[model.name], settings, model.facts["bits"])
+        found = verdict(values[model.name], settings, bits[model.name])
         sentences += found
         words = "".join(paragraph(sentence) for sentence in found)
         title = f"<h3>{escape(model.name)}</h3>" if len(models) > 1 else ""
@@ -83,7 +87,11 @@ def _document(
             "Pictures",
             chapters.pictures(values) + chapters.visibility(values) + chapters.secrecy(values),
         ),
-        ("saved", "Pictures as they are saved", chapters.saved(values)),
+        (
+            "saved",
+            "Pictures as they are saved",
+            chapters.saved(values) + chapters.out_of_reach(bits, settings),
+        ),
         ("attacks", "Attacks", chapters.attacks(values)),
         ("curves", "What the fingerprint bears", chapters.curves(values)),
         ("attribution", "Detection and attribution", chapters.attribution(values)),

@@ -14,7 +14,7 @@ from fingerprints.detection.evidence import chance, lost_weight, weigh
 from fingerprints.detection.views import SEARCHES, Decision, expand
 
 BITS, SOFT, LIGHT = "bits", "soft", "soft, light"  # ways to come to a verdict
-_WAYS: dict[str, tuple[Decision, str]] = {
+WAYS: dict[str, tuple[Decision, str]] = {
     BITS: ("bits", "none"),
     SOFT: ("soft", "none"),
     LIGHT: ("soft", "light"),
@@ -57,7 +57,7 @@ class Reader:
         store = MemoryStore(self.registered, subject.decoder_hash)
         self._detectors = {
             way: Detector(store, store.model, decision=decision, search=search)
-            for way, (decision, search) in _WAYS.items()
+            for way, (decision, search) in WAYS.items()
         }
 
     def judge(self, images: np.ndarray, way: str = SOFT) -> list[Finding]:
@@ -66,7 +66,7 @@ class Reader:
 
     def logits(self, images: np.ndarray, way: str = SOFT) -> np.ndarray:
         """Logits [N,K,B] of all views that a way looks at."""
-        return decode_views(self.decode, images, _WAYS[way][1])
+        return decode_views(self.decode, images, WAYS[way][1])
 
     def read(
         self,
@@ -98,7 +98,7 @@ class Reader:
 
     def _judge(self, logits: np.ndarray, way: str) -> list[Finding]:
         detector = self._detectors[way]
-        return detector.judge_many(logits[:, : len(SEARCHES[_WAYS[way][1]])], self._fpr)
+        return detector.judge_many(logits[:, : len(SEARCHES[WAYS[way][1]])], self._fpr)
 
 
 def decode_views(decode: Decode, images: np.ndarray, search: str) -> np.ndarray:

@@ -29,8 +29,8 @@ metric-<name>.txt and, with all settings, metric-<name>.jsonl.
   {command} --suite=paper --network=models/network.pkl --dataset=celeba_align_png_cropped_30k
   {command} --suite=attacks --compare ours.pkl theirs.pkl --num-images=256
 
-A suite has a numbered folder with report.html, results.json, results.csv, plots/ and, for every
-network, a file per study; the same command goes on with one that was stopped.
+A suite has a numbered folder with report.html, report.md, results.json, results.csv, plots/ and,
+for every network, a file per study; the same command goes on with one that was stopped.
 """
 _NUM_IMAGES, _LICENSEES = 512, 1000
 _SUITES = "\n".join(f"  {name:<26}  {what}" for name, what in SUITES.items())

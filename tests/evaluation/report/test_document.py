@@ -113,6 +113,40 @@ def test_attacks_are_shown_by_their_aim(results, tmp_path) -> None:
     assert "31.2 dB" in text
     assert "By colluders" not in text
     assert text.index("To remove") < text.index("To forge")
+    lines = (tmp_path / "report.md").read_text().splitlines()
+    assert "### To forge" in lines
+    title = lines.index("| attack | needs | cost |  | PSNR | bits | named | others named |")
+    assert lines[title + 1] == "|---|---|---|---|--:|--:|--:|--:|"
+    assert lines[title + 2] == (
+        "| first | n | c | withstood | 31.2 dB | 0.250 | 25.0 % (12.5 to 50.0) | 0 |"
+    )
+    assert any(line.startswith("| second | n | c | **beaten** | ") for line in lines)
+
+
+def test_the_report_as_markdown(results, tmp_path) -> None:
+    sentences = write_report(tmp_path, "paper", [evaluated("a<|b", results)], SHOWN, "2026-01-02")
+    text = (tmp_path / "report.md").read_text()
+    assert text.startswith("# What a&lt;|b can promise\n\n")
+    assert "\n\n".join(sentences) in text
+    assert " | 115 pixels | 0.695 | 0.99 | " in text  # the paper's figures
+    assert "| a&lt;\\|b | soft | " in text
+    assert "base64" not in text
+    assert "<svg" not in text
+
+
+def test_names_out_of_reach(results, tmp_path) -> None:
+    """At 1e-6 among 40: 40 / 2^25 is 1.2e-6. Of 64 bits nothing is said."""
+    models = [evaluated("long", results), evaluated("short", results)]
+    models[1].facts["bits"] = 26  # 40 / 2^26 is 6e-7, ten views have 6e-6
+    write_report(tmp_path, "paper", models, SHOWN, "2026-01-02")
+    said = [x for x in (tmp_path / "report.md").read_text().splitlines() if "too few" in x]
+    assert len(said) == 1
+    assert said[0].startswith("short: 26 bits are too few for a name by soft, light, however")
+    models[1].facts["bits"] = 25
+    write_report(tmp_path, "paper", models, SHOWN, "2026-01-02")
+    text = (tmp_path / "report.md").read_text()
+    assert text.count("25 bits are too few") == 3
+    assert "40 fingerprints agree by chance with 1e-06 of foreign" in text
 
 
 def test_models_stand_side_by_side(results, tmp_path) -> None:
