@@ -14,6 +14,8 @@ With weights that are all the same T is the number of matching bits: decisions b
 logits that were replaced by their signs.
 """
 
+import functools
+
 import numpy as np
 
 from fingerprints.detection.tails import binomial_tail
@@ -138,10 +140,11 @@ def _by_series(weights: np.ndarray, lost: np.ndarray) -> np.ndarray:
     Skandinavisk Aktuarietidskrift 15, 1932), so that sums near `lost` are likely:
     P[S <= d] = M * r^-d * sum over s <= d of r^(d-s) * P_a[S = s], M = product of (1 + r^w) / 2.
     """
-    values, of_bit = np.unique(weights, return_inverse=True)
-    cells = np.arange(len(weights))[:, None] * len(values) + of_bit.reshape(weights.shape)
-    counts = np.bincount(cells.reshape(-1), minlength=len(weights) * len(values))
-    counts = counts.reshape(len(weights), -1).astype(np.float64)
+    width = int(weights.max()) + 1
+    cells = np.arange(len(weights))[:, None] * width + weights
+    counts = np.bincount(cells.reshape(-1), minlength=len(weights) * width).reshape(-1, width)
+    values = np.flatnonzero(counts.any(axis=0))
+    counts = counts[:, values].astype(np.float64)
     tilts = _TILTS / weights.mean(where=weights > 0)
     odds = np.exp(-np.multiply.outer(values, tilts))  # [V,tilts]
     means = counts @ (values[:, None] * odds / (1 + odds))
@@ -156,6 +159,12 @@ def _by_series(weights: np.ndarray, lost: np.ndarray) -> np.ndarray:
     # Up to the next of few digits: so a row has the same value whichever rows are beside it.
     mantissas, exponents = np.frexp(found)
     return np.ldexp(np.ceil(mantissas * _DIGITS) / _DIGITS, exponents)
+
+
+@functools.lru_cache(maxsize=64)
+def _circle(points: int) -> np.ndarray:
+    """The n-th roots of one, complex [n]."""
+    return np.exp(2j * np.pi * np.arange(points) / points)
 
 
 def _tilted_sums(
@@ -175,12 +184,13 @@ def _tilted_sums(
     """
     points = int((counts @ values).max() + 1) | 1  # odd: k and n - k are conjugate, z is never -1
     k = np.arange(1, points // 2 + 1)
-    circle = np.exp(2j * np.pi * np.arange(points) / points)
+    circle = _circle(points)
     odds = np.exp(-tilt * values)[:, None]
-    powers = odds * circle[np.multiply.outer(values, k) % points]  # [V,n/2]
-    size = counts @ np.log(np.abs((1 + powers) / (1 + odds)))
+    powers = circle[np.multiply.outer(values, k) % points]  # [V,n/2]
+    real, imaginary = 1 + odds * powers.real, odds * powers.imag
+    size = counts @ (0.5 * np.log((real**2 + imaginary**2) / (1 + odds) ** 2))
     kept = np.flatnonzero((size > _NEGLIGIBLE).any(axis=0))
-    angle = counts @ np.angle(1 + powers[:, kept])
+    angle = counts @ np.arctan2(imaginary[:, kept], real[:, kept])
     k = k[kept]
     ratio, length = np.exp(-tilt), lost[:, None] + 1
     # e^-idt * (1 + z + ... + z^d)

@@ -64,7 +64,7 @@ def add(commands: "Commands[cli.ArgumentParser]") -> None:
     parser.add_argument(
         "--distance-weight",
         type=ramp,
-        default="0.1@20,3@60",
+        default="0.1@20,15@60",
         metavar="WEIGHT",
         help="of the distance to the original's pictures, a number or points WEIGHT@KIMG "
         "(default: %(default)s)",

@@ -27,6 +27,10 @@ from training.models.snapshot import build_network, read_snapshot
 from training.networks.decoder import Decoder
 
 _MANY = 500  # files from which on a faster way to read them is made
+# Batches that the network reads ahead, and pixels of them: enough for it to go on while hundreds of
+# pictures are judged.
+_AHEAD = (2, 32)
+_AHEAD_PIXELS = 1 << 22
 
 
 def load_decoder(name: str) -> tuple[Decoder, str | None, str]:
@@ -138,6 +142,8 @@ class Reader:
         self._hashes = hashes
         self._minibatch = min(args.minibatch, max(num_images, 1))
         self._decode = make_decoder(network, self._minibatch, execution)
+        pixels = self._minibatch * network.resolution**2
+        self._ahead = int(np.clip(_AHEAD_PIXELS // pixels, *_AHEAD))
         self._decode_many = None
         if num_images >= _MANY:  # to make it takes as long as Pillow for some hundred
             self._decode_many = make_png_decoder(network.resolution, network.num_channels)
@@ -171,7 +177,7 @@ class Reader:
             ) as progress,
         ):
             start = 0
-            for outcomes, logits, hashes in map_ahead(self._decode_batch, found, pool, ahead=2):
+            for outcomes, logits, hashes in map_ahead(self._decode_batch, found, pool, self._ahead):
                 part = [Path(path) for path in paths[start : start + len(outcomes)]]
                 start += len(outcomes)
                 errors = [one if isinstance(one, UserError) else None for one in outcomes]
