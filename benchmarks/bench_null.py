@@ -2,7 +2,8 @@
 
 Given a picture, a fingerprint that is drawn by fair coins reaches a level with the attained size:
 the largest p-value at or below it, which is a little smaller where sums are few. Logits of many
-kinds, made up and read by a decoder from pictures that no model of ours made.
+kinds, made up and read by a decoder from pictures that no model of ours made; with --foreign, of
+every source there.
 """
 
 import math
@@ -22,7 +23,9 @@ from PIL import Image
 
 from benchmarks import report
 from dnnlib import cli
+from dnnlib.errors import UserError
 from fingerprints.detection.evidence import chance, weigh
+from fingerprints.image_files import find_images, read_image
 
 LEVELS = (1e-2, 1e-3, 1e-4, 1e-5)
 NUM_BITS = 128
@@ -40,8 +43,12 @@ def build_parser() -> cli.ArgumentParser:
         parser,
         ("--pictures", 64, "of each kind"),
         ("--fingerprints", 200_000, "drawn for each picture"),
+        ("--size", 32, "of pictures, pixels: what the network reads"),
     )
     report.add_network(parser, "whose decoder reads pictures; an empty text: none")
+    parser.add_argument(
+        "--foreign", metavar="DIR", help="folder of folders, see tools/foreign_images.py"
+    )
     return parser
 
 
@@ -59,21 +66,40 @@ def made_up(num_pictures: int) -> dict[str, np.ndarray]:
     }
 
 
-def pictures(num_pictures: int) -> dict[str, np.ndarray]:
-    """uint8 [M,32,32,3]: emoji of the sample data set, mirrored and turned; noise; gradients."""
+def pictures(num_pictures: int, size: int = 32) -> dict[str, np.ndarray]:
+    """uint8 [M,R,R,3], R = `size`: emoji of the sample data set, upside down; noise; gradients."""
     rng = np.random.default_rng(SEED + 1)
     with zipfile.ZipFile(_ROOT / "datasets" / "noto-emoji-32.zip") as archive:
         names = [name for name in archive.namelist() if name.endswith(".png")]
         chosen = rng.choice(names, num_pictures, replace=False)
         emoji = [Image.open(BytesIO(archive.read(name))).convert("RGB") for name in chosen]
-    ramp = np.linspace(0, 1, 32)[:, None, None] * rng.integers(0, 256, (num_pictures, 1, 1, 3))
-    shape = (num_pictures, 32, 32, 3)
+    emoji = [one.resize((size, size), Image.Resampling.LANCZOS) for one in emoji]
+    ramp = np.linspace(0, 1, size)[:, None, None] * rng.integers(0, 256, (num_pictures, 1, 1, 3))
+    shape = (num_pictures, size, size, 3)
     return {
         "emoji, upside down": np.stack([np.asarray(picture)[::-1] for picture in emoji]),
         "noise": rng.integers(0, 256, shape, dtype=np.uint8),
         "gradients": np.broadcast_to(ramp, shape).astype(np.uint8),
-        "one colour": np.broadcast_to(ramp[:, 31:], shape).astype(np.uint8),
+        "one colour": np.broadcast_to(ramp[:, -1:], shape).astype(np.uint8),
     }
+
+
+def foreign_pictures(folder: str, num_pictures: int, size: int) -> dict[str, np.ndarray]:
+    """uint8 [M,R,R,3] by source, drawn from all of its pictures; M is `num_pictures` at most.
+
+    Raises:
+        UserError: there are no folders of pictures.
+    """
+    rng = np.random.default_rng(SEED + 1)
+    found = {}
+    for source in sorted(path for path in Path(folder).glob("*") if path.is_dir()):
+        paths = find_images([str(source)])
+        chosen = rng.choice(len(paths), min(num_pictures, len(paths)), replace=False)
+        images = [read_image(paths[number], size, 3, resize=True) for number in chosen]
+        found[source.name] = np.stack(images)
+    if not found:
+        raise UserError(f"--foreign={folder} holds no folders of images, one per source")
+    return found
 
 
 def count(logits: np.ndarray, num_fingerprints: int, seed: int) -> list[dict[str, float]]:
@@ -132,11 +158,15 @@ def judge(figures: dict[str, list[dict[str, float]]]) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the benchmark."""
     args = build_parser().parse_args(argv)
+    if args.foreign is not None and not args.network:
+        raise UserError("--foreign goes with a --network, whose decoder reads these pictures")
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     kinds = made_up(args.pictures)
     if args.network:
         report.note("decoding ...")
-        seen = pictures(args.pictures)
+        seen = pictures(args.pictures, args.size)
+        if args.foreign is not None:
+            seen |= foreign_pictures(args.foreign, args.pictures, args.size)
         logits = report.with_tensorflow(_DECODE, args.network, seen)
         kinds |= {f"decoder, {name}": values for name, values in logits.items()}
     figures: dict[str, Any] = {}
@@ -149,7 +179,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for name, found in figures.items()
     ]
     text = (
-        f"{report.table(head, rows)}\n\n{args.pictures:,} pictures of each kind, "
+        f"{report.table(head, rows)}\n\n{args.pictures:,} pictures of each kind at most, "
         f"{args.fingerprints:,} fingerprints of {NUM_BITS} bits for each of them.\n\n"
         f"Goals ({CONFIDENCE:.1%} intervals):\n\n{judge(figures)}"
     )

@@ -3,8 +3,10 @@
 Pictures of the model, each with a fingerprint of its own, are edited one way at a time and three
 ways in a row. Printed are the share of bits read rightly and, for each way of coming to a verdict
 (matching bits, soft decisions, tried edits, a decoder that was retuned), the share of pictures
-whose licensee is named at the rate asked for, and how many are named wrongly. With --foreign, half
-of the foreign pictures calibrate and the others are judged.
+whose licensee is named at the rate asked for, and how many are named wrongly. So is how many
+pictures are called ours that show nothing: one colour, gradients, squares, noise, and pools of
+copies of one of these. With --foreign, half of the foreign pictures calibrate and the others are
+judged.
 """
 
 from collections.abc import Sequence

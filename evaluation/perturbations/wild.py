@@ -21,7 +21,7 @@ _LANCZOS = Image.Resampling.LANCZOS
 Edit = Callable[[Image.Image], Image.Image]
 
 
-def _saved(file_format: str, quality: int) -> Edit:
+def saved(file_format: str, quality: int) -> Edit:
     """Saving with loss and reading back."""
 
     def edit(picture: Image.Image) -> Image.Image:
@@ -110,9 +110,9 @@ def _grey(picture: Image.Image) -> Image.Image:
 
 EDITS: dict[str, Edit] = {
     "none": lambda picture: picture,
-    "JPEG, quality 90": _saved("jpeg", 90),
-    "JPEG, quality 75": _saved("jpeg", 75),
-    "WebP, quality 90": _saved("webp", 90),
+    "JPEG, quality 90": saved("jpeg", 90),
+    "JPEG, quality 75": saved("jpeg", 75),
+    "WebP, quality 90": saved("webp", 90),
     "scaled to twice the size and back": _scaled(2),
     "scaled to three quarters and back": _scaled(0.75),
     "1/32 cut off on each side, scaled": _cut(1 / 32),
@@ -126,9 +126,9 @@ EDITS: dict[str, Edit] = {
 
 # What happens to pictures in the wild, and what an immunised model has to bear; one at a time.
 WILD: dict[str, Edit] = {
-    "JPEG, quality 75": _saved("jpeg", 75),  # Pillow halves the colour below quality 100
-    "JPEG, quality 50": _saved("jpeg", 50),
-    "WebP, quality 50": _saved("webp", 50),
+    "JPEG, quality 75": saved("jpeg", 75),  # Pillow halves the colour below quality 100
+    "JPEG, quality 50": saved("jpeg", 50),
+    "WebP, quality 50": saved("webp", 50),
     "Gaussian blur, sigma 1": lambda p: p.filter(ImageFilter.GaussianBlur(1)),
     "90 % of the side, scaled": _cut(0.05),
     "scaled to half and back": _scaled(0.5),

@@ -1,4 +1,8 @@
-"""How many bits, and how many names, are read from pictures after what happens in the wild."""
+"""How many bits, and how many names, are read from pictures after what happens in the wild.
+
+And how many pictures are called ours that the model did not make: foreign ones, and some that show
+nothing.
+"""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,11 +18,13 @@ from dnnlib.errors import UserError
 from dnnlib.format import markdown
 from dnnlib.tflib.machine import resolve_execution
 from evaluation.perturbations.wild import OFF_GRID, WILD, Edit
+from evaluation.subject.blank import COPIES, blank_pictures, copies
 from evaluation.subject.foreign import split_foreign
 from evaluation.subject.memory import MemoryStore
 from evaluation.subject.model import MINIBATCH, load_model
 from evaluation.subject.readings import Decode, decode_views, numbers_named
 from fingerprints.bits import decide_bits
+from fingerprints.detection.alike import picture_hashes
 from fingerprints.detection.calibration import Calibration
 from fingerprints.detection.detector import Detector
 from fingerprints.detection.views import SEARCHES, Decision
@@ -27,6 +33,7 @@ from training.models.functions import inputs_of_all_classes, make_decoder, make_
 from training.networks.decoder import Decoder
 
 IN_A_ROW = 3
+MOST_BLANK = 256  # pictures of each kind that show nothing; a pool is made of every 16th of them
 UNEDITED, SEVERAL = "none", f"{IN_A_ROW} of the above in a row"
 
 
@@ -150,6 +157,53 @@ def called_ours(
     return found
 
 
+def blank_called_ours(
+    number: int,
+    size: int,
+    decoders: Sequence[Decode],
+    ways: Sequence[Way],
+    *,
+    search: str,
+    fpr: float,
+    seed: int = 0,
+) -> dict[str, tuple[int, ...]]:
+    """Pictures that show nothing and pools of copies of one, and how many of them are called ours.
+
+    Args:
+        number: of pictures of each kind.
+        size: of these, pixels.
+        decoders, ways, search, fpr, seed: see `measure`.
+
+    Returns:
+        By kind, their number, and how many each way calls ours.
+    """
+    found: dict[str, tuple[int, ...]] = {}
+    for name, images in blank_pictures(number, size, seed).items():
+        logits = [decode_views(decode, images, search) for decode in decoders]
+        found |= called_ours({name: logits}, ways, fpr)
+        pools = [copies(image) for image in images[::16]]
+        ours = [_ways_that_call_ours(pool, decoders, ways, search, fpr) for pool in pools]
+        found[f"{COPIES} copies of one as a pool: {name}"] = (
+            len(pools),
+            *(sum(of_way) for of_way in zip(*ours, strict=True)),
+        )
+    return found
+
+
+def _ways_that_call_ours(
+    pool: np.ndarray, decoders: Sequence[Decode], ways: Sequence[Way], search: str, fpr: float
+) -> list[bool]:
+    """Of each way, the verdict on a pool, uint8 [M,H,W,3]."""
+    logits = [decode_views(decode, pool, search) for decode in decoders]
+    hashes = picture_hashes(pool)
+    return [
+        way.detector.judge_pool(
+            logits[way.decoder][:, : way.num_views], fpr, hashes=hashes
+        ).verdict.is_ours
+        for way in ways
+    ]
+
+
 def make_ways(
     registered: np.ndarray, calibrations: Sequence[Calibration | None], search: str
 ) -> list[Way]:
@@ -194,10 +248,12 @@ def table(rows: Sequence[Row], ways: Sequence[Way]) -> list[str]:
     )
 
 
-def foreign_table(found: Mapping[str, Sequence[int]], ways: Sequence[Way]) -> list[str]:
+def foreign_table(
+    found: Mapping[str, Sequence[int]], ways: Sequence[Way], title: str = "source"
+) -> list[str]:
     """Lines of the table of foreign pictures called ours, with a line for all of them."""
     sums = [sum(column) for column in zip(*found.values(), strict=True)]
-    titles = ["source", "pictures", *(f"called ours: {way.name}" for way in ways)]
+    titles = [title, "pictures", *(f"called ours: {way.name}" for way in ways)]
     return markdown(titles, [[name, *counts] for name, counts in {**found, "all": sums}.items()])
 
 
@@ -261,7 +317,17 @@ def run(
         "",
         *table(rows, ways),
     ]
-    values = {"rows": [asdict(row) for row in rows], "ways": [way.name for way in ways]}
+    blank = blank_called_ours(
+        min(num_images, MOST_BLANK),
+        decoder.resolution,
+        decoders,
+        ways,
+        search=search,
+        fpr=fpr,
+        seed=seed,
+    )
+    text += ["", *foreign_table(blank, ways, "shows nothing")]
+    values = {"rows": [asdict(r) for r in rows], "ways": [w.name for w in ways], "blank": blank}
     if logits:
         counts = called_ours(logits, ways, fpr)
         text += ["", *foreign_table(counts, ways)]

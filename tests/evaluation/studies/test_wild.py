@@ -11,6 +11,7 @@ from evaluation.studies import wild
 from evaluation.studies.wild import (
     SEVERAL,
     UNEDITED,
+    blank_called_ours,
     called_ours,
     edited,
     foreign_table,
@@ -18,6 +19,7 @@ from evaluation.studies.wild import (
     measure,
     table,
 )
+from evaluation.subject.blank import blank_pictures
 from evaluation.subject.readings import decode_views, numbers_named
 from tools.robustness import build_parser
 
@@ -106,6 +108,24 @@ def test_foreign_pictures_are_counted_by_source(ways) -> None:
     assert lines[-1].split("|")[1:3] == [" all ", " 11 "]
 
 
+def test_blank_pictures_are_nobodys_though_read_surely(ways) -> None:
+    found = blank_called_ours(17, 32, [decode, decode], ways, search="light", fpr=1e-6)
+    assert len(found) == 2 * len(blank_pictures(1, 32, 0))
+    for name, (number, *ours) in found.items():
+        assert number == (2 if "pool" in name else 17), name
+        assert ours == [0] * 5, name
+
+
+def test_blank_pictures_that_carry_a_fingerprint_are_counted() -> None:
+    """A decoder that reads one licensee's bits from everything: each of them is called ours."""
+    ways = make_ways(REGISTERED, [None], "none")
+    found = blank_called_ours(
+        17, 32, [lambda images: np.tile(BITS[0] - 0.5, [len(images), 1])], ways,
+        search="none", fpr=1e-6,
+    )  # fmt: skip
+    assert all(ours == [number] * 2 for number, *ours in found.values())
+
+
 def test_table(rows, ways) -> None:
     lines = table(rows, ways)
     assert len(lines) == len(WILD) + len(OFF_GRID) + 4
@@ -149,5 +169,6 @@ def test_a_whole_run(tmp_path, capsys) -> None:
     assert (tmp_path / "out" / "robustness.md").read_text() == printed
     values = json.loads((tmp_path / "out" / "robustness.json").read_text())
     assert values["foreign"]["noise"] == [22, 0, 0, 0, 0, 0]
+    assert values["blank"]["one colour"] == [4, 0, 0, 0, 0, 0]
     assert values["rows"][0]["named"] == [1.0] * 5
     assert "4 pictures, 10 licensees, 32 bits, fpr 0.0001 per picture, calibrated" in printed
