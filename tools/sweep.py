@@ -23,8 +23,8 @@ from tools.demo import run_command
 ACCURACY, VISIBILITY = "watermark_accuracy_1k", "fingerprint_visibility1k"
 FIGURES = {
     "bit accuracy": f"{ACCURACY}_watermark_bit_accuracy",
-    "PSNR between fingerprints": f"{VISIBILITY}_psnr",
-    "PSNR between latents": f"{VISIBILITY}_latents_psnr",
+    "PSNR between fingerprints, dB": f"{VISIBILITY}_psnr",
+    "PSNR between latents, dB": f"{VISIBILITY}_latents_psnr",
 }
 _WITHOUT = {
     "all terms": [],
@@ -44,6 +44,14 @@ SWEEPS: dict[str, dict[str, list[str]]] = {
     "scalability": _flags("distinct-fingerprints", ["10", "100", "1000", "10000", "100000"]),
     "ablation": _WITHOUT,
     "range": _flags("res-modulated-range", ["4-4", "4-8", "8-16", "16-32", "4-32"]),
+}
+
+# What the values of a sweep are, for the table and the plot.
+AXES = {
+    "capacity": "bits",
+    "scalability": "fingerprints in training",
+    "ablation": "loss",
+    "range": "modulated resolutions",
 }
 
 
@@ -98,7 +106,7 @@ def measure(folder: Path, flags: Sequence[str], data: Sequence[str]) -> dict[str
 
 def report(out: Path, sweep: str, found: dict[str, dict[str, float]]) -> str:
     """Writes sweep.md, sweep.json and sweep.png; returns the table."""
-    titles = [sweep, *FIGURES]
+    titles = [AXES[sweep], *FIGURES]
     rows = [[name, *(f"{v[key]:.4f}" for key in FIGURES.values())] for name, v in found.items()]
     text = "\n".join(markdown(titles, rows))
     contents: dict[str, Any] = {"sweep.md": text + "\n", "sweep.json": json.dumps(found, indent=1)}
@@ -109,7 +117,7 @@ def report(out: Path, sweep: str, found: dict[str, dict[str, float]]) -> str:
     figure, panels = pyplot.subplots(1, len(FIGURES), figsize=(11, 3), constrained_layout=True)
     for panel, (title, key) in zip(panels, FIGURES.items(), strict=True):
         panel.plot(list(found), [values[key] for values in found.values()], "o-")
-        panel.set(title=title, xlabel=sweep)
+        panel.set(title=title, xlabel=AXES[sweep])
         panel.tick_params("x", rotation=30)
         panel.grid(alpha=0.3)
     with open_atomic(out / "sweep.png") as file:

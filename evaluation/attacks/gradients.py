@@ -86,7 +86,7 @@ def with_decoder(subject: Subject, settings: Settings) -> dict[str, Any]:
     push = Pusher(lambda x: decoder(x)[1], decoder)
     rows = []
     for reach in REACHES:
-        cost = f"{STEPS} steps per picture, of {reach} grey levels at most"
+        cost = f"{STEPS} steps per picture, at most {reach} of 255 in all"
         after = push(images, drawn, reach)
         rows.append(
             removed(

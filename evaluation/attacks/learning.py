@@ -71,6 +71,7 @@ def fine_tuned(subject: Subject, settings: Settings, dataset: RealImages | None)
                 before=before,
                 after=instances.pictures(tuned, seeds),
                 owners=owners,
+                keeps_content=False,
             )
         )
     return {"rows": rows}

@@ -28,6 +28,7 @@ def removed(
     before: np.ndarray,
     after: np.ndarray,
     owners: np.ndarray,
+    keeps_content: bool = True,
 ) -> dict[str, Any]:
     """The row of an attack that removes.
 
@@ -38,15 +39,19 @@ def removed(
         cost: what he spends, but for the quality of the pictures.
         before, after: pictures, uint8 [N,H,W,C]; of equal latents and noise.
         owners: int [N], whose they are.
+        keeps_content: the attacker wants the pictures of before; otherwise other good ones serve
+            him as well, and decibels do not tell whether they are ruined.
     """
     reading = reader.read(after, owners, ways=(SOFT,))
     decibels = psnr_between(before, after)
     named, wrong = reading.named[SOFT], reading.wrong[SOFT]
+    is_ruined = keeps_content and decibels < RUINED
+    excuse = f", or below {RUINED:g} dB" if keeps_content else ", whatever they show now"
     return _row(
         ("remove", name, needs, cost),
         decibels,
-        f"{KEPT:.0%} still named, or below {RUINED:g} dB; nobody else named",
-        (named.value >= KEPT or decibels < RUINED) and wrong == 0,
+        f"{KEPT:.0%} still named{excuse}; nobody else named",
+        (named.value >= KEPT or is_ruined) and wrong == 0,
         asdict(reading.bit_accuracy),
         asdict(named),
         wrong,

@@ -266,14 +266,25 @@ def attacks(models: Models) -> list[Markup]:
     ]
     for aim, title in _AIMS.items():
         if rows := [(model, row) for model, row in found if row["kind"] == aim]:
-            bar = f"The model withstands it if: {rows[0][1]['bar']}."
-            parts += [Markup(f"<h3>{title}</h3>"), paragraph(bar), _attack_table(models, rows)]
+            parts += [Markup(f"<h3>{title}</h3>"), *_bars(rows), _attack_table(models, rows)]
     names = [row["name"] for model, row in found if model == found[0][0]]
     left = {m: [row["named"]["value"] for model, row in found if model == m] for m in models}
     if all(len(values) == len(names) for values in left.values()):
         drawn = bars(names, left, "share of pictures named")
         parts.append(figure(drawn, "Named after each attack."))
     return parts
+
+
+def _bars(found: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Markup]:
+    """What attacks of one aim are judged by: the first one's bar, then those that have another."""
+    names: dict[str, dict[str, None]] = {}
+    for _, row in found:
+        names.setdefault(row["bar"], {})[row["name"]] = None
+    usual, *others = names
+    return [
+        paragraph(f"The model withstands it if: {usual}."),
+        *(paragraph(f"{', '.join(names[bar])}: {bar}.") for bar in others),
+    ]
 
 
 def _attack_table(models: Models, found: Sequence[tuple[str, Mapping[str, Any]]]) -> Markup:

@@ -8,7 +8,7 @@ import pytest
 from dnnlib.errors import UserError
 from run_training import build_parser as training_parser
 from tools import sweep
-from tools.sweep import ACCURACY, FIGURES, SWEEPS, VISIBILITY, chosen
+from tools.sweep import ACCURACY, AXES, FIGURES, SWEEPS, VISIBILITY, chosen
 
 
 class Commands:
@@ -53,12 +53,14 @@ def test_a_sweep_goes_on(tmp_path: Path, monkeypatch, capsys) -> None:
     assert "--watermark-size=32" in going_on.calls[0]
     assert "--config=config-tiny" in going_on.calls[0]
     table = capsys.readouterr().out.splitlines()
+    assert table[0].startswith("| bits | bit accuracy | ")
     assert table[2] == "| 16 | 2.0000 | 2.0000 | 2.0000 |"
     assert table[3] == "| 32 | 2.0000 | 2.0000 | 2.0000 |"
     assert (tmp_path / "capacity" / "sweep.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_every_value_is_a_training() -> None:
+    assert list(SWEEPS) == list(AXES)
     for values in SWEEPS.values():
         for flags in values.values():
             assert training_parser().parse_args(["--dataset=d", *flags])

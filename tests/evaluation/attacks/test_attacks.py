@@ -60,6 +60,10 @@ def test_the_bar_of_removal() -> None:
     lost = judge(removed, 250 - own, owners=owners)
     assert lost["psnr"] < 20
     assert lost["passed"]  # the attacker has ruined his pictures
+    tuned = judge(removed, 250 - own, owners=owners, keeps_content=False)
+    assert not tuned["passed"]  # or made others that serve him as well
+    assert "20 dB" in lost["bar"]
+    assert "20 dB" not in tuned["bar"]
     grey = np.where(own == 180, 124, 126).astype(np.uint8)
     assert not judge(removed, np.where(own > 0, 124, 0).astype(np.uint8), owners=owners)["named"][
         "value"

@@ -101,14 +101,16 @@ def test_attacks_are_shown_by_their_aim(results, tmp_path) -> None:
     row = {"needs": "n", "cost": "c", "psnr": 31.25, "bit_accuracy": figures, "named": figures}
     rows = [
         {**row, "kind": "remove", "name": "first", "bar": "kept", "passed": True, "wrong": 0},
+        {**row, "kind": "remove", "name": "third", "bar": "other", "passed": True, "wrong": 0},
         {**row, "kind": "forge", "name": "second", "bar": "few", "passed": False, "wrong": 7},
     ]
     made = {**results["unperturbed"], "study": "attack-x", "values": {"rows": rows}}
     found = {name: results[name] for name in ("unperturbed", "visibility")} | {"attack-x": made}
     sentences = write_report(tmp_path, "attacks", [evaluated("m", found)], SHOWN, "2026-01-02")
-    assert sentences[1] == "Of 2 attacks it withstands 1, and is beaten by: second."
+    assert sentences[1] == "Of 3 attacks it withstands 2, and is beaten by: second."
     text = (tmp_path / "report.html").read_text()
     assert "The model withstands it if: kept." in text
+    assert "<p>third: other.</p>" in text
     assert '<span class="bad">beaten</span>' in text
     assert "31.2 dB" in text
     assert "By colluders" not in text
