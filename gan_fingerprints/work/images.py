@@ -113,6 +113,8 @@ class Reader:
 
     Attributes:
         num_bad: how many `read` has passed over so far.
+        ahead: batches that wait for the network, or for whoever asks, behind the one that is asked
+            for.
     """
 
     def __init__(
@@ -143,7 +145,7 @@ class Reader:
         self._minibatch = min(args.minibatch, max(num_images, 1))
         self._decode = make_decoder(network, self._minibatch, execution)
         pixels = self._minibatch * network.resolution**2
-        self._ahead = int(np.clip(_AHEAD_PIXELS // pixels, *_AHEAD))
+        self.ahead = int(np.clip(_AHEAD_PIXELS // pixels, *_AHEAD))
         self._decode_many = None
         if num_images >= _MANY:  # to make it takes as long as Pillow for some hundred
             self._decode_many = make_png_decoder(network.resolution, network.num_channels)
@@ -177,7 +179,7 @@ class Reader:
             ) as progress,
         ):
             start = 0
-            for outcomes, logits, hashes in map_ahead(self._decode_batch, found, pool, self._ahead):
+            for outcomes, logits, hashes in map_ahead(self._decode_batch, found, pool, self.ahead):
                 part = [Path(path) for path in paths[start : start + len(outcomes)]]
                 start += len(outcomes)
                 errors = [one if isinstance(one, UserError) else None for one in outcomes]

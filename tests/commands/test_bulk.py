@@ -389,15 +389,25 @@ def test_files_are_read_ahead_but_not_far(place, monkeypatch):
     picture = str(next(place.pictures.glob("*.png")))
     minibatch, threads = 4, image_files.num_cores()
     args = place.arguments("decode", picture)
-    reader = Reader(args, load_decoder(args.network)[0], 400)
-    batches = reader.batches([picture] * 400)
+    reader = Reader(args, load_decoder(args.network)[0], 400)  # few: by `read_image`
+    batches = reader.batches([picture] * 4000)
     for taken in range(1, 5):
         next(batches)
         time.sleep(0.2)
-        # Being read or waiting: threads + 1; in the network's queue or decoded: 3.
-        assert taken * minibatch < read <= (taken + threads + 1 + 3) * minibatch
+        # Being read or waiting: threads + 1; in the network's queue or decoded: ahead + 1.
+        most = taken + threads + 1 + reader.ahead + 1
+        assert taken * minibatch < read <= most * minibatch < 4000
     batches.close()
-    assert read < 200
+    assert read <= most * minibatch
+
+
+@pytest.mark.parametrize(("minibatch", "expected"), [(1, 32), (4096, 16), (1 << 20, 2)])
+def test_fewer_batches_wait_that_are_large(place, minibatch, expected):
+    args = place.arguments("decode", str(next(place.pictures.glob("*.png"))))
+    args.minibatch = minibatch
+    network = load_decoder(args.network)[0]
+    reader = Reader(args, network, minibatch)
+    assert reader.ahead == expected
 
 
 def test_views_go_through_the_network_together(place):
