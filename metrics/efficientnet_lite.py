@@ -18,6 +18,7 @@ from dnnlib import torch_pickle
 from dnnlib.errors import UserError
 from dnnlib.optional import require
 from dnnlib.tflib.devices import Devices
+from metrics.features import rgb_of, rgb_of_files
 from metrics.table import parse_metric
 
 SIZE = 224  # pixels that the network was trained for
@@ -126,10 +127,7 @@ class Lite0Extractor:
         Raises:
             ValueError: another type or number of channels.
         """
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
-            raise ValueError(f"expected uint8 [N,H,W,1 or 3], got {images.dtype} {images.shape}")
-        rgb = np.repeat(images, 3, axis=3) if images.shape[3] == 1 else images
-        return self._run(tf.constant(rgb, tf.float32)).numpy()
+        return self._run(tf.constant(rgb_of_files(images), tf.float32)).numpy()
 
     def distances(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
         """Of pairs of images [N,H,W,C] in [-1,1]: float32 [N].
@@ -138,8 +136,8 @@ class Lite0Extractor:
         the places: LPIPS (Zhang et al. 2018, arXiv 1801.03924, eq. 1) with one layer and weights
         of 1.
         """
-        pair = [np.repeat(x, 3, axis=3) if x.shape[3] == 1 else x for x in (one, other)]
-        return self._distances(*(tf.constant(127.5 * x + 127.5, tf.float32) for x in pair)).numpy()
+        pair = [tf.constant(127.5 * rgb_of(x) + 127.5, tf.float32) for x in (one, other)]
+        return self._distances(*pair).numpy()
 
 
 def check_lite0(names: Sequence[str], devices: Devices | None = None) -> Lite0Extractor | None:

@@ -18,6 +18,7 @@ from dnnlib.cache import default_cache_dir
 from dnnlib.download import cached_path, open_url_or_path
 from dnnlib.errors import UserError
 from dnnlib.tflib.devices import Devices
+from metrics.features import rgb_of_files
 from metrics.table import forms_without_inception, needs_inception
 from training.models.frozen_graph import PICKLE, read_frozen_graph
 
@@ -79,10 +80,7 @@ class InceptionExtractor:
         Raises:
             ValueError: another type or number of channels.
         """
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
-            raise ValueError(f"expected uint8 [N,H,W,1 or 3], got {images.dtype} {images.shape}")
-        rgb = np.repeat(images, 3, axis=3) if images.shape[3] == 1 else images
-        pooled = self._run(tf.constant(rgb, tf.float32)).numpy()
+        pooled = self._run(tf.constant(rgb_of_files(images), tf.float32)).numpy()
         return pooled.reshape(len(images), NUM_FEATURES)
 
     @property

@@ -1,4 +1,4 @@
-"""Features of real images, computed once for all metrics of a run."""
+"""Features of real images, computed once for all metrics of a run; what feature networks take."""
 
 from collections.abc import Iterator
 
@@ -9,6 +9,22 @@ from metrics.context import FeatureExtractor, MetricContext, log
 
 # More than this is not kept for other metrics: 30,000 images have 250 MB of Inception features.
 MAX_BYTES = 1 << 29
+
+
+def rgb_of(images: np.ndarray) -> np.ndarray:
+    """[N,H,W,1 or 3] -> [N,H,W,3]; grey is repeated."""
+    return np.repeat(images, 3, axis=3) if images.shape[3] == 1 else images
+
+
+def rgb_of_files(images: np.ndarray) -> np.ndarray:
+    """The same of what files hold, uint8.
+
+    Raises:
+        ValueError: another type or number of channels.
+    """
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
+        raise ValueError(f"expected uint8 [N,H,W,1 or 3], got {images.dtype} {images.shape}")
+    return rgb_of(images)
 
 
 def real_features(context: MetricContext, extract: FeatureExtractor, num_images: int) -> np.ndarray:

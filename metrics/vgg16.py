@@ -19,6 +19,7 @@ from dnnlib.cache import default_cache_dir
 from dnnlib.download import cached_path, open_url_or_path
 from dnnlib.errors import UserError
 from dnnlib.tflib.devices import Devices
+from metrics.features import rgb_of, rgb_of_files
 from metrics.table import parse_metric
 
 URL = "https://download.pytorch.org/models/vgg16-397923af.pth"
@@ -103,9 +104,7 @@ class Vgg16Extractor:
         Raises:
             ValueError: another type or number of channels.
         """
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
-            raise ValueError(f"expected uint8 [N,H,W,1 or 3], got {images.dtype} {images.shape}")
-        return self._run(tf.constant(_rgb(images), tf.float32)).numpy()
+        return self._run(tf.constant(rgb_of_files(images), tf.float32)).numpy()
 
     def distances(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
         """LPIPS of pairs: images [N,H,W,C] in [-1,1] -> float32 [N].
@@ -113,7 +112,7 @@ class Vgg16Extractor:
         Images of more than 256 pixels are averaged down to that, as for the path length of
         StyleGAN; others are taken at their size, of at least 16 pixels.
         """
-        pair = [average_down(tf.constant(_rgb(x), tf.float32), _LARGEST) for x in (one, other)]
+        pair = [average_down(tf.constant(rgb_of(x), tf.float32), _LARGEST) for x in (one, other)]
         return self._distances(*pair).numpy()
 
 
@@ -154,10 +153,6 @@ def check_vgg16(
             f" it with ${VARIABLE}, or put it into {folder}; metrics called lite0 need no download"
         ) from error
     return Vgg16Extractor(path, devices)
-
-
-def _rgb(images: np.ndarray) -> np.ndarray:
-    return np.repeat(images, 3, axis=3) if images.shape[3] == 1 else images
 
 
 def _taps(x: tf.Tensor, groups: Sequence[Sequence[tuple[tf.Tensor, tf.Tensor]]]) -> list[tf.Tensor]:
