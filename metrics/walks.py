@@ -8,7 +8,13 @@ import tensorflow as tf
 from dnnlib.tflib.devices import Devices
 from dnnlib.tflib.execution import PLAIN, Execution
 from metrics.path_length import STEP
-from training.models.functions import code_size, make_function, make_images, num_classes
+from training.models.functions import (
+    code_size,
+    make_function,
+    make_images,
+    num_classes,
+    split_codes,
+)
 from training.networks.adopted import AdoptedGenerator
 from training.networks.generator import Generator
 from training.networks.table import TrainedGenerator
@@ -57,11 +63,11 @@ def make_walk(
         t: tf.Tensor,
         n: tf.Tensor,
     ) -> tf.Tensor:
-        bits, labels = _split(generator, codes)
+        bits, labels = split_codes(generator, codes)
         noise = generator.split_noise(n)
         if isinstance(generator, Generator):
             first = generator.map_fingerprints(bits)
-            second = generator.map_fingerprints(_split(generator, others)[0])
+            second = generator.map_fingerprints(split_codes(generator, others)[0])
             styles = first + t[:, :, None] * (second - first)
             return generator.synthesize(start, styles, noise, labels)
         first, second = (generator.map_latents(latents, labels) for latents in (start, end))
@@ -102,11 +108,3 @@ def slerp(start: tf.Tensor, end: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
     angle = t * tf.acos(tf.clip_by_value(cosine, -1.0, 1.0))
     length = lengths[0] + t * (lengths[1] - lengths[0])
     return length * (tf.cos(angle) * first + tf.sin(angle) * across)
-
-
-def _split(generator: TrainedGenerator, codes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
-    """Bits, and labels where there are classes."""
-    if not generator.label_size:
-        return codes, None
-    bits, labels = tf.split(codes, [generator.fingerprint_size, generator.label_size], axis=1)
-    return bits, labels

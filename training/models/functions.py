@@ -146,6 +146,14 @@ def code_size(generator: AnyGenerator) -> int:
     return generator.fingerprint_size + num_classes(generator)
 
 
+def split_codes(generator: AnyGenerator, codes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
+    """[N,`code_size`] -> bits [N,B], and labels [N,C], None where there are no classes."""
+    if not generator.label_size:
+        return codes, None
+    bits, labels = tf.split(codes, [generator.fingerprint_size, generator.label_size], axis=1)
+    return bits, labels
+
+
 def make_images(
     generator: AnyGenerator,
     latents: tf.Tensor,
@@ -164,9 +172,7 @@ def make_images(
         noise: maps [N,h,w,1].
         truncation_psi, truncation_cutoff: of StyleGAN2, see there; those without have none.
     """
-    bits, labels = codes, None
-    if generator.label_size:
-        bits, labels = tf.split(codes, [generator.fingerprint_size, generator.label_size], axis=1)
+    bits, labels = split_codes(generator, codes)
     options: dict[str, Any] = {"labels": labels, "noise": noise}
     if isinstance(generator, PlainGenerator):
         return generator(latents, **options)
