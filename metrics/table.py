@@ -204,6 +204,16 @@ def needs_inception(names: Sequence[str]) -> list[str]:
     return [name for name in names if parse_metric(name).family.needs_inception]
 
 
+def needs_lite0(names: Sequence[str]) -> list[str]:
+    """Those of the metrics that need EfficientNet-Lite0."""
+    return [name for name in names if parse_metric(name).family.needs_lite0]
+
+
+def needs_vgg16(names: Sequence[str]) -> list[str]:
+    """Those of the metrics that need VGG16."""
+    return [name for name in names if parse_metric(name).family.needs_vgg16]
+
+
 def forms_without_inception() -> list[str]:
     """Forms of the metrics that need no Inception graph."""
     return [form for form, family in FAMILIES.items() if not family.needs_inception]

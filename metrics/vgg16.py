@@ -20,7 +20,7 @@ from dnnlib.download import cached_path, open_url_or_path
 from dnnlib.errors import UserError
 from dnnlib.tflib.devices import Devices
 from metrics.features import rgb_of, rgb_of_files
-from metrics.table import parse_metric
+from metrics.table import needs_vgg16
 
 URL = "https://download.pytorch.org/models/vgg16-397923af.pth"
 VARIABLE = "GAN_FINGERPRINTS_VGG16"
@@ -135,7 +135,7 @@ def check_vgg16(
     Raises:
         UserError: it cannot be had, or the file is another one.
     """
-    wanting = [name for name in names if parse_metric(name).family.needs_vgg16]
+    wanting = needs_vgg16(names)
     if not wanting:
         return None
     folder = Path(cache_dir) if cache_dir is not None else default_cache_dir()

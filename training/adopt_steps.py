@@ -10,6 +10,7 @@ from training import loss
 from training.adam import Adam
 from training.channels import Channel, Draws
 from training.draws import draw_inputs
+from training.models.functions import split_codes
 from training.networks.adopted import AdoptedGenerator
 from training.networks.decoder import Decoder
 from training.networks.stylegan2 import StyleGAN2Discriminator
@@ -98,10 +99,9 @@ class AdoptSteps(tf.Module):
             variety: the psi of a truncation of all slots.
         """
         g = self._generator
-        bits, labels = tf.split(codes[0], [g.fingerprint_size, g.label_size], axis=1)
-        labels_or_none = labels if g.label_size else None
+        bits, labels = split_codes(g, codes[0])
         maps = g.split_noise(noise[0])
-        styles = g.map_latents(latents, labels_or_none)
+        styles = g.map_latents(latents, labels)
         styles = g.dlatent_avg + variety * (styles - g.dlatent_avg)
         original = g.synthesize(styles, maps)
         with tf.GradientTape() as tape:
@@ -122,7 +122,7 @@ class AdoptSteps(tf.Module):
             total = bits_loss + distance * far
             stats = {"loss_bits": bits_loss, "loss_distance": far}
             if self._discriminator is not None:
-                scores = self._discriminator(made, labels_or_none)
+                scores = self._discriminator(made, labels)
                 realism = tf.reduce_mean(loss.generator_adversarial_loss(scores))
                 total += self._weights.realism * realism
                 stats["loss_realism"] = realism
