@@ -49,15 +49,19 @@ setup: .venv/.installed$(if $(GPU),-gpu)
 demo: setup
 	@$(VENV_PYTHON) -m tools.demo --seed=$(SEED)
 
+# A worker that crashed is not replaced: with whole files as units, pytest-xdist 3.8 then waits for ever
+# (https://github.com/pytest-dev/pytest-xdist/issues/1378).
+PYTEST = $(VENV_PYTHON) -m pytest -n 2 --dist loadfile --max-worker-restart=0
+
 test: setup
-	$(VENV_PYTHON) -m pytest -n 2 --dist loadfile --durations=10 -m "not long"
+	$(PYTEST) --durations=10 -m "not long"
 
 test-all: setup
-	$(VENV_PYTHON) -m pytest -n 2 --dist loadfile --durations=10
+	$(PYTEST) --durations=10
 
 # While one works: what a package's tests leave out is marked slow.
 test-fast: setup
-	$(VENV_PYTHON) -m pytest -n 2 --dist loadfile -m "not slow"
+	$(PYTEST) -m "not slow"
 
 lint: setup
 	$(VENV_PYTHON) -m ruff check .
