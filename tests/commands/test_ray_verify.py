@@ -1,9 +1,15 @@
-"""Verdicts on a Ray cluster of two processes are those of one command."""
+"""Verdicts on a Ray cluster, of two processes or of two machines, are those of one command."""
 
 import json
 import os
+import shutil
+import socket
 import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,18 +20,27 @@ from tests.support.bulk import NUM_PICTURES, Place, assert_same_verdicts, make_p
 from tests.support.paths import ROOT
 
 
+def environment_of(place: Place) -> dict[str, str]:
+    """Ray keeps a key of its clusters in the home folder, and reports nothing to anybody."""
+    return os.environ | {
+        "HOME": str(place.folder),
+        "GAN_FINGERPRINTS_CACHE": str(place.folder / "cache"),
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+
+
 def results(place: Place, out: Path, *flags: str | Path) -> tuple[list[dict], dict]:
     """Rows of a command in a process of its own, and its summary."""
     command = [sys.executable, "run_fingerprints.py", *place.flags("verify"), "--json"]
-    environment = os.environ | {
-        # Ray keeps a key of its clusters in the home folder.
-        "HOME": str(place.folder),
-        "GAN_FINGERPRINTS_CACHE": str(place.folder / "cache"),
-    }
     done = subprocess.run(
         [*command, f"--out={out}", *map(str, flags)],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+        cwd=ROOT,
+        env=environment_of(place),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     return rows, json.loads(done.stdout)["summary"]
@@ -45,6 +60,58 @@ def test_two_processes_give_the_same_verdicts(tmp_path: Path) -> None:
     assert_same_verdicts(cluster, alone)
     for key in ("images", "verdicts", "level", "expected_false", "wrong_name_rate"):
         assert of_cluster[key] == summary[key]
+
+
+@contextmanager
+def cluster_of_two(place: Place) -> Iterator[str]:
+    """A cluster that is there already, as `ray start` makes it on two machines; its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # names of sockets have to be short
+    ray = [sys.executable, "-m", "ray.scripts.scripts"]
+    head = ["--head", f"--port={address.split(':')[1]}", "--include-dashboard=false"]
+    head += [f"--temp-dir={folder}"]
+    started: list[subprocess.Popen] = []
+    try:
+        for flags in (head, [f"--address={address}"]):
+            with (folder / "start.log").open("w") as log:
+                command = [*ray, "start", *flags, "--num-cpus=1", "--block"]
+                started.append(
+                    subprocess.Popen(command, env=environment_of(place), stdout=log, stderr=log)
+                )
+            _wait_for_machines(ray, address, len(started), place)
+        yield address
+    finally:
+        for process in reversed(started):
+            process.terminate()
+        for process in reversed(started):
+            process.wait(60)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _wait_for_machines(ray: list[str], address: str, count: int, place: Place) -> None:
+    for _ in range(60):
+        command = [*ray, "status", f"--address={address}"]
+        said = subprocess.run(
+            command, env=environment_of(place), capture_output=True, text=True, check=False
+        ).stdout
+        if said.partition("Pending:")[0].count(" node_") == count:
+            return
+        time.sleep(1)
+    raise TimeoutError(f"no {count} machines at {address}: {said}")
+
+
+@pytest.mark.slow
+def test_a_cluster_at_an_address(tmp_path: Path) -> None:
+    pytest.importorskip("ray.data", reason="needs Ray: pip install -r requirements/ray.txt")
+    place = make_place(tmp_path)
+    alone, _ = results(place, tmp_path / "alone.jsonl", place.pictures)
+    with cluster_of_two(place) as address:
+        out = tmp_path / "cluster.jsonl"
+        cluster, _ = results(place, out, f"--ray={address}", place.pictures)
+        assert len(cluster) == NUM_PICTURES
+        assert_same_verdicts(cluster, alone)
 
 
 def test_without_ray_one_line_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
