@@ -27,11 +27,14 @@ def test_in_full(tmp_path: Path) -> None:
     assert read_snapshot(tmp_path / "out.pkl")[1] == read_snapshot(MODEL)[1]
 
 
-def test_in_half(tmp_path: Path) -> None:
-    text = publish(str(MODEL), str(tmp_path / "out.pkl"), half=True)
+@pytest.mark.parametrize("discriminator", [False, True])
+def test_in_half(tmp_path: Path, discriminator: bool) -> None:
+    text = publish(str(MODEL), str(tmp_path / "out.pkl"), half=True, discriminator=discriminator)
     before, after = values(MODEL), values(tmp_path / "out.pkl")
     assert text.startswith(f"{tmp_path / 'out.pkl'}: ")
-    assert {name.split("/")[0] for name in after} == {"E", "D", "Gs"}
+    assert {name.split("/")[0] for name in after} == {"E", "Gs"} | (
+        {"D"} if discriminator else set()
+    )
     for name, value in after.items():
         np.testing.assert_allclose(value, before[name], rtol=1e-3, atol=1e-7)
         assert value.dtype == np.float16
@@ -45,7 +48,7 @@ def test_what_cannot_be_published(tmp_path: Path) -> None:
     without = {slot: data for slot, data in networks.items() if slot != "E"}
     save_networks(tmp_path / "without.pkl", without, position)
     with pytest.raises(UserError, match="holds no network E"):
-        publish(str(tmp_path / "without.pkl"), str(tmp_path / "out.pkl"), half=False)
+        publish(str(tmp_path / "without.pkl"), str(tmp_path / "out.pkl"))
     name = next(iter(networks["E"].variables))
     networks["E"].variables[name] = np.full_like(networks["E"].variables[name], 1e5)
     save_networks(tmp_path / "large.pkl", networks, position)

@@ -10,13 +10,14 @@ from dnnlib.format import format_bytes
 from training.models.snapshot import read_snapshot, save_networks
 
 
-def publish(snapshot: str, output: str, *, half: bool) -> str:
-    """Writes Gs and E; with `half` D as well, and all as float16.
+def publish(snapshot: str, output: str, *, half: bool = False, discriminator: bool = False) -> str:
+    """Writes Gs and E.
 
     Args:
         snapshot: of a training run.
         output: file to write.
-        half: see above.
+        half: all numbers as float16.
+        discriminator: D as well.
 
     Returns:
         The file and its size, for people.
@@ -25,7 +26,7 @@ def publish(snapshot: str, output: str, *, half: bool) -> str:
         UserError: a network is missing, or a number is too large for 16 bits.
     """
     networks, position = read_snapshot(snapshot)
-    wanted = ("E", "D", "Gs") if half else ("E", "Gs")
+    wanted = ("E", "D", "Gs") if discriminator else ("E", "Gs")
     if missing := [slot for slot in wanted if slot not in networks]:
         raise UserError(f"{snapshot} holds no network {missing[0]}; name a snapshot of a training")
     chosen = {slot: networks[slot] for slot in wanted}
