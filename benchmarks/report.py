@@ -36,12 +36,12 @@ def build_parser(doc: str | None) -> cli.ArgumentParser:
 
 
 def add_network(parser: cli.ArgumentParser, what: str) -> None:
-    """Adds `--network`, the 128-bit sample model if it is not given."""
+    """Adds `--network`, the 32x32 portraits if it is not given."""
     parser.add_argument(
         "--network",
-        default=str(ROOT / "models" / "emoji-128.pkl"),
+        default=str(ROOT / "models" / "portraits-32.pkl"),
         metavar="PKL",
-        help=f"{what} (default: models/emoji-128.pkl)",
+        help=f"{what} (default: models/portraits-32.pkl)",
     )
 
 

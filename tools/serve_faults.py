@@ -329,9 +329,9 @@ def build_parser() -> cli.ArgumentParser:
     parser = cli.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--network",
-        default=str(ROOT / "models" / "emoji-128.pkl"),
+        default=str(ROOT / "models" / "portraits-64-immunized.pkl"),
         metavar="PKL",
-        help="with generator and decoder (default: models/emoji-128.pkl)",
+        help="with generator and decoder (default: models/portraits-64-immunized.pkl)",
     )
     parser.add_argument(
         "--registry", metavar="URL", help="where a registry can be made (default: a file)"

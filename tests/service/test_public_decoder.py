@@ -26,12 +26,12 @@ from training.models.functions import images_by_seed, make_decoder
 from training.models.hashes import hashes_of
 from training.models.snapshot import load_networks, read_snapshot
 
-NETWORK = ROOT / "models" / "emoji-128.pkl"
+NETWORK = ROOT / "models" / "portraits-64-immunized.pkl"
 
 READ = """
 const [contents, done] = arguments;
 import("/local.js").then(async (it) => {
-    const read = await it.makeReader(32, 3);
+    const read = await it.makeReader(64, 3);
     const found = [];
     for (const bytes of contents) {
         found.push((await read(new Blob([new Uint8Array(bytes)]))).logits);
@@ -117,7 +117,7 @@ def emoji(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path,
     networks, _ = read_snapshot(str(NETWORK))
     model_hash, decoder_hash = hashes_of(networks, str(NETWORK))
     with Registry.create(str(folder / "registry.db")) as registry:
-        model = registry.add_model(str(model_hash), str(decoder_hash), 128, "emoji")
+        model = registry.add_model(str(model_hash), str(decoder_hash), 128, "portraits")
         (entry, *_) = registry.reserve(model, [("acme", ""), ("other", "")], min_distance=8)
     generator = load_networks(str(NETWORK), only="generator").fingerprinted
     (image,) = images_by_seed(generator, [0], entry.bits)
@@ -131,9 +131,9 @@ def emoji(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path,
 def pictures(image: np.ndarray) -> list[bytes]:
     """In the network's size and in others, with transparent parts, turned by EXIF, grey."""
     rng = np.random.default_rng(0)
-    noise = rng.integers(0, 256, (32, 32, 3), np.uint8)
+    noise = rng.integers(0, 256, (64, 64, 3), np.uint8)
     large = Image.fromarray(image).resize((80, 50), Image.Resampling.BICUBIC)
-    alpha = Image.fromarray(np.where(np.arange(32)[:, None, None] < 16, noise, 0).astype(np.uint8))
+    alpha = Image.fromarray(np.where(np.arange(64)[:, None, None] < 32, noise, 0).astype(np.uint8))
     alpha.putalpha(Image.fromarray(np.where(noise[..., 0] < 128, 0, 255).astype(np.uint8)))
     turned = Image.Exif()
     turned[0x0112] = 6
@@ -163,7 +163,7 @@ def test_bits_are_those_of_tensorflow(emoji: Any, browser: Any) -> None:
     found = browser.execute_async_script(READ, [list(content) for content in contents])
     assert not isinstance(found, str), found
     decode = make_decoder(load_networks(str(NETWORK), only="decoder").decoder)
-    reader = Pictures(32, 3, 1_000_000)
+    reader = Pictures(64, 3, 1_000_000)
     expected = decode(np.stack([reader.read(content).pixels for content in contents]))
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
     assert (np.array(found) > 0).tolist() == (expected > 0).tolist()
