@@ -1,7 +1,7 @@
 """Cuts a snapshot down to what users of a finished model need: Gs and the decoder.
 
-With --half, numbers are kept in 16 bits, which halves the file. With --discriminator, D is kept as well,
-so that training can go on from it.
+With --half, numbers are kept in 16 bits, which halves the file. With --discriminator, D is kept as
+well, so that training can go on from it.
 """
 
 from collections.abc import Sequence
