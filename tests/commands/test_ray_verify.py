@@ -3,11 +3,9 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from dnnlib.errors import UserError
+from dnnlib.tflib.workers import free_ports
 from gan_fingerprints.work import ray_verify
+from tests.support.browser import wait_for
 from tests.support.bulk import NUM_PICTURES, Place, assert_same_verdicts, make_place
 from tests.support.paths import ROOT
 
@@ -65,12 +65,11 @@ def test_two_processes_give_the_same_verdicts(tmp_path: Path) -> None:
 @contextmanager
 def cluster_of_two(place: Place) -> Iterator[str]:
     """A cluster that is there already, as `ray start` makes it on two machines; its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    (port,) = free_ports(1)
+    address = f"127.0.0.1:{port}"
     folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # names of sockets have to be short
     ray = [sys.executable, "-m", "ray.scripts.scripts"]
-    head = ["--head", f"--port={address.split(':')[1]}", "--include-dashboard=false"]
+    head = ["--head", f"--port={port}", "--include-dashboard=false"]
     head += [f"--temp-dir={folder}"]
     started: list[subprocess.Popen] = []
     try:
@@ -80,7 +79,7 @@ def cluster_of_two(place: Place) -> Iterator[str]:
                 started.append(
                     subprocess.Popen(command, env=environment_of(place), stdout=log, stderr=log)
                 )
-            _wait_for_machines(ray, address, len(started), place)
+            wait_for(lambda: _count_machines(ray, address, place) == len(started))
         yield address
     finally:
         for process in reversed(started):
@@ -90,16 +89,12 @@ def cluster_of_two(place: Place) -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _wait_for_machines(ray: list[str], address: str, count: int, place: Place) -> None:
-    for _ in range(60):
-        command = [*ray, "status", f"--address={address}"]
-        said = subprocess.run(
-            command, env=environment_of(place), capture_output=True, text=True, check=False
-        ).stdout
-        if said.partition("Pending:")[0].count(" node_") == count:
-            return
-        time.sleep(1)
-    raise TimeoutError(f"no {count} machines at {address}: {said}")
+def _count_machines(ray: list[str], address: str, place: Place) -> int:
+    command = [*ray, "status", f"--address={address}"]
+    said = subprocess.run(
+        command, env=environment_of(place), capture_output=True, text=True, check=False
+    ).stdout
+    return said.partition("Pending:")[0].count(" node_")
 
 
 @pytest.mark.slow

@@ -109,11 +109,11 @@ def test_another_package_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def emoji(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path, np.ndarray]]:
+def portraits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path, np.ndarray]]:
     """The address of a service, a folder with a picture of ours, and bits."""
     if not all((public_decoder.VENDOR / name).is_file() for name in public_decoder.RUNTIME):
         pytest.skip("onnxruntime-web is not here; run: make browser-decoder")
-    folder = tmp_path_factory.mktemp("emoji")
+    folder = tmp_path_factory.mktemp("portraits")
     networks, _ = read_snapshot(str(NETWORK))
     model_hash, decoder_hash = hashes_of(networks, str(NETWORK))
     with Registry.create(str(folder / "registry.db")) as registry:
@@ -155,8 +155,8 @@ def pictures(image: np.ndarray) -> list[bytes]:
 
 
 @pytest.mark.slow  # a browser
-def test_bits_are_those_of_tensorflow(emoji: Any, browser: Any) -> None:
-    address, _, image = emoji
+def test_bits_are_those_of_tensorflow(portraits: Any, browser: Any) -> None:
+    address, _, image = portraits
     contents = pictures(image)
     browser.get(address)
     browser.set_script_timeout(120)
@@ -170,9 +170,9 @@ def test_bits_are_those_of_tensorflow(emoji: Any, browser: Any) -> None:
 
 
 @pytest.mark.slow  # a browser
-def test_pictures_stay_on_the_machine(emoji: Any, browser: Any, tmp_path: Path) -> None:
+def test_pictures_stay_on_the_machine(portraits: Any, browser: Any, tmp_path: Path) -> None:
     """The page judges by bits that it has read itself, says so, and sends nothing else."""
-    address, folder, _ = emoji
+    address, folder, _ = portraits
     (tmp_path / "none.png").write_bytes(b"no picture")
     browser.get(address)
     wait_for(lambda: find(browser, "#where").is_displayed())
