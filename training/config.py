@@ -143,6 +143,9 @@ MAPPINGS: dict[str, dict[str, Any]] = {
         "center_bits": True,
     },
 }
+_OF_BITS = ("center_bits", "mapping_orthogonal")  # among them
+# The same layer with orthonormal rows that stay as they are.
+MAPPINGS["orthogonal"] = MAPPINGS["linear"] | {"mapping_orthogonal": True}
 
 
 def _published_presets() -> dict[str, Preset]:
@@ -324,6 +327,11 @@ def _networks(
         raise UserError(f"--mapping={mapping}: choose one of {', '.join(MAPPINGS)}")
     images = images | {"fmap_base": preset.fmap_base, "fmap_max": preset.fmap_max}
     codes: dict[str, Any] = {"latent_size": preset.latent_size, "fingerprint_size": num_bits}
+    if mapping == "orthogonal" and num_bits > preset.dlatent_size:
+        raise UserError(
+            f"--mapping=orthogonal takes at most {preset.dlatent_size} bits, the width of the "
+            f"styles, not {num_bits}; choose --mapping=linear"
+        )
     generator = GeneratorConfig(
         **images,
         **codes,
@@ -344,9 +352,22 @@ def _networks(
         generator = replace(generator, label_size=classes, label_fmaps=preset.latent_size)
         decoder = replace(decoder, label_size=classes)
         # Of the form that the mapping of fingerprints has, for the same reasons.
-        form = {k: v for k, v in MAPPINGS[mapping].items() if k != "center_bits"}
+        form = {k: v for k, v in MAPPINGS[mapping].items() if k not in _OF_BITS}
         discriminator = projecting(discriminator, classes, **form)
-    return {"G": generator, "D": discriminator, "E": replace(decoder, **preset.decoder)}
+    decoder = replace(decoder, **preset.decoder)
+    if options.decoder_readout is not None:
+        size = _readout_size(options.decoder_readout, images["resolution"])
+        decoder = replace(decoder, readout_size=size)
+    return {"G": generator, "D": discriminator, "E": decoder}
+
+
+def _readout_size(size: int, resolution: int) -> int:
+    if size and resolution % size:
+        raise UserError(
+            f"--decoder-readout={size}: it has to divide the {resolution} pixels of a side; "
+            f"choose {resolution // 2}, or 0 for none"
+        )
+    return size
 
 
 def _maps(options: TrainOptions, resolution: int) -> dict[str, Any]:

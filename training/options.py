@@ -134,13 +134,18 @@ class TrainOptions(PassedOn):
         None, "between snapshots", sets="ticks.snapshot_ticks", **_COUNT
     )
     mapping: str | None = flag(
-        None, "of fingerprints: published or linear (docs/training.md)", metavar="NAME"
+        None, "of fingerprints: published, linear or orthogonal (docs/training.md)", metavar="NAME"
     )
     fingerprint_maps: str | None = flag(
         None, "resolutions to whose layers the fingerprint adds maps, or none", metavar="LO-HI"
     )
     fingerprint_biases: bool | None = flag(
         None, "the fingerprint moves the biases of the layers that it modulates, too"
+    )
+    decoder_readout: int | None = flag(
+        None,
+        "side of the small picture that the decoder also reads by one linear layer; 0: none",
+        metavar="PIXELS",
     )
     immunize: str | None = flag(
         None, "edits between generator and decoder: none, light, full or a LIST", metavar="EDITS"

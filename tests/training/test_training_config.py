@@ -218,6 +218,7 @@ OPTIONS: dict[str, tuple[Any, dict[str, Any]]] = {
     "gamma": (0.0, {"loss.gamma": 0.0}),
     "fingerprint_maps": ("8-16", {"G.map_min_log2": 3, "G.map_max_log2": 4}),
     "fingerprint_biases": (True, {"G.style_biases": True}),
+    "decoder_readout": (16, {"E.readout_size": 16}),
     "immunize": ("light", {"channel": "light"}),
     "edit_strength": ("0@10,1@20", {"schedule.channel_strength": "0@10,1@20"}),
     "augment": ("ada", {"augment": "ada", "schedule.ada_kimg": 500.0}),
@@ -319,6 +320,20 @@ def test_mapping() -> None:
     assert linear.items() <= to_dict(setup(config="config-tiny", mapping="linear").G).items()
     with pytest.raises(UserError, match="--mapping=quick: choose one of published, linear"):
         setup(mapping="quick")
+
+
+def test_orthogonal_mapping() -> None:
+    found = changes(setup(config="config-tiny"), setup(config="config-tiny", mapping="orthogonal"))
+    assert found == {"G.mapping_orthogonal": True}
+    options = {"config": "config-tiny", "mapping": "orthogonal", "watermark_size": 65}
+    with pytest.raises(UserError, match="--mapping=orthogonal takes at most 64 bits.*not 65"):
+        setup(**options)
+    setup(**options | {"watermark_size": 64})
+
+
+def test_decoder_readout_divides_the_picture() -> None:
+    with pytest.raises(UserError, match="--decoder-readout=12: it has to divide the 32 pixels"):
+        setup(32, decoder_readout=12)
 
 
 @pytest.mark.parametrize("name", ["config-a", "config-b", "config-c", "config-d", "config-d-Gskip"])

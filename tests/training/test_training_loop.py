@@ -391,6 +391,29 @@ def test_resume(finished: tuple[Path, list[str]], data_dir: Path, tmp_path: Path
         np.testing.assert_array_equal(value, expected[name])
 
 
+@pytest.mark.usefixtures("idle")
+def test_resume_makes_a_linear_mapping_orthogonal(
+    finished: tuple[Path, list[str]], data_dir: Path, tmp_path: Path
+) -> None:
+    before = finished[0] / "network-final.pkl"
+    assert load_networks(before).fingerprinted.config.mapping_act == "linear"
+    flags = [f"--resume-pkl={before}", "--mapping=orthogonal", "--total-kimg=2.176"]
+    run_training.main(arguments(data_dir, f"--result-dir={tmp_path}", *flags))
+    run_dir = only_run(tmp_path)
+    assert "mapping of fingerprints is made orthogonal" in (run_dir / "log.txt").read_text()
+    found = load_networks(run_dir / "network-final.pkl")
+    rows = [g.named_variables()["G_mapping/Dense0/weight"].numpy() for g in (found.G, found.Gs)]
+    np.testing.assert_array_equal(*rows)
+    products = rows[0] @ rows[0].T
+    np.testing.assert_allclose(products / products[0, 0], np.eye(len(products)), atol=1e-5)
+    # From there on it is a model like others: the next run needs no conversion.
+    flags[0] = f"--resume-pkl={run_dir / 'network-final.pkl'}"
+    run_training.main(
+        arguments(data_dir, f"--result-dir={tmp_path / 'next'}", *flags[:2], "--total-kimg=2.24")
+    )
+    assert "made orthogonal" not in (only_run(tmp_path / "next") / "log.txt").read_text()
+
+
 def test_resume_from_a_published_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
     path = REFERENCE / "snapshot_skip_resnet_32.pkl"
     preset = Preset(

@@ -67,7 +67,7 @@ def _fits(name: str, value: Any, kind: Any) -> bool:
     if name == "mapping_act":
         return isinstance(value, str) and value in ACTIVATIONS
     if kind is int:
-        least = 0 if name.startswith(("modulated_", "map_", "label_size")) else 1
+        least = 0 if name.startswith(("modulated_", "map_", "label_size", "readout_size")) else 1
         return type(value) is int and least <= value <= _MAX_WIDTH
     if kind is float:
         return type(value) in (int, float) and 0 <= value <= _MAX_WIDTH  # NaN is not
@@ -109,6 +109,7 @@ def _least_values(config: Any) -> float:
     if isinstance(config, DecoderConfig):
         outputs = config.latent_size + config.label_size + config.fingerprint_size
         least += 16 * nf(1) * nf(0) + nf(0) * outputs
+        least += config.readout_size**2 * config.num_channels * config.fingerprint_size
     return least
 
 

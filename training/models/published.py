@@ -179,7 +179,8 @@ def _without_centring(data: NetworkData) -> NetworkData:
     """
     if not data.kwargs.get("center_bits"):
         return data
-    kwargs = {name: value for name, value in data.kwargs.items() if name != "center_bits"}
+    ours = ("center_bits", "mapping_orthogonal")  # the latter is about training alone
+    kwargs = {name: value for name, value in data.kwargs.items() if name not in ours}
     weight = data.variables["G_mapping/Dense0/weight"].astype(np.float64)  # [B,D]
     bias = data.variables["G_mapping/Dense0/bias"].astype(np.float64)  # [D]
     folded = {

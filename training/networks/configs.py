@@ -61,6 +61,8 @@ class StyleMapping(DenseMapping):
     """From fingerprints to styles, see `FingerprintMapping`."""
 
     center_bits: bool = False  # take bits as -1/+1, not 0/1
+    # The one layer's weights are orthonormal rows and stay so: no bit can fade into the others.
+    mapping_orthogonal: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +117,8 @@ class DecoderConfig(FeatureMaps, Codes, Images):
 
     architecture: str = "resnet"
     label_size: int = 0  # classes, which it recovers beside the latent; 0: none
+    # Side of the small picture whose pixels one linear layer reads, beside the rest; 0: none.
+    readout_size: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -168,13 +168,16 @@ class Dense(tf.Module):
         lrmul: float = 1.0,
         weight_name: str = "weight",
         bias_name: str = "bias",
+        trainable: bool = True,
     ) -> None:
         super().__init__()
         self._shared = variables
         self.act = act
         self.lrmul = lrmul
         self.scale = lrmul / math.sqrt(fan_in)
-        self.weight = variables.normal(f"{scope}/{weight_name}", [fan_in, units], 1 / lrmul)
+        self.weight = variables.normal(
+            f"{scope}/{weight_name}", [fan_in, units], 1 / lrmul, trainable
+        )
         self.bias = variables.zeros(f"{scope}/{bias_name}", [units])
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:

@@ -1,7 +1,9 @@
 """Mapping: from what an image is made from to styles."""
 
+import math
 from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from dnnlib.tflib.shapes import check_shape
@@ -28,7 +30,12 @@ class FingerprintMapping(tf.Module):
         self.fingerprint_size = config.fingerprint_size
         self.num_slots = num_slots
         self.center_bits = config.center_bits
-        self.layers = _dense_layers(variables, "G_mapping/Dense", config.fingerprint_size, config)
+        if config.mapping_orthogonal:
+            self.layers = [_orthogonal_layer(variables, "G_mapping/Dense0", config)]
+        else:
+            self.layers = _dense_layers(
+                variables, "G_mapping/Dense", config.fingerprint_size, config
+            )
 
     def __call__(self, fingerprints: tf.Tensor) -> tf.Tensor:
         """Bits as 0/1 floats [N,B] -> styles [N,L,D], the same in every slot."""
@@ -78,6 +85,31 @@ class LatentMapping(tf.Module):
         for layer in self.layers:
             x = layer(x)
         return x
+
+
+def _orthogonal_layer(variables: VariableFactory, scope: str, config: GeneratorConfig) -> Dense:
+    """[N,B] -> [N,D], a rotation of the bits, which training leaves alone."""
+    size, width = config.fingerprint_size, config.dlatent_size
+    if config.mapping_layers != 1 or size > width:
+        raise ValueError(
+            f"mapping_orthogonal: {size} bits, {config.mapping_layers} layers; it takes one layer "
+            f"and at most {width} bits, the width of the styles"
+        )
+    layer = Dense(
+        variables,
+        scope,
+        size,
+        width,
+        act=config.mapping_act,
+        lrmul=config.mapping_lrmul,
+        trainable=False,
+    )
+    # Nearest orthonormal rows, at the length that random ones have (polar decomposition).
+    weight = layer.weight.numpy()
+    if weight.any():
+        left, _, right = np.linalg.svd(weight, full_matrices=False)
+        layer.weight.assign(math.sqrt(width) / config.mapping_lrmul * (left @ right))
+    return layer
 
 
 def _dense_layers(

@@ -104,6 +104,16 @@ CASES = {
             "center_bits": True,
         },
     ),
+    "generator orthogonal": Case(
+        "Generator",
+        {
+            "mapping_layers": 1,
+            "mapping_lrmul": 1.0,
+            "mapping_act": "linear",
+            "center_bits": True,
+            "mapping_orthogonal": True,
+        },
+    ),
     "generator with maps": Case(
         "Generator", {"map_min_log2": 2, "map_max_log2": 3, "num_maps": 2, "modulated_min_log2": 3}
     ),
@@ -144,6 +154,7 @@ CASES = {
     "decoder orig": Case("Decoder", {"architecture": "orig"}),
     "decoder grey": Case("Decoder", {"num_channels": 1}),
     "decoder with classes": Case("Decoder", {"label_size": 3}),
+    "decoder that reads a small picture": Case("Decoder", {"readout_size": 4}),
 }
 GENERATORS = [
     name
@@ -251,7 +262,7 @@ def test_seed_fixes_the_initial_values(name):
     for key in first:
         assert np.array_equal(first[key], same[key])
         starts_at_zero = key.endswith(("bias", "noise_strength", "map", "avg"))
-        starts_at_zero |= key.startswith("G_fingerprint/")
+        starts_at_zero |= key.startswith(("G_fingerprint/", "Readout/"))
         assert np.array_equal(first[key], other[key]) == starts_at_zero, key
         assert np.array_equal(first[key], unseeded[key]) == starts_at_zero, key
 
@@ -309,6 +320,8 @@ def expected_variables(case: Case) -> dict[str, list[int]]:
             biased("Output", 8, 7)
         else:
             biased("Output", 8, 1 if discriminates else 11 + kwargs.get("label_size", 0))
+        if size := kwargs.get("readout_size"):
+            biased("Readout", size * size * channels, 6)
         return expected
 
     def offsets(side, scope, channels):
@@ -384,6 +397,8 @@ def test_variables_have_published_names_and_shapes(name):
     fixed = {key for key in variables if key.startswith(("G_synthesis/noise", "dlatent_avg"))}
     if CASES[name].class_name == "AdoptedGenerator":
         fixed = {key for key in variables if not key.startswith("G_fingerprint/")}
+    if CASES[name].kwargs.get("mapping_orthogonal"):
+        fixed.add("G_mapping/Dense0/weight")
     assert set(network.named_trainables()) == set(variables) - fixed
     # What tf.train.Checkpoint and optimisers see is the same set.
     assert {id(v) for v in network.variables} == {id(v) for v in variables.values()}
@@ -414,7 +429,14 @@ def independent_mapping(network, bits):
     return x
 
 
-@pytest.mark.parametrize("options", [{}, CASES["generator centred, one linear layer"].options])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        CASES["generator centred, one linear layer"].options,
+        CASES["generator orthogonal"].options,
+    ],
+)
 def test_mapping_is_the_same_in_every_slot(options):
     case = Case("Generator", options)
     network = case.network()
@@ -425,6 +447,20 @@ def test_mapping_is_the_same_in_every_slot(options):
     assert styles.shape == (4, slots, 7)
     for slot in range(slots):
         np.testing.assert_allclose(styles[:, slot], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_an_orthogonal_mapping_turns_the_bits() -> None:
+    case = Case("Generator", CASES["generator orthogonal"].options)
+    network = build("Generator", case.kwargs, seed=1)
+    bits = tf.constant(np.random.default_rng(1).integers(0, 2, [50, 6]), tf.float32)
+    styles = network.map_fingerprints(bits)[:, 0].numpy()
+    # Of length sqrt(7), as random styles of 7 numbers; and as far apart as the fingerprints.
+    np.testing.assert_allclose(np.sum(styles**2, 1), 7, rtol=1e-5)
+    products = (2 * bits - 1) @ tf.transpose(2 * bits - 1)
+    np.testing.assert_allclose(styles @ styles.T, products * 7 / 6, rtol=1e-4, atol=1e-4)
+    assert "G_mapping/Dense0/weight" not in network.named_trainables()
+    with pytest.raises(ValueError, match="at most 7 bits"):
+        build("Generator", case.kwargs | {"fingerprint_size": 8}, seed=1)
 
 
 @pytest.mark.parametrize("name", GENERATORS)
