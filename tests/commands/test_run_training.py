@@ -88,6 +88,7 @@ FLAGS: dict[str, tuple[str, object]] = {
     "--image-snapshot-ticks=7": ("image_snapshot_ticks", 7),
     "--snapshot-ticks=8": ("snapshot_ticks", 8),
     "--mapping=linear": ("mapping", "linear"),
+    "--decoder-readout=16": ("decoder_readout", 16),
     "--inception=graph.pb": ("inception", "graph.pb"),
     "--ops=reference": ("ops", "reference"),
     "--precision=bf16": ("precision", "bf16"),
