@@ -143,9 +143,9 @@ MAPPINGS: dict[str, dict[str, Any]] = {
         "center_bits": True,
     },
 }
-_OF_BITS = ("center_bits", "mapping_orthogonal")  # among them
 # The same layer with orthonormal rows that stay as they are.
 MAPPINGS["orthogonal"] = MAPPINGS["linear"] | {"mapping_orthogonal": True}
+_OF_BITS = ("center_bits", "mapping_orthogonal")  # keywords above that labels have no use for
 
 
 def _published_presets() -> dict[str, Preset]:

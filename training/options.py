@@ -146,6 +146,7 @@ class TrainOptions(PassedOn):
         None,
         "side of the small picture that the decoder also reads by one linear layer; 0: none",
         metavar="PIXELS",
+        type=cli.non_negative_int,
     )
     immunize: str | None = flag(
         None, "edits between generator and decoder: none, light, full or a LIST", metavar="EDITS"

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from dnnlib.pixels import centred
 from dnnlib.tflib.execution import Execution
+from fingerprints.bits import decide_bits
 from training.channels import Channel
 from training.draws import draw_inputs
 from training.models.functions import make_images, to_uint8
@@ -169,7 +170,7 @@ def _logit_scale(found: np.ndarray, signs: np.ndarray) -> np.ndarray:
 
 
 def _accuracy(logits: np.ndarray, signs: np.ndarray) -> float:
-    return float(np.mean((logits > 0) == (signs > 0)))
+    return float(np.mean(decide_bits(logits) == (signs > 0)))
 
 
 def _cross_entropy(logits: np.ndarray, signs: np.ndarray) -> float:

@@ -25,10 +25,9 @@ from training.config import TrainConfig
 from training.data.dataset import Dataset
 from training.grids import Grids
 from training.loss import weights_of
-from training.models.orthogonal import is_linear, orthogonalise
+from training.models.orthogonal import is_linear, is_orthogonal, orthogonalise
 from training.models.snapshot import load_networks, save_snapshot
 from training.networks.adopted import AdoptedGenerator
-from training.networks.generator import Generator
 from training.origin import find_origin
 from training.schedule import Rates, Strengths, ema_beta, learning_rates, strengths
 from training.setup import make_networks, make_steps
@@ -207,7 +206,7 @@ class Run:
                 "name the file that it came in, or a snapshot of a training"
             )
         others = {"G": found.G or average, "Gs": average, "D": found.D, "E": found.E}
-        if _is_orthogonal(self.networks.Gs) and is_linear(average):
+        if is_orthogonal(self.networks.Gs) and is_linear(average):
             trained: Any = others["G"]
             others["G"], others["Gs"] = orthogonalise([trained, average])
             self.notes.append("Its linear mapping of fingerprints is made orthogonal")
@@ -260,10 +259,6 @@ class Run:
 def _as_tensors(numbers: Any) -> Any:
     """A named tuple of numbers as one of scalar tensors, for which nothing is traced anew."""
     return tf.nest.map_structure(lambda number: tf.constant(number, tf.float32), numbers)
-
-
-def _is_orthogonal(generator: Any) -> bool:
-    return isinstance(generator, Generator) and generator.config.mapping_orthogonal
 
 
 _SAMPLING = {"stored_noise"}  # about pictures by seed, not about what a network computes

@@ -13,6 +13,7 @@ from tests.support.tiny_networks import tiny_decoder, tiny_generator
 from tools import balance as balance_tool
 from training.balancing import balance
 from training.channels import find_channel
+from training.config import MAPPINGS
 from training.draws import draw_inputs
 from training.models.functions import make_decoder, make_images, to_uint8
 from training.models.orthogonal import orthogonalise
@@ -22,7 +23,7 @@ from training.networks.generator import Generator
 from training.readout import FittedReadout, fit_readout
 
 SIZES = {"resolution": 16, "fmap_base": 32, "fmap_max": 4, "latent_size": 4}
-LINEAR = {"mapping_lrmul": 1.0, "mapping_act": "linear", "center_bits": True}
+LINEAR = MAPPINGS["linear"]
 MAPS = {"style_biases": True, "map_min_log2": 3, "map_max_log2": 3, "num_maps": 2}
 
 

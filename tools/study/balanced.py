@@ -6,9 +6,8 @@ from dnnlib.errors import UserError
 from dnnlib.tflib.machine import resolve_execution
 from training.balancing import balance
 from training.channels import find_channel
-from training.models.orthogonal import is_linear, orthogonalise
+from training.models.orthogonal import is_linear, is_orthogonal, orthogonalise
 from training.models.snapshot import load_networks, save_snapshot
-from training.networks.generator import Generator
 from training.readout import FittedReadout, fit_readout
 
 
@@ -33,7 +32,7 @@ def write_balanced(
     generators = [generator for generator in (found.G, average) if generator is not None]
     if is_linear(average):
         generators = orthogonalise(generators)
-    elif not (isinstance(average, Generator) and average.config.mapping_orthogonal):
+    elif not is_orthogonal(average):
         raise UserError(
             f"{snapshot}: its mapping of fingerprints is not one linear layer at least as wide as "
             "the bits; name a model that was trained with --mapping=linear or orthogonal"

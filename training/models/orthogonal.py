@@ -17,9 +17,14 @@ _TAKES_STYLES = ("/mod_weight", "/style_bias_weight", "/map_weight")
 _LOST = 0.5  # of the median singular value; what lies below is raised to that
 
 
+def is_orthogonal(generator: Any) -> bool:
+    """Whether bits go to styles through a rotation."""
+    return isinstance(generator, Generator) and generator.config.mapping_orthogonal
+
+
 def is_linear(generator: Any) -> bool:
     """Whether bits go to styles, which are wide enough, through one trained linear layer."""
-    if not isinstance(generator, Generator) or generator.config.mapping_orthogonal:
+    if not isinstance(generator, Generator) or is_orthogonal(generator):
         return False
     config = generator.config
     fits = config.fingerprint_size <= config.dlatent_size
@@ -32,24 +37,11 @@ def orthogonalise(generators: list[Generator]) -> list[Generator]:
     Args:
         generators: G and its average, the average last, of which `is_linear` holds.
     """
-    config = generators[-1].config
-    left, values, right = np.linalg.svd(_weight(generators[-1]))
-    count, width = len(values), config.dlatent_size
+    left, values, right = np.linalg.svd(_weight(generators[-1]), full_matrices=False)
     middle = np.median(values)
-    rotation = middle * left @ right[:count]
-    # Of all directions of the styles: those that no bit reaches stay, the others' size moves on.
-    sizes = np.ones(width)
-    sizes[:count] = np.maximum(values / middle, _LOST)
-    average_fold = right.T @ np.diag(sizes) @ right
-    lost = right.T @ np.diag(sizes - np.append(values / middle, np.ones(width - count))) @ right
-    found = []
-    for generator in generators:
-        fold = average_fold
-        if generator is not generators[-1]:
-            onto = right[:count].T @ left.T @ _weight(generator) / middle
-            fold = onto + lost + right[count:].T @ right[count:]
-        found.append(_folded(generator, rotation, fold))
-    return found
+    rotation = middle * left @ right
+    lost = left @ np.diag(np.maximum(values, _LOST * middle) - values) @ right
+    return [_folded(g, rotation, _weight(g) + lost) for g in generators]
 
 
 def fold_in(generator: Generator, factors: np.ndarray) -> Generator:
@@ -59,27 +51,28 @@ def fold_in(generator: Generator, factors: np.ndarray) -> Generator:
         generator: with a mapping that is a rotation.
         factors: [B,B], invertible.
     """
-    weight = _weight(generator)
-    inverse = np.linalg.pinv(weight)
-    # Directions of the styles that no bit reaches stay.
-    rest = np.eye(weight.shape[1]) - inverse @ weight
-    return _folded(generator, weight, inverse @ factors @ weight + rest)
+    rotation = _weight(generator)
+    return _folded(generator, rotation, factors @ rotation)
 
 
 def _weight(generator: Generator) -> np.ndarray:
     return generator.mapping.layers[0].weight.numpy().astype(np.float64)
 
 
-def _folded(generator: Generator, rotation: np.ndarray, fold: np.ndarray) -> Generator:
-    """One whose mapping is the rotation, and `fold` is in front of every layer's affine."""
+def _folded(generator: Generator, rotation: np.ndarray, weight: np.ndarray) -> Generator:
+    """One that makes of a mapping by the rotation what the generator made of one by `weight`.
+
+    What is between the two, [D,D], comes in front of every layer's affine. Directions of the styles
+    that no bit reaches stay.
+    """
+    inverse = np.linalg.pinv(rotation)
+    fold = inverse @ weight + np.eye(rotation.shape[1]) - inverse @ rotation
     result = Generator(replace(generator.config, mapping_orthogonal=True))
-    values = {name: v.numpy() for name, v in generator.named_variables().items()}
-    for name, value in values.items():
-        if name.endswith(_TAKES_STYLES):
-            values[name] = fold @ value
-    values["G_mapping/Dense0/weight"] = rotation
-    bias = values["G_mapping/Dense0/bias"]
-    values["G_mapping/Dense0/bias"] = np.linalg.solve(fold.T, bias)
+    result.copy_from(generator)
     for name, variable in result.named_variables().items():
-        variable.assign(values[name].astype(np.float32))
+        if name.endswith(_TAKES_STYLES):
+            variable.assign(fold @ variable.numpy())
+    (layer,) = result.mapping.layers
+    layer.weight.assign(rotation)
+    layer.bias.assign(np.linalg.solve(fold.T, layer.bias.numpy()))
     return result

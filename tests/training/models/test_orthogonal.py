@@ -5,10 +5,11 @@ import pytest
 import tensorflow as tf
 
 from tests.support.tiny_networks import tiny_generator
+from training.config import MAPPINGS
 from training.models.orthogonal import is_linear, orthogonalise
 from training.networks.generator import Generator
 
-LINEAR = {"mapping_lrmul": 1.0, "mapping_act": "linear", "center_bits": True}
+LINEAR = MAPPINGS["linear"]
 ROOM = {"style_biases": True, "map_min_log2": 3, "map_max_log2": 3, "num_maps": 2}
 BITS = tf.constant([[0, 0, 0, 0], [0, 1, 0, 1], [1, 0, 1, 1], [1, 1, 0, 0]], tf.float32)
 
