@@ -89,6 +89,7 @@ non_negative_int = _number(int, lambda value: 0 <= value <= _LARGEST, "whole num
 positive_float = _number(float, lambda value: 0 < value < _INFINITY, "positive number")
 non_negative_float = _number(float, lambda value: 0 <= value < _INFINITY, "number of at least 0")
 finite_float = _number(float, lambda value: abs(value) < _INFINITY, "finite number")
+share = _number(float, lambda value: 0 < value <= 1, "number above 0, at most 1")
 probability = _number(float, lambda value: 0 < value < 1, "probability between 0 and 1")
 
 

@@ -24,6 +24,7 @@ def build_parser() -> cli.ArgumentParser:
     add("--readout", type=cli.positive_int, default=32, metavar="N", help="side, in pixels (32)")
     add("--images", type=cli.positive_int, default=60000, metavar="N", help="to fit to (60000)")
     add("--immunize", default="none", metavar="EDITS", help="that half of them go through")
+    add("--strength", type=cli.share, default=1.0, metavar="SHARE", help="of those edits (1)")
     add("--seed", type=cli.non_negative_int, default=0, metavar="N", help="of all that is random")
     parser.add_verbose()
     return parser
@@ -40,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         size=args.readout,
         num_images=args.images,
         immunize=args.immunize,
+        strength=args.strength,
         seed=args.seed,
     )
 

@@ -1,5 +1,6 @@
 """One step of adopting: what fingerprints add to a frozen generator, and a decoder, are trained."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,9 +30,21 @@ class AdoptWeights:
     variety: Ramp  # of the pictures: how far styles lie from their mean, 1 as in use
 
     def at(self, kimg: float) -> list[float]:
-        """Distance, strength and variety after so many thousand pictures."""
+        """Distance at least and at most, strength and variety after so many thousand pictures."""
         ramps = (self.distance, self.edit_strength, self.variety)
-        return [value_at(ramp, kimg) for ramp in ramps]
+        return [value_at(self.distance, 0), *(value_at(ramp, kimg) for ramp in ramps)]
+
+
+def distance_weight(bits_loss: tf.Tensor, least: tf.Tensor, most: tf.Tensor) -> tf.Tensor:
+    """A ramp of the distance goes as far as bits are read: no pictures without a fingerprint.
+
+    Args:
+        bits_loss: cross-entropy, 0 where all bits are read, log 2 where they are guessed.
+        least: where the ramp begins.
+        most: where it has come to.
+    """
+    read = tf.clip_by_value(1 - tf.stop_gradient(bits_loss) / math.log(2), 0, 1)
+    return least + (most - least) * tf.square(read)
 
 
 class AdoptSteps(tf.Module):
@@ -85,7 +98,7 @@ class AdoptSteps(tf.Module):
         codes: tf.Tensor,
         noise: tf.Tensor,
         draws: Draws,
-        distance: tf.Tensor,
+        distance: tuple[tf.Tensor, tf.Tensor],
         variety: tf.Tensor,
     ) -> tuple[list[tf.Tensor], Stats]:
         """Gradients of the loss.
@@ -95,7 +108,7 @@ class AdoptSteps(tf.Module):
             codes: [1,N,B+C], bits and labels.
             noise: [1,N,sum h*w].
             draws: of the channel.
-            distance: weight of the distance to the original.
+            distance: weight of the distance to the original, at least and at most.
             variety: the psi of a truncation of all slots.
         """
         g = self._generator
@@ -119,7 +132,7 @@ class AdoptSteps(tf.Module):
                 bits_loss = tf.reduce_mean(loss.bits_loss(bits, clean))
             # Not of clipped pictures: what lies outside would have no gradient.
             far = tf.reduce_mean(loss.decouple_loss(made, original))
-            total = bits_loss + distance * far
+            total = bits_loss + distance_weight(bits_loss, *distance) * far
             stats = {"loss_bits": bits_loss, "loss_distance": far}
             if self._discriminator is not None:
                 scores = self._discriminator(made, labels)
@@ -137,7 +150,8 @@ class AdoptSteps(tf.Module):
         self,
         step: tf.Tensor,
         rate: tf.Tensor,
-        distance: tf.Tensor,
+        least: tf.Tensor,
+        most: tf.Tensor,
         strength: tf.Tensor,
         variety: tf.Tensor,
     ) -> Stats:
@@ -146,7 +160,7 @@ class AdoptSteps(tf.Module):
         shape = (self._minibatch, d.resolution, d.resolution, d.num_channels)
         drawn = draw_inputs(self._generator, tf.stack([seed, step]), self._minibatch, 1)
         draws = self._channel.draw(shape, tf.stack([seed, -1 - step]), strength)
-        gradients, stats = self._gradients(*drawn, draws, distance, variety)
+        gradients, stats = self._gradients(*drawn, draws, (least, most), variety)
         self.adam.apply(gradients, rate)
         return stats
 

@@ -48,6 +48,7 @@ _REPORT_SEEDS = range(2**31, 2**31 + 512)  # pictures that the report is on
 _LOOKED_AT = range(2**31, 2**31 + 32)  # those of ticks, and of the grids
 _MINIBATCH = 32  # of the report
 _GRID_TICKS = 5  # between grids
+_FEW = 0.9  # of the bits, of which the report warns
 _CURES = Cures(
     "start anew with a smaller --learning-rate, or a larger --distance-weight",
     "start anew, with another --seed or --result-dir",
@@ -110,12 +111,18 @@ class AdoptReport:
         """For people."""
         texts = (f"{name} {value:.3f}" for name, value in self.edited.items())
         ssim = "" if self.ssim is None else f", SSIM {self.ssim:.4f}"
-        return [
+        found = [
             f"bit accuracy {self.bit_accuracy:.4f} from 8-bit pictures",
             f"PSNR to the original's pictures {self.psnr:.2f} dB{ssim}; between fingerprints "
             f"{self.psnr_fingerprints:.2f} dB",
             "bit accuracy after " + "  ".join(texts),
         ]
+        if self.bit_accuracy < _FEW:
+            found.append(
+                "few bits are read: its pictures will hardly name anybody; adopt it with fewer "
+                "--bits, a smaller --distance-weight or more --kimg"
+            )
+        return found
 
 
 def make_adopted_decoder(original: Original, config: AdoptConfig) -> Decoder:

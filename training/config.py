@@ -114,7 +114,7 @@ class Preset:
     d_architecture: str = "resnet"
     latent_size: int = 512
     dlatent_size: int = 512
-    mapping: str = "published"  # a key of MAPPINGS
+    mapping: str = "published"  # a key of MAPPINGS, see `_mapping`
     channel: str = "identity"  # a key of CHANNELS
     augment: str = "identity"
     watermark_size: int = 128
@@ -165,7 +165,7 @@ _TINY = Preset(
     fmap_max=64,
     latent_size=16,
     dlatent_size=64,
-    mapping="linear",
+    mapping="orthogonal",
     channel="clip",
     watermark_size=32,
     modulated_range="16-128",
@@ -322,16 +322,9 @@ def _networks(
     classes: int,
 ) -> dict[str, Any]:
     """Configurations of G, D and E; `classes`: numbers per label, 0 without."""
-    mapping = options.mapping or preset.mapping
-    if mapping not in MAPPINGS:
-        raise UserError(f"--mapping={mapping}: choose one of {', '.join(MAPPINGS)}")
+    mapping = _mapping(options.mapping, preset, num_bits)
     images = images | {"fmap_base": preset.fmap_base, "fmap_max": preset.fmap_max}
     codes: dict[str, Any] = {"latent_size": preset.latent_size, "fingerprint_size": num_bits}
-    if mapping == "orthogonal" and num_bits > preset.dlatent_size:
-        raise UserError(
-            f"--mapping=orthogonal takes at most {preset.dlatent_size} bits, the width of the "
-            f"styles, not {num_bits}; choose --mapping=linear"
-        )
     generator = GeneratorConfig(
         **images,
         **codes,
@@ -359,6 +352,21 @@ def _networks(
         size = _readout_size(options.decoder_readout, images["resolution"])
         decoder = replace(decoder, readout_size=size)
     return {"G": generator, "D": discriminator, "E": decoder}
+
+
+def _mapping(chosen: str | None, preset: Preset, num_bits: int) -> str:
+    """A key of MAPPINGS; a preset's own rotation gives way to more bits than styles are wide."""
+    mapping = chosen or preset.mapping
+    if mapping not in MAPPINGS:
+        raise UserError(f"--mapping={mapping}: choose one of {', '.join(MAPPINGS)}")
+    if mapping != "orthogonal" or num_bits <= preset.dlatent_size:
+        return mapping
+    if chosen is None:
+        return "linear"
+    raise UserError(
+        f"--mapping=orthogonal takes at most {preset.dlatent_size} bits, the width of the "
+        f"styles, not {num_bits}; choose --mapping=linear"
+    )
 
 
 def _readout_size(size: int, resolution: int) -> int:

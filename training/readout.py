@@ -49,13 +49,14 @@ class _Sampler:
         generator: Fingerprinted,
         decoder: Decoder,
         channel: Channel | None,
+        strength: float,
         seed: int,
         execution: Execution,
     ) -> None:
         for network in (generator, decoder):
             network.run_with(execution.impl, execution.precision)
         self._generator, self._decoder, self._channel = generator, decoder, channel
-        self._seed = seed
+        self._seed, self._strength = seed, tf.constant(strength)
         self._look = tf.function(self._looked_at, jit_compile=execution.jit, autograph=False)
 
     def _looked_at(
@@ -79,7 +80,7 @@ class _Sampler:
             d = self._decoder
             shape = (_BATCH // 2, d.resolution, d.resolution, d.num_channels)
             other = tf.constant([self._seed, -1 - index], tf.int64)
-            draws = self._channel.draw(shape, other, tf.constant(1.0))
+            draws = self._channel.draw(shape, other, self._strength)
         small, logits = self._look(*drawn, draws)
         signs = 2 * drawn[1][0, :, : self._generator.fingerprint_size].numpy() - 1
         if self._channel is not None:
@@ -96,6 +97,7 @@ def fit_readout(
     seed: int,
     execution: Execution,
     channel: Channel | None = None,
+    strength: float = 1.0,
 ) -> FittedReadout:
     """A decoder that reads the same pictures better, or as well.
 
@@ -107,6 +109,7 @@ def fit_readout(
         seed: of everything random.
         execution: how the networks run.
         channel: edits that every second picture goes through; None: 8-bit pictures as they are.
+        strength: of the channel, 0 to 1.
 
     Raises:
         ValueError: the size does not divide the pictures' side.
@@ -117,7 +120,7 @@ def fit_readout(
         if not name.startswith("Readout/"):
             variable.assign(before[name])
     assert result.readout is not None
-    sampler = _Sampler(generator, result, channel, seed, execution)
+    sampler = _Sampler(generator, result, channel, strength, seed, execution)
     batches = max(4, num_images // _BATCH)
     held_out = min(_HELD_OUT // _BATCH, batches // 4)
     with tqdm(total=batches, unit="batch", desc="fit", disable=None, leave=False) as progress:

@@ -28,7 +28,7 @@ def recommended(preset: Any, total_kimg: float) -> Any:
         decouple = f"{decouple:g}@{begin:g},{decouple * RAMP_FACTOR:g}@{end:g}"
     return replace(
         preset,
-        mapping="linear",
+        mapping="orthogonal",
         channel="clip" if preset.channel == "identity" else preset.channel,
         auto_gamma=True,
         loss=replace(preset.loss, decouple=decouple),

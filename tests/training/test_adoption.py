@@ -14,7 +14,7 @@ import tensorflow as tf
 from dnnlib.errors import Terminated, UserError
 from dnnlib.tflib.execution import PLAIN
 from training import adoption
-from training.adopt_steps import AdoptSteps, AdoptWeights
+from training.adopt_steps import AdoptSteps, AdoptWeights, distance_weight
 from training.adoption import (
     AdoptConfig,
     AdoptFolder,
@@ -50,6 +50,7 @@ CONFIG = AdoptConfig(
     seed=3,
 )
 FILE = np.arange(100, dtype=np.uint8)
+EVEN = (tf.constant(1.0), tf.constant(1.0))  # a weight that is no ramp
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -189,6 +190,24 @@ def test_bits_are_learned_and_distance_keeps_pictures() -> None:
     assert errors[1] < errors[0] / 2
 
 
+def test_the_distances_ramp_waits_for_the_bits() -> None:
+    """It stays at its beginning while bits are guessed, and ends at its end when all are read."""
+    weights = [
+        float(distance_weight(tf.constant(loss), tf.constant(0.1), tf.constant(15.0)))
+        for loss in (0.0, 0.3, 0.69, 0.8)
+    ]
+    assert weights == sorted(weights, reverse=True)
+    assert weights[0] == pytest.approx(15.0)
+    assert 0.1 < weights[1] < 10
+    assert weights[2:] == pytest.approx([0.1, 0.1], abs=0.01)
+    # Bits are the same for a constant, and the weight has no gradient of its own.
+    assert float(distance_weight(tf.constant(0.5), *EVEN)) == 1.0
+    loss = tf.Variable(0.3)
+    with tf.GradientTape() as tape:
+        weight = distance_weight(loss, tf.constant(0.1), tf.constant(15.0))
+    assert tape.gradient(weight, loss) is None
+
+
 def test_variety_says_how_far_styles_lie_from_their_mean() -> None:
     """At 0 all pictures are those of the mean style, and whatever latents say is lost."""
     steps = make(replace(CONFIG, immunize="none", realism=0.0))._steps
@@ -199,9 +218,7 @@ def test_variety_says_how_far_styles_lie_from_their_mean() -> None:
         for seed in (1, 2):
             latents = tf.random.stateless_normal([4, 4], [seed, 0])
             draws = steps._channel.draw((4, 8, 8, 3), tf.constant([1, 2]), tf.constant(1.0))
-            _, stats = steps.gradients(
-                latents, codes, noise, draws, tf.constant(1.0), tf.constant(variety)
-            )
+            _, stats = steps.gradients(latents, codes, noise, draws, EVEN, tf.constant(variety))
             losses.append(float(stats["loss_bits"]))
     assert losses[0] == pytest.approx(losses[1], abs=1e-6)
     assert abs(losses[2] - losses[3]) > 1e-4
@@ -249,7 +266,7 @@ def test_xla_gives_the_gradients_of_plain_tensorflow() -> None:
     seed = tf.constant([3, 0], tf.int64)
     drawn = draw_inputs(generator, seed, 4, 1)
     draws = find_channel("flip,jpeg").draw((4, 8, 8, 3), seed, tf.constant(1.0))
-    arguments = (*drawn, draws, tf.constant(2.0), tf.constant(0.7))
+    arguments = (*drawn, draws, (tf.constant(1.0), tf.constant(4.0)), tf.constant(0.7))
     plain, stats = steps.gradients(*arguments)
     compiled, compiled_stats = tf.function(steps.gradients, jit_compile=True)(*arguments)
     for one, other in zip(plain, compiled, strict=True):
@@ -279,6 +296,12 @@ def test_what_a_run_leaves(whole: Whole) -> None:
     assert networks.decoder.fingerprint_size == 6
     assert networks.position == {"num_images": 32, "adopted": "theirs"}
     np.testing.assert_array_equal(networks.generator.original_file, FILE)
+
+
+def test_a_report_says_when_few_bits_are_read() -> None:
+    report = AdoptReport(0.95, 30.0, None, 29.0, {}, 1.0)
+    assert not any("few bits" in line for line in report.lines())
+    assert "with fewer --bits" in replace(report, bit_accuracy=0.6).lines()[-1]
 
 
 class Stop(Exception):
@@ -346,7 +369,8 @@ def test_ramps_follow_the_pictures_seen() -> None:
         distance="1@20,3@60", realism=0.0, edit_strength="0@10,1@20", variety="0.2@0,1@40"
     )
     found = [weights.at(kimg) for kimg in (0, 15, 40, 100)]
-    np.testing.assert_allclose(found, [[1, 0, 0.2], [1, 0.5, 0.5], [2, 1, 1], [3, 1, 1]])
+    expected = [[1, 1, 0, 0.2], [1, 1, 0.5, 0.5], [1, 2, 1, 1], [1, 3, 1, 1]]
+    np.testing.assert_allclose(found, expected)
     rates = [CONFIG.rate(step) for step in range(CONFIG.num_steps + 1)]
     assert rates == sorted(rates, reverse=True)
     assert (rates[0], rates[-1]) == (CONFIG.learning_rate, pytest.approx(0.0))

@@ -93,9 +93,11 @@ def test_pictures_behind_edits_are_fitted_to(before: tuple[Generator, Decoder]) 
     draws = channel.draw(images.shape, tf.constant([5, 6], tf.int64), tf.constant(1.0))
     edited = channel.apply(tf.constant(images, tf.float32) / 127.5 - 1, draws).numpy()
     dark = np.clip(np.rint(127.5 * (edited + 1)), 0, 255).astype(np.uint8)
-    plain, immune = fit(before).decoder, fit(before, channel=channel).decoder
-    accuracy = [np.mean((make_decoder(d)(dark) > 0) == bits) for d in (plain, immune)]
-    assert accuracy[1] > accuracy[0]
+    weak = fit(before, channel=channel, strength=0.01)
+    plain, immune = fit(before), fit(before, channel=channel)
+    decoders = [fitted.decoder for fitted in (plain, weak, immune)]
+    accuracy = [np.mean((make_decoder(decoder)(dark) > 0) == bits) for decoder in decoders]
+    assert accuracy[2] > max(accuracy[:2])
 
 
 def test_balance_makes_bits_equal_at_the_visibility_that_is_asked_for(
@@ -125,7 +127,7 @@ def test_balance_makes_bits_equal_at_the_visibility_that_is_asked_for(
 def test_tool(tmp_path: Path, before: tuple[Generator, Decoder], capsys) -> None:
     source, target = tmp_path / "in.pkl", tmp_path / "out.pkl"
     save_snapshot(source, E=before[1], Gs=before[0], position={"kimg": 3.0})
-    flags = ["--images=4000", "--readout=8", "--psnr=32"]
+    flags = ["--images=4000", "--readout=8", "--psnr=32", "--immunize=jpeg", "--strength=0.05"]
     balance_tool.main([str(source), str(target), *flags])
     found = load_networks(target)
     assert found.fingerprinted.config.mapping_orthogonal

@@ -273,6 +273,7 @@ def test_recipe() -> None:
         "G.mapping_layers": 1,
         "G.mapping_lrmul": 1.0,
         "G.mapping_act": "linear",
+        "G.mapping_orthogonal": True,
         "G.center_bits": True,
     }
 
@@ -323,8 +324,13 @@ def test_mapping() -> None:
 
 
 def test_orthogonal_mapping() -> None:
-    found = changes(setup(config="config-tiny"), setup(config="config-tiny", mapping="orthogonal"))
-    assert found == {"G.mapping_orthogonal": True}
+    """What the small presets have, and the recipe, where there are no more bits than fit."""
+    linear = setup(config="config-tiny", mapping="linear")
+    assert changes(linear, setup(config="config-tiny")) == {"G.mapping_orthogonal": True}
+    for preset in ({"config": "config-tiny"}, {"recipe": "recommended"}):
+        many = setup(**preset, watermark_size=1000)
+        assert not many.G.mapping_orthogonal
+        assert changes(many, setup(**preset, watermark_size=1000, mapping="linear")) == {}
     options = {"config": "config-tiny", "mapping": "orthogonal", "watermark_size": 65}
     with pytest.raises(UserError, match="--mapping=orthogonal takes at most 64 bits.*not 65"):
         setup(**options)

@@ -19,6 +19,7 @@ def write_balanced(
     size: int,
     num_images: int,
     immunize: str,
+    strength: float,
     seed: int,
 ) -> None:
     """See `tools.balance`.
@@ -53,6 +54,7 @@ def write_balanced(
             seed=seed,
             execution=execution,
             channel=channel,
+            strength=strength,
         )
 
     first = fit(num_images // 2)
