@@ -1,9 +1,10 @@
 """Makes all bits of a finished model equally readable, without data and without training.
 
-A model with a linear mapping of fingerprints (all small presets) gets a mapping that is a rotation,
-lost combinations of bits come back, all are made equally strong at the visibility that is asked
-for, and the decoder gets a linear layer on small pictures, fitted by least squares. The result is
-another model: instances of the old one stay with the old one's file.
+A model with a linear mapping of fingerprints gets a mapping that is a rotation, as small presets
+have it, and lost combinations of bits come back; all are made equally strong at the visibility that
+is asked for, and the decoder gets a linear layer on small pictures, fitted by least squares. With
+--readout=0 the decoder stays, and the fingerprint as a whole is made fainter or clearer. The result
+is another model: instances of the old one stay with the old one's file.
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,8 @@ def build_parser() -> cli.ArgumentParser:
     parser.add_argument("output", metavar="OUT", help="file to write")
     add = parser.add_argument
     add("--psnr", type=cli.positive_float, default=37.0, metavar="DB", help="between two (37)")
-    add("--readout", type=cli.positive_int, default=32, metavar="N", help="side, in pixels (32)")
+    side = "of the small pictures, in pixels (32); 0: sizes alone change, all by one factor"
+    add("--readout", type=cli.non_negative_int, default=32, metavar="N", help=side)
     add("--images", type=cli.positive_int, default=60000, metavar="N", help="to fit to (60000)")
     add("--immunize", default="none", metavar="EDITS", help="that half of them go through")
     add("--strength", type=cli.share, default=1.0, metavar="SHARE", help="of those edits (1)")

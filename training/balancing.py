@@ -15,6 +15,8 @@ from training.models.orthogonal import fold_in
 from training.networks.generator import Generator
 
 _BATCH = 64
+_BATCHES = 8  # of pairs of pictures
+_STEPS = 3
 _LENGTH = 3.0  # of the directions along which pictures are compared, where one bit has 1
 _LEAST = 0.05  # information below this is not told from none
 
@@ -45,10 +47,43 @@ def balance(
     energies = _energies(generators[-1], vectors, seed, execution)
     squares = (values * energies) ** -0.5
     # Two fingerprints differ in half of their bits, by 2 each: twice the energy on average.
-    aim = 4 * 10 ** (-psnr / 10)
-    squares *= aim / (2 * np.sum(squares * energies))
+    squares *= 4 * 10 ** (-psnr / 10) / (2 * np.sum(squares * energies))
     factors = vectors @ np.diag(np.sqrt(squares)) @ vectors.T
     return [fold_in(generator, factors) for generator in generators]
+
+
+def fade(
+    generators: list[Generator], psnr: float, *, seed: int, execution: Execution
+) -> list[Generator]:
+    """The generators with all that bits do larger or smaller by one factor; see `balance`."""
+    aim = 4 * 10 ** (-psnr / 10)
+    for _ in range(_STEPS):  # pictures are nearly linear in it
+        factor = np.sqrt(aim / _difference(generators[-1], seed, execution))
+        factors = factor * np.eye(generators[-1].fingerprint_size)
+        generators = [fold_in(generator, factors) for generator in generators]
+    return generators
+
+
+def _difference(generator: Generator, seed: int, execution: Execution) -> float:
+    """Mean square between pictures in [-1,1] of one latent under two fingerprints."""
+    generator.run_with(execution.impl, execution.precision)
+
+    def square(latents: tf.Tensor, codes: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+        maps = generator.split_noise(noise)
+        one, other = (
+            tf.clip_by_value(make_images(generator, latents, bits, maps), -1, 1)
+            for bits in (codes, tf.roll(codes, 1, 0))
+        )
+        return tf.reduce_mean(tf.square(one - other))
+
+    run = tf.function(square, jit_compile=execution.jit, autograph=False)
+    found = []
+    for index in range(_BATCHES):
+        latents, codes, noise = draw_inputs(
+            generator, tf.constant([seed, index], tf.int64), _BATCH, 1
+        )
+        found.append(float(run(latents, codes[0], noise[0])))
+    return float(np.mean(found))
 
 
 def _energies(

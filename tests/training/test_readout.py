@@ -42,6 +42,17 @@ def pictures(generator: Generator, seed: int, num: int) -> tuple[np.ndarray, np.
     return to_uint8(make_images(generator, latents, bits, noise)).numpy(), bits.numpy()
 
 
+def visibility(generator: Generator) -> float:
+    """PSNR between two fingerprints of one latent, in [-1,1], dB."""
+    drawn = draw_inputs(generator, tf.constant([7, 0], tf.int64), 500, 1)
+    maps = generator.split_noise(drawn[2][0])
+    one, other = (
+        np.clip(make_images(generator, drawn[0], bits, maps), -1, 1)
+        for bits in (drawn[1][0], tf.roll(drawn[1][0], 1, 0))
+    )
+    return float(10 * np.log10(4 / np.mean(np.square(one - other))))
+
+
 @pytest.fixture(scope="module")
 def before() -> tuple[Generator, Decoder]:
     return faint_generator(), tiny_decoder(2, **SIZES | {"fingerprint_size": 4})
@@ -110,18 +121,25 @@ def test_balance_makes_bits_equal_at_the_visibility_that_is_asked_for(
     generators = orthogonalise([uneven])
     first = fit((generators[0], before[1]))
     result = balance(generators, first.information, 40.0, seed=1, execution=PLAIN)[0]
-    drawn = draw_inputs(result, tf.constant([7, 0], tf.int64), 500, 1)
-    maps = result.split_noise(drawn[2][0])
-    one = make_images(result, drawn[0], drawn[1][0], maps)
-    other = make_images(result, drawn[0], tf.roll(drawn[1][0], 1, 0), maps)
-    error = np.mean(np.square(np.clip(one, -1, 1) - np.clip(other, -1, 1)))
-    assert 10 * np.log10(4 / error) == pytest.approx(40, abs=2.0)
+    assert visibility(result) == pytest.approx(40, abs=2.0)
 
     def spread(information: np.ndarray) -> float:
         values = np.linalg.eigvalsh(information)
         return float(values[-1] / values[0])
 
     assert spread(fit((result, before[1])).information) < 0.5 * spread(first.information)
+
+
+def test_tool_without_a_readout(tmp_path: Path, before: tuple[Generator, Decoder]) -> None:
+    """The fingerprint as a whole is made fainter; the decoder stays."""
+    source, target = tmp_path / "in.pkl", tmp_path / "out.pkl"
+    save_snapshot(source, E=before[1], Gs=orthogonalise([before[0]])[0], position={})
+    balance_tool.main([str(source), str(target), "--readout=0", "--psnr=45"])
+    found = load_networks(target)
+    assert visibility(before[0]) < 43
+    assert visibility(found.fingerprinted) == pytest.approx(45, abs=1.0)
+    for name, value in before[1].named_variables().items():
+        np.testing.assert_array_equal(found.decoder.named_variables()[name], value)
 
 
 def test_tool(tmp_path: Path, before: tuple[Generator, Decoder], capsys) -> None:

@@ -4,10 +4,12 @@ import os
 
 from dnnlib.errors import UserError
 from dnnlib.tflib.machine import resolve_execution
-from training.balancing import balance
+from training.balancing import balance, fade
 from training.channels import find_channel
 from training.models.orthogonal import is_linear, is_orthogonal, orthogonalise
 from training.models.snapshot import load_networks, save_snapshot
+from training.networks.decoder import Decoder
+from training.networks.generator import Generator
 from training.readout import FittedReadout, fit_readout
 
 
@@ -38,12 +40,20 @@ def write_balanced(
             f"{snapshot}: its mapping of fingerprints is not one linear layer at least as wide as "
             "the bits; name a model that was trained with --mapping=linear or orthogonal"
         )
+    execution = resolve_execution()
+
+    def save(generators: list[Generator], decoder: Decoder) -> None:
+        G = generators[0] if found.G is not None else None
+        save_snapshot(output, E=decoder, G=G, D=found.D, Gs=generators[-1], position=found.position)
+
+    if size == 0:
+        save(fade(generators, psnr, seed=seed, execution=execution), decoder)
+        return
     if decoder.resolution % size:
         raise UserError(
             f"--readout={size} does not divide {decoder.resolution} pixels; choose a divisor"
         )
     channel = None if immunize == "none" else find_channel(immunize)
-    execution = resolve_execution()
 
     def fit(images: int) -> FittedReadout:
         return fit_readout(
@@ -65,7 +75,4 @@ def write_balanced(
         f"Balanced: {last.accuracy:.4f} of the bits read, {last.accuracy_before:.4f} without the "
         f"new layer; {last.share:g} of what the decoder said before is kept"
     )
-    G = generators[0] if found.G is not None else None
-    save_snapshot(
-        output, E=last.decoder, G=G, D=found.D, Gs=generators[-1], position=found.position
-    )
+    save(generators, last.decoder)
