@@ -47,7 +47,7 @@ def balance(
     energies = _energies(generators[-1], vectors, seed, execution)
     squares = (values * energies) ** -0.5
     # Two fingerprints differ in half of their bits, by 2 each: twice the energy on average.
-    squares *= 4 * 10 ** (-psnr / 10) / (2 * np.sum(squares * energies))
+    squares *= _mean_square(psnr) / (2 * np.sum(squares * energies))
     factors = vectors @ np.diag(np.sqrt(squares)) @ vectors.T
     return [fold_in(generator, factors) for generator in generators]
 
@@ -56,12 +56,17 @@ def fade(
     generators: list[Generator], psnr: float, *, seed: int, execution: Execution
 ) -> list[Generator]:
     """The generators with all that bits do larger or smaller by one factor; see `balance`."""
-    aim = 4 * 10 ** (-psnr / 10)
+    aim = _mean_square(psnr)
     for _ in range(_STEPS):  # pictures are nearly linear in it
         factor = np.sqrt(aim / _difference(generators[-1], seed, execution))
         factors = factor * np.eye(generators[-1].fingerprint_size)
         generators = [fold_in(generator, factors) for generator in generators]
     return generators
+
+
+def _mean_square(psnr: float) -> float:
+    """Of the difference of pictures in [-1,1] that many dB apart."""
+    return 4 * 10 ** (-psnr / 10)
 
 
 def _difference(generator: Generator, seed: int, execution: Execution) -> float:

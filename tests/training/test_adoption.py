@@ -200,7 +200,7 @@ def test_the_distances_ramp_waits_for_the_bits() -> None:
     assert weights[0] == pytest.approx(15.0)
     assert 0.1 < weights[1] < 10
     assert weights[2:] == pytest.approx([0.1, 0.1], abs=0.01)
-    # Bits are the same for a constant, and the weight has no gradient of its own.
+    # A constant stays what it is, and the weight has no gradient of its own.
     assert float(distance_weight(tf.constant(0.5), *EVEN)) == 1.0
     loss = tf.Variable(0.3)
     with tf.GradientTape() as tape:
