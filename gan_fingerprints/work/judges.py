@@ -94,6 +94,11 @@ class RegistryJudge:
             )
 
     @property
+    def num_keys(self) -> int:
+        """Fingerprints that pictures are compared with."""
+        return len(self._detector.index)
+
+    @property
     def about(self) -> dict[str, Any]:
         """See `Judge`: the state of the registry, as far as it touches this model."""
         calibration = self.registry.load_calibration(self.model)
