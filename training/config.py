@@ -48,6 +48,7 @@ class ScheduleConfig:
     ada_kimg: float = 0.0  # in which that strength can go from 0 to 1; 0: it is 1
     g_reg_interval: int = 4  # iterations between path length regularisations; 0: never
     d_reg_interval: int = 16  # iterations between R1 regularisations; 0: never
+    d_alone_kimg: float = 10.0  # of a new discriminator for a model that came without one
 
 
 @dataclass(frozen=True)

@@ -151,6 +151,12 @@ class TrainOptions(PassedOn):
     immunize: str | None = flag(
         None, "edits between generator and decoder: none, light, full or a LIST", metavar="EDITS"
     )
+    discriminator_alone: float | None = flag(
+        None,
+        "where --resume-pkl holds no discriminator, a new one learns alone so long (default: 10)",
+        sets="schedule.d_alone_kimg",
+        **_WEIGHT | {"metavar": "KIMG"},
+    )
     edit_strength: Ramp | None = flag(
         None,
         "of those edits, 0 to 1, such as 0@20,1@60",

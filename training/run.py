@@ -63,6 +63,7 @@ class Run:
         self.networks = make_networks(config, self.devices)
         self.state = RunState()
         self.notes: list[str] = []  # lines for the log's beginning
+        self._alone_until = 0.0  # kimg up to which only the discriminator learns
         pl_mean = 0.0
         if config.resume_pkl is not None:
             pl_mean = self._start_from(config.resume_pkl)
@@ -139,18 +140,25 @@ class Run:
         rates = _as_tensors(learning_rates(config, state.num_images))
         weights = _as_tensors(weights_of(config.loss, state.kimg))
         strong = _as_tensors(strengths(config, state.num_images))
-        stats = dict(steps.generator_step(step, rates, weights, strong))
-        if schedule.g_reg_interval and state.iteration % schedule.g_reg_interval == 0:
+        stats: dict[str, tf.Tensor] = {}
+        is_alone = state.kimg < self._alone_until
+        if not is_alone:
+            stats |= steps.generator_step(step, rates, weights, strong)
+        if self._is_due(schedule.g_reg_interval) and not is_alone:
             stats |= steps.path_length_step(step, rates)
         reals = self.devices.distribute(centred(tf.cast(next(batches), tf.float32)))
         labels = self._labels()
         beta = tf.constant(ema_beta(config, state.num_images), tf.float32)
         stats |= steps.discriminator_step(step, reals, rates, beta, *labels)
-        if schedule.d_reg_interval and state.iteration % schedule.d_reg_interval == 0:
+        if self._is_due(schedule.d_reg_interval):
             stats |= steps.r1_step(step, reals, rates, *labels)
         state.iteration += 1
         state.num_images += config.minibatch
         return stats
+
+    def _is_due(self, interval: int) -> bool:
+        """Whether this iteration has a regularisation of that interval; 0: never."""
+        return interval > 0 and self.state.iteration % interval == 0
 
     def _labels(self) -> tuple[Any, ...]:
         """Labels of this iteration's real images, for every device its own; () without classes."""
@@ -212,6 +220,8 @@ class Run:
             self.notes.append("Its linear mapping of fingerprints is made orthogonal")
         for slot, ours in self.networks.items():
             theirs = others[slot]
+            if theirs is None and slot == "D":
+                continue  # a new one
             if theirs is None:
                 raise UserError(f"--resume-pkl={name} holds no network {slot}; name a snapshot")
             for key, value in ours.kwargs.items():
@@ -233,6 +243,12 @@ class Run:
         self.state.num_images = origin.num_images
         self.state.iteration = origin.iteration
         self.notes.append(f"Starting from {name} at {kimg:g} kimg, {origin.source}")
+        if others["D"] is None:
+            alone = self.config.schedule.d_alone_kimg
+            self._alone_until = kimg + alone
+            self.notes.append(
+                f"It holds no discriminator: a new one learns alone for {alone:g} kimg"
+            )
         return origin.pl_mean
 
     def _metric_context(self) -> MetricContext:

@@ -486,12 +486,41 @@ def test_resume_from_a_published_snapshot_that_fits_no_preset() -> None:
         run_training.main(flags)
 
 
-def test_resume_needs_every_network(
+def test_resume_without_a_discriminator(
+    finished: tuple[Path, list[str]], data_dir: Path, tmp_path: Path
+) -> None:
+    """A new one learns alone at first, which a run that is stopped there does not forget."""
+    found = load_networks(finished[0] / "network-final.pkl")
+    before = variables(finished[0] / "network-final.pkl")
+    light = tmp_path / "light.pkl"
+    save_snapshot(light, E=found.E, Gs=found.Gs, position=found.position)
+
+    results = tmp_path / "results"
+
+    def go_on(*flags: str) -> dict[str, np.ndarray]:
+        always = (f"--resume-pkl={light}", "--discriminator-alone=0.128")
+        run_training.main(arguments(data_dir, f"--result-dir={results}", *always, *flags))
+        return variables(only_run(results) / "network-final.pkl")
+
+    alone = go_on("--total-kimg=2.176")
+    run_dir = only_run(results)
+    assert "no discriminator: a new one learns alone for 0.128" in (run_dir / "log.txt").read_text()
+    together = go_on("--total-kimg=2.304", f"--resume={run_dir}")
+    for name, value in alone.items():
+        slot, _, key = name.partition(":")
+        if slot != "D":
+            source = f"Gs:{key}" if slot == "G" else name
+            np.testing.assert_array_equal(value, before[source])
+    moved = {name.partition(":")[0] for name in alone if (alone[name] != together[name]).any()}
+    assert moved == {"G", "D", "E", "Gs"}
+
+
+def test_resume_needs_a_decoder(
     finished: tuple[Path, list[str]], data_dir: Path, tmp_path: Path
 ) -> None:
     found = load_networks(finished[0] / "network-final.pkl")
-    save_snapshot(tmp_path / "light.pkl", E=found.E, Gs=found.Gs)
-    with pytest.raises(UserError, match="light.pkl holds no network D"):
+    save_snapshot(tmp_path / "light.pkl", D=found.D, Gs=found.Gs)
+    with pytest.raises(UserError, match="light.pkl holds no network E"):
         run_training.main(
             arguments(data_dir, f"--resume-pkl={tmp_path / 'light.pkl'}", "--dry-run")
         )
