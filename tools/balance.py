@@ -15,13 +15,17 @@ from dnnlib.tflib.start import quiet_tensorflow
 _BALANCE = cli.deferred("tools.study.balanced:write_balanced")
 
 
+def _psnr(text: str) -> float | None:
+    return None if text == "keep" else cli.positive_float(text)
+
+
 def build_parser() -> cli.ArgumentParser:
     """The command line."""
     parser = cli.ArgumentParser(prog="python3 -m tools.balance", description=__doc__)
     parser.add_argument("snapshot", metavar="PKL", help="snapshot with generator and decoder")
     parser.add_argument("output", metavar="OUT", help="file to write")
     add = parser.add_argument
-    add("--psnr", type=cli.positive_float, default=37.0, metavar="DB", help="between two (37)")
+    add("--psnr", type=_psnr, default=37.0, metavar="DB", help="between two (37); keep: as it is")
     side = "of the small pictures, in pixels (32); 0: sizes alone change, all by one factor"
     add("--readout", type=cli.non_negative_int, default=32, metavar="N", help=side)
     add("--images", type=cli.positive_int, default=60000, metavar="N", help="to fit to (60000)")

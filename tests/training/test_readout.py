@@ -142,6 +142,21 @@ def test_tool_without_a_readout(tmp_path: Path, before: tuple[Generator, Decoder
         np.testing.assert_array_equal(found.decoder.named_variables()[name], value)
 
 
+def test_tool_that_keeps_the_pictures(tmp_path: Path, before: tuple[Generator, Decoder]) -> None:
+    source, target = tmp_path / "in.pkl", tmp_path / "out.pkl"
+    save_snapshot(source, E=before[1], G=before[0], Gs=before[0], position={})
+    balance_tool.main([str(source), str(target), "--readout=8", "--psnr=keep", "--images=4000"])
+    found = load_networks(target)
+    for name, value in before[0].named_variables().items():
+        np.testing.assert_array_equal(found.fingerprinted.named_variables()[name], value)
+    images, bits = pictures(before[0], 99, 500)
+    assert np.mean((make_decoder(before[1])(images) > 0) == bits) < 0.7
+    assert np.mean((make_decoder(found.decoder)(images) > 0) == bits) > 0.9
+    for flags in (["--psnr=keep"], ["--immunize=jpeg"]):
+        with pytest.raises(UserError, match="--readout=0 fits no layer"):
+            balance_tool.main([str(source), str(target), "--readout=0", *flags])
+
+
 def test_tool(tmp_path: Path, before: tuple[Generator, Decoder], capsys) -> None:
     source, target = tmp_path / "in.pkl", tmp_path / "out.pkl"
     save_snapshot(source, E=before[1], Gs=before[0], position={"kimg": 3.0})

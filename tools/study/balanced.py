@@ -17,7 +17,7 @@ def write_balanced(
     snapshot: str | os.PathLike[str],
     output: str | os.PathLike[str],
     *,
-    psnr: float,
+    psnr: float | None,
     size: int,
     num_images: int,
     immunize: str,
@@ -33,9 +33,13 @@ def write_balanced(
     found = load_networks(snapshot)
     average, decoder = found.fingerprinted, found.decoder
     generators = [generator for generator in (found.G, average) if generator is not None]
-    if is_linear(average):
+    if size == 0 and (psnr is None or immunize != "none"):
+        raise UserError(
+            "--readout=0 fits no layer: it takes a --psnr to aim at and no --immunize; leave it out"
+        )
+    if is_linear(average) and psnr is not None:
         generators = orthogonalise(generators)
-    elif not is_orthogonal(average):
+    elif not is_linear(average) and not is_orthogonal(average):
         raise UserError(
             f"{snapshot}: its mapping of fingerprints is not one linear layer at least as wide as "
             "the bits; name a model that was trained with --mapping=linear or orthogonal"
@@ -46,7 +50,7 @@ def write_balanced(
         G = generators[0] if found.G is not None else None
         save_snapshot(output, E=decoder, G=G, D=found.D, Gs=generators[-1], position=found.position)
 
-    if size == 0:
+    if psnr is not None and size == 0:
         save(fade(generators, psnr, seed=seed, execution=execution), decoder)
         return
     if decoder.resolution % size:
@@ -67,12 +71,14 @@ def write_balanced(
             strength=strength,
         )
 
-    first = fit(num_images // 2)
-    print(f"Lost directions back: {first.accuracy:.4f} of the bits read", flush=True)
-    generators = balance(generators, first.information, psnr, seed=seed, execution=execution)
+    if psnr is not None:
+        first = fit(num_images // 2)
+        print(f"Lost directions back: {first.accuracy:.4f} of the bits read", flush=True)
+        generators = balance(generators, first.information, psnr, seed=seed, execution=execution)
     last = fit(num_images)
     print(
-        f"Balanced: {last.accuracy:.4f} of the bits read, {last.accuracy_before:.4f} without the "
+        f"{'Fitted' if psnr is None else 'Balanced'}: {last.accuracy:.4f} of the bits read, "
+        f"{last.accuracy_before:.4f} without the "
         f"new layer; {last.share:g} of what the decoder said before is kept"
     )
     save(generators, last.decoder)
