@@ -13,6 +13,7 @@ from training.ramps import Ramp, parse_ramp
 _WEIGHT: dict[str, Any] = {"metavar": "WEIGHT", "type": cli.non_negative_float}
 AUTO_GAMMA = "auto"
 RECIPES = ("published", "recommended")
+LEARNS = ("all", "fingerprint")
 AUGMENTS = {"none": "identity", "diff": "diff", "ada": "ada"}  # flag -> key of `channels.CHANNELS`
 _COUNT: dict[str, Any] = {"metavar": "N", "type": cli.positive_int}
 _KIMG: dict[str, Any] = {"metavar": "KIMG", "type": cli.positive_float}
@@ -56,6 +57,13 @@ class PassedOn:
     skip_bad_records: bool = flag(False, "leave damaged records of a data set out")
     resume_pkl: str | None = flag(
         None, "start from this snapshot: path or https URL", metavar="PKL"
+    )
+    learn: str = flag(
+        "all",
+        "what of the generator learns: all (default), or fingerprint: what bits do, while its "
+        "pictures stay",
+        metavar="WHAT",
+        choices=LEARNS,
     )
     distinct_fingerprints: int = flag(
         0,

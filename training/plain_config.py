@@ -13,6 +13,7 @@ from training.options import TrainOptions
 
 # Options that are about fingerprints and the decoder.
 _FINGERPRINTS = {
+    "learn": "--learn",
     "res_modulated_range": "--res-modulated-range",
     "mapping": "--mapping",
     "fingerprint_maps": "--fingerprint-maps",
@@ -54,7 +55,7 @@ def plain_networks(
         UserError: an option that has no meaning without fingerprints.
     """
     for name, flag in _FINGERPRINTS.items():
-        if getattr(options, name) not in (None, "none"):
+        if getattr(options, name) not in (None, "none", "all"):
             raise UserError(
                 f"{flag} with --watermark-size=0: plain StyleGAN2 has no fingerprint and no "
                 "decoder; leave the flag out"

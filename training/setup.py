@@ -104,6 +104,7 @@ def make_steps(
                 d_reg_interval=config.schedule.d_reg_interval,
                 seed=config.seed,
                 distinct_fingerprints=config.distinct_fingerprints,
+                learn=config.learn,
                 channel=find_channel(config.channel),
                 augment=find_channel(config.augment),
                 ada_target=config.schedule.ada_target,

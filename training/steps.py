@@ -40,6 +40,7 @@ class StepOptions:
     d_reg_interval: int
     seed: int
     distinct_fingerprints: int = 0
+    learn: str = "all"  # of the generator
     channel: Channel = CHANNELS["identity"]
     augment: Channel = CHANNELS["identity"]
     ada_target: float = 0.6
@@ -103,10 +104,14 @@ class Steps(tf.Module):
         self.augment_p = tf.Variable(
             0.0 if options.ada_kimg else 1.0, trainable=False, name="augment_p"
         )
-        self._g_vars = tuple(generator.named_trainables().values())
+        learns_all = options.learn == "all"
+        g_trainables = (
+            generator.named_trainables() if learns_all else generator.fingerprint_trainables()
+        )
+        self._g_vars = tuple(g_trainables.values())
         self._d_vars = tuple(discriminator.named_trainables().values())
         self._e_vars = () if decoder is None else tuple(decoder.named_trainables().values())
-        self.g_adam = self._adam(generator.named_trainables(), options.g_reg_interval)
+        self.g_adam = self._adam(g_trainables, options.g_reg_interval)
         self.e_adam = None
         if decoder is not None:
             self.e_adam = self._adam(decoder.named_trainables(), options.g_reg_interval)

@@ -515,6 +515,22 @@ def test_resume_without_a_discriminator(
     assert moved == {"G", "D", "E", "Gs"}
 
 
+def test_only_the_fingerprint_learns(
+    finished: tuple[Path, list[str]], data_dir: Path, tmp_path: Path
+) -> None:
+    """What bits do changes, and no picture's content: that of no bits at all stays."""
+    before = finished[0] / "network-final.pkl"
+    flags = [f"--resume-pkl={before}", "--learn=fingerprint", "--total-kimg=2.304"]
+    run_training.main(arguments(data_dir, f"--result-dir={tmp_path}", *flags))
+    old, new = variables(before), variables(only_run(tmp_path) / "network-final.pkl")
+    moved = {name for name in old if (old[name] != new[name]).any()}
+    of_bits = {f"G:{name}" for name in load_networks(before).G.fingerprint_trainables()}
+    assert {name for name in moved if name.startswith("G:")} == of_bits
+    assert {"D", "E"} <= {name.partition(":")[0] for name in moved}
+    assert any(name.endswith("/mod_weight") for name in of_bits)
+    assert not any("bias" in name for name in of_bits)
+
+
 def test_resume_needs_a_decoder(
     finished: tuple[Path, list[str]], data_dir: Path, tmp_path: Path
 ) -> None:

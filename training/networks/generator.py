@@ -11,6 +11,8 @@ from training.networks.mapping import FingerprintMapping
 from training.networks.running import OutputTransform, run_in_batches
 from training.networks.synthesis import Synthesis, Synthesizer
 
+_OF_BITS = ("/mod_weight", "/style_bias_weight", "/map_weight", "/map_mix")
+
 
 class Generator(Synthesizer):
     """Fingerprint mapping and synthesis in one network (paper, section 3.2).
@@ -30,6 +32,14 @@ class Generator(Synthesizer):
     def map_fingerprints(self, fingerprints: tf.Tensor) -> tf.Tensor:
         """Bits as 0/1 floats [N,B] -> styles [N,L,D]."""
         return self.mapping(fingerprints)
+
+    def fingerprint_trainables(self) -> dict[str, tf.Variable]:
+        """Those of `named_trainables` that say what bits do, and nothing without them."""
+        return {
+            name: variable
+            for name, variable in self.named_trainables().items()
+            if name.endswith(_OF_BITS) or (name.startswith("G_mapping/") and "bias" not in name)
+        }
 
     def synthesize(
         self,
