@@ -30,6 +30,7 @@ class LossConfig:
     bits: Ramp = 2.0  # the fingerprint shall be recoverable
     gamma: float = 100.0  # R1
     label: Ramp = 1.0  # the class shall be recoverable, where there are some
+    anchor: Ramp = 0.0  # pictures shall stay those of the model that training began with
 
 
 @dataclass(frozen=True)

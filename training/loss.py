@@ -43,6 +43,17 @@ def decouple_loss(images: tf.Tensor, images_other: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.square(images - images_other), axis=[1, 2, 3])
 
 
+def anchor_loss(images: tf.Tensor, images_before: tf.Tensor) -> tf.Tensor:
+    """Squared difference from the model that training began with: [N,H,W,C] -> [N].
+
+    Args:
+        images: of today's generator.
+        images_before: of that model for the same latents and noise, without a fingerprint: the mean
+            of its pictures of one fingerprint and of the opposite one.
+    """
+    return tf.reduce_mean(tf.square(images - images_before), axis=[1, 2, 3])
+
+
 @dataclass(frozen=True)
 class Forward:
     """One slice of the generator's and decoder's step: what a term of the loss may look at."""
@@ -57,6 +68,7 @@ class Forward:
     logits: tf.Tensor  # [N,B], the decoder's, of `received`
     labels: tf.Tensor | None = None  # [N,C], of both images; None without classes
     decoded_labels: tf.Tensor | None = None  # [N,C], the decoder's
+    images_before: tf.Tensor | None = None  # [N,H,W,C], see `anchor_loss`; None without
 
 
 @dataclass(frozen=True)
@@ -65,7 +77,7 @@ class Term:
 
     loss: Callable[[Forward], tf.Tensor]  # -> [N]
     statistic: str  # its name in log and TensorBoard, as published where it is
-    of_labels: bool = False  # absent without classes
+    needs: str | None = None  # a field of `Forward` that it is absent without
 
 
 # In the order in which they are added up, behind the adversarial loss.
@@ -74,7 +86,10 @@ TERMS: dict[str, Term] = {
     "latent": Term(lambda f: latent_loss(f.latents, f.decoded), "loss_E_latents"),
     "bits": Term(lambda f: bits_loss(f.bits, f.logits), "loss_E_watermarks"),
     "label": Term(
-        lambda f: label_loss(f.labels, f.decoded_labels), "loss_E_labels", of_labels=True
+        lambda f: label_loss(f.labels, f.decoded_labels), "loss_E_labels", needs="labels"
+    ),
+    "anchor": Term(
+        lambda f: anchor_loss(f.images, f.images_before), "loss_anchor", needs="images_before"
     ),
 }
 
@@ -110,7 +125,7 @@ def generator_loss(
     total = tf.reduce_mean(generator_adversarial_loss(scores))
     statistics = {"loss_G": total}
     for name, term in TERMS.items():
-        if term.of_labels and forward.labels is None:
+        if term.needs is not None and getattr(forward, term.needs) is None:
             continue
         value = tf.reduce_mean(term.loss(forward))
         total += getattr(weights, name) * value

@@ -132,6 +132,13 @@ class TrainOptions(PassedOn):
         metavar="W",
         type=ramp,
     )
+    anchor_weight: Ramp | None = flag(
+        None,
+        "pictures like those of --resume-pkl of the same latents (default: 0)",
+        sets="loss.anchor",
+        metavar="W",
+        type=ramp,
+    )
     minibatch: int | None = flag(None, "images per iteration", **_COUNT)
     minibatch_gpu: int | None = flag(None, "images at a time per device", **_COUNT)
     kimg_per_tick: float | None = flag(None, "between lines of the log", sets="ticks.kimg", **_KIMG)

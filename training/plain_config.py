@@ -22,6 +22,7 @@ _FINGERPRINTS = {
     "edit_strength": "--edit-strength",
     "clip_decoder_input": "--clip-decoder-input",
     "decouple_weight": "--decoupleL2-weight",
+    "anchor_weight": "--anchor-weight",
     "latent_weight": "--latentsRecL2-weight",
     "bits_weight": "--watermarkCls-weight",
 }

@@ -28,6 +28,7 @@ from training.loss import weights_of
 from training.models.orthogonal import is_linear, is_orthogonal, orthogonalise
 from training.models.snapshot import load_networks, save_snapshot
 from training.networks.adopted import AdoptedGenerator
+from training.networks.generator import Generator
 from training.origin import find_origin
 from training.schedule import Rates, Strengths, ema_beta, learning_rates, strengths
 from training.setup import make_networks, make_steps
@@ -65,11 +66,16 @@ class Run:
         self.notes: list[str] = []  # lines for the log's beginning
         self._alone_until = 0.0  # kimg up to which only the discriminator learns
         pl_mean = 0.0
+        self._before: Generator | None = None
         if config.resume_pkl is not None:
             pl_mean = self._start_from(config.resume_pkl)
+        elif config.loss.anchor:
+            raise UserError("--anchor-weight takes pictures to stay with: give a --resume-pkl, too")
         self.execution = resolve_execution(config.ops, config.precision)
         labels = dataset.labels if config.cond else None
-        self.steps = make_steps(config, self.networks, self.execution, self.devices, labels)
+        self.steps = make_steps(
+            config, self.networks, self.execution, self.devices, labels, self._before
+        )
         self.steps.pl_mean.assign(pl_mean)
         self.context = self._metric_context()
         self.grids = Grids(
@@ -233,6 +239,10 @@ class Run:
                         f"{value}; choose {flag} as in the snapshot"
                     )
             ours.copy_from(theirs)
+        if self.config.loss.anchor and isinstance(self.networks.Gs, Generator):
+            with self.devices.strategy.scope():
+                self._before = Generator(self.networks.Gs.config)
+            self._before.copy_from(self.networks.Gs)
         origin = find_origin(name, found.position)
         kimg = origin.num_images / 1000
         if kimg >= self.config.total_kimg:

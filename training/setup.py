@@ -71,6 +71,7 @@ def make_steps(
     execution: Execution,
     devices: Devices | None = None,
     labels: np.ndarray | None = None,
+    before: Generator | None = None,
 ) -> Steps:
     """Optimisers and training phases for these networks, which run as `execution` says.
 
@@ -80,6 +81,7 @@ def make_steps(
         execution: how the networks' operations run.
         devices: where they run; None: one device.
         labels: float32 [M,C], of all real images; None: there are none.
+        before: the generator that training began with, where the loss looks at it.
 
     Raises:
         UserError: the minibatch cannot be shared by the devices.
@@ -88,10 +90,13 @@ def make_steps(
     check_minibatch(config.minibatch, config.minibatch_gpu, devices.num_replicas)
     for _, network in networks.items():
         network.run_with(execution.impl, execution.precision)
+    if before is not None:
+        before.run_with(execution.impl, execution.precision)
     with devices.strategy.scope():
         make: Callable[..., Steps] = Steps if networks.E is not None else PlainSteps
         return make(
             labels=labels,
+            before=before,
             generator=networks.G,
             discriminator=networks.D,
             decoder=networks.E,

@@ -68,6 +68,8 @@ class Steps(tf.Module):
         devices: where the networks' variables are, and where the phases run; None: one device.
         labels: float32 [M,C], of all real images, which those of fakes are drawn from; None: there
             are no classes.
+        before: the generator that training began with, for `loss.anchor_loss`; None: of no
+            interest.
 
     Raises:
         ValueError: the slices of a minibatch cannot be shared by the devices.
@@ -83,9 +85,11 @@ class Steps(tf.Module):
         options: StepOptions,
         devices: Devices | None = None,
         labels: np.ndarray | None = None,
+        before: Any = None,
     ) -> None:
         super().__init__()
         self._all_labels = labels
+        self._before = before
         self._devices = Devices() if devices is None else devices
         if options.minibatch % (options.minibatch_gpu * self._devices.num_replicas):
             raise ValueError("minibatch must be a multiple of minibatch_gpu times the devices")
@@ -213,6 +217,20 @@ class Steps(tf.Module):
         styles = self._styles(latents, codes)
         return self._synthesize(latents, styles, noise, self._labels(codes))
 
+    def _fakes_before(
+        self, latents: tf.Tensor, codes: tf.Tensor, noise: tf.Tensor
+    ) -> tf.Tensor | None:
+        """See `loss.anchor_loss`: [N,Z], [N,B+C], flat noise -> [N,H,W,C]; None without."""
+        g = self._before
+        if g is None:
+            return None
+        bits, labels, maps = self._bits(codes), self._labels(codes), g.split_noise(noise)
+        one, other = (
+            g.synthesize(latents, g.map_fingerprints(code), maps, labels)
+            for code in (bits, 1 - bits)
+        )
+        return tf.stop_gradient((one + other) / 2)
+
     def _scores(
         self, images: tf.Tensor, labels: tf.Tensor | None, minibatches: int = 1
     ) -> tf.Tensor:
@@ -267,7 +285,7 @@ class Steps(tf.Module):
                 logits_clean = logits
             forward = loss.Forward(
                 latents, bits, images, bits_other, images_other, received, decoded, logits,
-                labels, decoded_labels,
+                labels, decoded_labels, self._fakes_before(latents, codes[0], noise[0]),
             )  # fmt: skip
             total, statistics = loss.generator_loss(scores, forward, weights)
         gradients = tape.gradient(total, self._g_vars + self._e_vars, unconnected_gradients="zero")

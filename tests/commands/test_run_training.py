@@ -88,6 +88,7 @@ FLAGS: dict[str, tuple[str, object]] = {
     "--image-snapshot-ticks=7": ("image_snapshot_ticks", 7),
     "--snapshot-ticks=8": ("snapshot_ticks", 8),
     "--mapping=linear": ("mapping", "linear"),
+    "--anchor-weight=2": ("anchor_weight", 2.0),
     "--learn=fingerprint": ("learn", "fingerprint"),
     "--discriminator-alone=5": ("discriminator_alone", 5.0),
     "--decoder-readout=4": ("decoder_readout", 4),

@@ -137,13 +137,13 @@ def test_what_the_steps_compute_follows_from_the_networks(steps: Steps) -> None:
     assert all(np.isfinite(gradient).all() for gradient in gradients)
 
 
-def test_label_loss_is_absent_without_classes() -> None:
+def test_losses_are_absent_without_what_they_need() -> None:
     names = {name: tf.zeros([2, 3]) for name in ("latents", "bits", "bits_other", "decoded")}
     images = {name: tf.zeros([2, 4, 4, 1]) for name in ("images", "images_other", "received")}
     forward = loss.Forward(**names, **images, logits=tf.zeros([2, 3]))
     weights = loss.weights_of(make_config().loss, 0)
     total, stats = loss.generator_loss(tf.zeros([2, 1]), forward, weights)
-    assert "loss_E_labels" not in stats
+    assert not {"loss_E_labels", "loss_anchor"} & stats.keys()
     labelled = loss.Forward(
         **names, **images, logits=tf.zeros([2, 3]), labels=tf.eye(2), decoded_labels=tf.eye(2) / 2
     )

@@ -155,7 +155,7 @@ def test_every_field_survives_json(tmp_path: Path) -> None:
         G=GeneratorConfig(resolution=4, center_bits=True),
         D=DiscriminatorConfig(resolution=8, fmap_base=5),
         E=DecoderConfig(resolution=16, architecture="orig"),
-        loss=LossConfig("0.1@1,0.2@2", 0.2, 0.3, 0.4, 0.5),
+        loss=LossConfig("0.1@1,0.2@2", 0.2, 0.3, 0.4, 0.5, 0.6),
         schedule=ScheduleConfig(
             0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, "0@1,1@2", 0.9, 10.0, 11, 12, 13.0
         ),
@@ -222,6 +222,7 @@ OPTIONS: dict[str, tuple[Any, dict[str, Any]]] = {
     "fingerprint_maps": ("8-16", {"G.map_min_log2": 3, "G.map_max_log2": 4}),
     "fingerprint_biases": (True, {"G.style_biases": True}),
     "decoder_readout": (16, {"E.readout_size": 16}),
+    "anchor_weight": (2.0, {"loss.anchor": 2.0}),
     "learn": ("fingerprint", {"learn": "fingerprint"}),
     "discriminator_alone": (5.0, {"schedule.d_alone_kimg": 5.0}),
     "immunize": ("light", {"channel": "light"}),

@@ -27,7 +27,7 @@ from dnnlib.tflib.execution import PLAIN, Execution
 from tests.support.paths import REFERENCE
 from tests.support.small_runs import METRIC, SMALL, ticks_of, write_images
 from tests.support.tiny_networks import tiny_generator
-from training import grids, training_loop
+from training import grids, loss, training_loop
 from training.checkpoint import list_checkpoints
 from training.config import (
     PRESETS,
@@ -37,6 +37,7 @@ from training.config import (
     setup_training_config,
 )
 from training.data.dataset import open_dataset
+from training.draws import draw_inputs
 from training.models.snapshot import load_networks, save_snapshot
 from training.networks.configs import PlainGeneratorConfig
 from training.networks.plain_generator import PlainGenerator
@@ -529,6 +530,35 @@ def test_only_the_fingerprint_learns(
     assert {"D", "E"} <= {name.partition(":")[0] for name in moved}
     assert any(name.endswith("/mod_weight") for name in of_bits)
     assert not any("bias" in name for name in of_bits)
+
+
+def test_anchor_is_the_model_that_training_began_with(
+    finished: tuple[Path, list[str]], data_dir: Path
+) -> None:
+    """Its pictures without a fingerprint, however the generator moves."""
+    options = TrainOptions(
+        dataset="noise", config="config-test", ops="reference", minibatch=32, anchor_weight=2.0,
+        total_kimg=3.0, resume_pkl=str(finished[0] / "network-final.pkl"), seed=SEED,
+    )  # fmt: skip
+    dataset = open_dataset(data_dir, "noise")
+    run = Run(setup_training_config(options, dataset.resolution, dataset.num_channels), dataset)
+    g, before = run.networks.G, load_networks(finished[0] / "network-final.pkl").Gs
+    latents, codes, noise = draw_inputs(g, tf.constant([9, 9], tf.int64), 32, 2)
+    maps = g.split_noise(noise[0])
+    one, other = (before(latents, bits, maps) for bits in (codes[0], 1 - codes[0]))
+    weights = loss.weights_of(run.config.loss, 0)
+    assert weights.anchor == 2.0
+    for _ in range(2):
+        _, stats = run.steps.generator_gradients(latents, codes, noise, weights)
+        error = np.mean((g(latents, codes[0], maps) - (one + other) / 2) ** 2)
+        np.testing.assert_allclose(stats["loss_anchor"], error, rtol=1e-4)
+        for variable in g.named_trainables().values():
+            variable.assign(variable * 1.5)
+
+
+def test_an_anchor_needs_a_model_before(data_dir: Path) -> None:
+    with pytest.raises(UserError, match="--anchor-weight .*: give a --resume-pkl"):
+        run_training.main(arguments(data_dir, "--anchor-weight=1", "--dry-run"))
 
 
 def test_resume_needs_a_decoder(
