@@ -45,7 +45,12 @@ from dnnlib.tflib.hardware import cpu_identity
 
 _SOURCES = SOURCES  # tests change a copy
 # Infinities and NaN keep their meaning: no -ffast-math.
-_OPTIMISE = ["-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
+_OPTIMISE = [
+    "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast",
+    # Half precision is none of ours, and the Eigen in TensorFlow 2.21 does not compile where GCC 12
+    # offers vectors of it (AVX512-FP16: Intel since Sapphire Rapids).
+    "-U__AVX512FP16__",
+]  # fmt: skip
 
 _lock = threading.Lock()
 _loaded: tuple[bool, Any, Path] | None = None  # with CUDA kernels?, the module, its file
