@@ -110,7 +110,7 @@ def weights_of(losses: Any, kimg: float) -> Any:
 
 
 def generator_loss(
-    scores: tf.Tensor, forward: Forward, weights: Any
+    scores: tf.Tensor, forward: Forward, weights: Any, scores_reals: tf.Tensor | None = None
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
     """What generator and decoder minimise (paper, equation 6).
 
@@ -118,11 +118,12 @@ def generator_loss(
         scores: of the discriminator, [N,1].
         forward: what the terms look at.
         weights: of `weights_of`.
+        scores_reals: of as many reals, for the relativistic loss; None: the logistic one.
 
     Returns:
         The mean over the batch, and the statistics: every part without its weight.
     """
-    total = tf.reduce_mean(generator_adversarial_loss(scores))
+    total = tf.reduce_mean(generator_adversarial_loss(scores, scores_reals))
     statistics = {"loss_G": total}
     for name, term in TERMS.items():
         if term.needs is not None and getattr(forward, term.needs) is None:
@@ -133,13 +134,25 @@ def generator_loss(
     return total, statistics
 
 
-def generator_adversarial_loss(scores: tf.Tensor) -> tf.Tensor:
-    """Non-saturating logistic loss of the generator: [N,1] -> [N]."""
+def generator_adversarial_loss(
+    scores: tf.Tensor, scores_reals: tf.Tensor | None = None
+) -> tf.Tensor:
+    """Non-saturating logistic loss of the generator: [N,1] -> [N].
+
+    With scores of reals [N,1] the relativistic one, of pairs of a fake and a real (Huang et al.,
+    arXiv 2501.05441, section 2.1).
+    """
+    if scores_reals is not None:
+        scores = scores - scores_reals
     return tf.nn.softplus(-scores[:, 0])
 
 
-def discriminator_loss(scores_fakes: tf.Tensor, scores_reals: tf.Tensor) -> tf.Tensor:
-    """Logistic loss of the discriminator: [N,1], [N,1] -> [N]."""
+def discriminator_loss(
+    scores_fakes: tf.Tensor, scores_reals: tf.Tensor, *, relativistic: bool = False
+) -> tf.Tensor:
+    """Logistic loss of the discriminator, or the relativistic one of pairs: [N,1], [N,1] -> [N]."""
+    if relativistic:
+        return tf.nn.softplus(scores_fakes[:, 0] - scores_reals[:, 0])
     return tf.nn.softplus(scores_fakes[:, 0]) + tf.nn.softplus(-scores_reals[:, 0])
 
 

@@ -13,6 +13,7 @@ from training.ramps import Ramp, parse_ramp
 _WEIGHT: dict[str, Any] = {"metavar": "WEIGHT", "type": cli.non_negative_float}
 AUTO_GAMMA = "auto"
 RECIPES = ("published", "recommended")
+GAN_LOSSES = ("logistic", "rpgan")
 LEARNS = ("all", "fingerprint")
 AUGMENTS = {"none": "identity", "diff": "diff", "ada": "ada"}  # flag -> key of `channels.CHANNELS`
 _COUNT: dict[str, Any] = {"metavar": "N", "type": cli.positive_int}
@@ -64,6 +65,13 @@ class PassedOn:
         "pictures stay",
         metavar="WHAT",
         choices=LEARNS,
+    )
+    gan_loss: str = flag(
+        "logistic",
+        "logistic (default, as published), or rpgan: relativistic, with the gradient penalty on "
+        "fakes, too",
+        metavar="NAME",
+        choices=GAN_LOSSES,
     )
     distinct_fingerprints: int = flag(
         0,

@@ -74,15 +74,18 @@ class PlainSteps(Steps):
         weights: Any,
         channel_draws: Draws | None = None,
         fakes_draws: Draws | None = None,
+        reals: tf.Tensor | None = None,
+        reals_labels: tf.Tensor | None = None,
     ) -> Gradients:
         """Generator step; the statistics hold the mean style, too."""
         with tf.GradientTape() as tape:
             labels = self._labels(codes[0])
             styles = self._styles(latents, codes[0])
             images = self._synthesize(latents, styles, noise[0], labels)
-            augmented = self.options.augment.apply(images, fakes_draws or {})
-            scores = self._scores(augmented, labels)
-            total = tf.reduce_mean(loss.generator_adversarial_loss(scores))
+            scores, scores_reals = self._compared(
+                images, labels, fakes_draws or {}, reals, reals_labels
+            )
+            total = tf.reduce_mean(loss.generator_adversarial_loss(scores, scores_reals))
         gradients = tape.gradient(total, self._g_vars, unconnected_gradients="zero")
         return gradients, {
             "loss_G": total,
@@ -92,9 +95,15 @@ class PlainSteps(Steps):
         }
 
     def _generator_step(
-        self, step: tf.Tensor, rates: Rates, weights: Any, strengths: Strengths
+        self,
+        step: tf.Tensor,
+        rates: Rates,
+        weights: Any,
+        strengths: Strengths,
+        reals: tf.Tensor | None = None,
+        labels: tf.Tensor | None = None,
     ) -> Stats:
-        stats = super()._generator_step(step, rates, weights, strengths)
+        stats = super()._generator_step(step, rates, weights, strengths, reals, labels)
         mean, average = stats.pop(_MEAN_STYLE), self.generator.dlatent_avg
         moved = mean + AVERAGE_BETA * (average - mean)
         # A mean that is not finite once would stay so.

@@ -127,10 +127,12 @@ class Run:
         rates = Rates(scalar, scalar, scalar)
         weights = tf.nest.map_structure(lambda _: scalar, weights_of(config.loss, 0))
         reals = tf.TensorSpec([config.minibatch, size, size, channels], tf.float32)
-        steps.generator_step.get_concrete_function(step, rates, weights, Strengths(scalar))
         labels: tuple[Any, ...] = ()
         if config.cond:
             labels = (tf.TensorSpec([config.minibatch, self.dataset.label_size], tf.float32),)
+        compared = (reals, *labels) if config.gan_loss == "rpgan" else ()
+        strong = Strengths(scalar)
+        steps.generator_step.get_concrete_function(step, rates, weights, strong, *compared)
         steps.discriminator_step.get_concrete_function(step, reals, rates, scalar, *labels)
         if config.schedule.g_reg_interval:
             steps.path_length_step.get_concrete_function(step, rates)
@@ -146,14 +148,15 @@ class Run:
         rates = _as_tensors(learning_rates(config, state.num_images))
         weights = _as_tensors(weights_of(config.loss, state.kimg))
         strong = _as_tensors(strengths(config, state.num_images))
+        reals = self.devices.distribute(centred(tf.cast(next(batches), tf.float32)))
+        labels = self._labels()
+        compared = (reals, *labels) if config.gan_loss == "rpgan" else ()
         stats: dict[str, tf.Tensor] = {}
         is_alone = state.kimg < self._alone_until
         if not is_alone:
-            stats |= steps.generator_step(step, rates, weights, strong)
+            stats |= steps.generator_step(step, rates, weights, strong, *compared)
         if self._is_due(schedule.g_reg_interval) and not is_alone:
             stats |= steps.path_length_step(step, rates)
-        reals = self.devices.distribute(centred(tf.cast(next(batches), tf.float32)))
-        labels = self._labels()
         beta = tf.constant(ema_beta(config, state.num_images), tf.float32)
         stats |= steps.discriminator_step(step, reals, rates, beta, *labels)
         if self._is_due(schedule.d_reg_interval):

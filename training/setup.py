@@ -110,6 +110,7 @@ def make_steps(
                 seed=config.seed,
                 distinct_fingerprints=config.distinct_fingerprints,
                 learn=config.learn,
+                relativistic=config.gan_loss == "rpgan",
                 channel=find_channel(config.channel),
                 augment=find_channel(config.augment),
                 ada_target=config.schedule.ada_target,

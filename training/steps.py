@@ -41,6 +41,7 @@ class StepOptions:
     seed: int
     distinct_fingerprints: int = 0
     learn: str = "all"  # of the generator
+    relativistic: bool = False  # which adversarial loss
     channel: Channel = CHANNELS["identity"]
     augment: Channel = CHANNELS["identity"]
     ada_target: float = 0.6
@@ -256,10 +257,13 @@ class Steps(tf.Module):
         weights: Any,
         channel_draws: Draws | None = None,
         fakes_draws: Draws | None = None,
+        reals: tf.Tensor | None = None,
+        reals_labels: tf.Tensor | None = None,
     ) -> Gradients:
         """Generator and decoder step: two fingerprints, one latent (paper, equation 6).
 
         `weights` are those of `loss.weights_of`; None are the draws of a channel without chance.
+        The relativistic loss alone takes reals.
         """
         e, options = self.decoder, self.options
         assert e is not None
@@ -274,7 +278,9 @@ class Steps(tf.Module):
                 tf.concat([noise[0], noise[1]], 0),
             )
             images, images_other = both[:n], both[n:]
-            scores = self._scores(options.augment.apply(images, fakes_draws or {}), labels)
+            scores, scores_reals = self._compared(
+                images, labels, fakes_draws or {}, reals, reals_labels
+            )
             received = options.channel.apply(images, channel_draws or {})
             if options.channel.spares_latent:
                 found = e.recover(tf.concat([tf.clip_by_value(images, -1, 1), received], 0))
@@ -287,13 +293,31 @@ class Steps(tf.Module):
                 latents, bits, images, bits_other, images_other, received, decoded, logits,
                 labels, decoded_labels, self._fakes_before(latents, codes[0], noise[0]),
             )  # fmt: skip
-            total, statistics = loss.generator_loss(scores, forward, weights)
+            total, statistics = loss.generator_loss(scores, forward, weights, scores_reals)
         gradients = tape.gradient(total, self._g_vars + self._e_vars, unconnected_gradients="zero")
         return gradients, {
             **statistics,
             "scores/fake": tf.reduce_mean(scores),
             **self._accuracies(bits, logits_clean, logits),
         }
+
+    def _compared(
+        self,
+        images: tf.Tensor,
+        labels: tf.Tensor | None,
+        draws: Draws,
+        reals: tf.Tensor | None,
+        reals_labels: tf.Tensor | None,
+    ) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Scores [N,1] of fakes, and of the reals that they are compared with; None without."""
+        augment = self.options.augment.apply
+        fakes = augment(images, draws)
+        if reals is None:
+            return self._scores(fakes, labels), None
+        if labels is not None:
+            labels = tf.concat([labels, reals_labels], 0)
+        both = tf.concat([fakes, augment(reals, draws)], 0)
+        return tf.split(self._scores(both, labels, minibatches=2), 2)
 
     def _accuracies(
         self, bits: tf.Tensor, logits_clean: tf.Tensor, logits: tf.Tensor
@@ -342,7 +366,10 @@ class Steps(tf.Module):
             # Fakes and reals in one pass, for the same reason.
             scores = self._scores(tf.concat([fakes, reals], 0), labels, minibatches=2)
             scores_fakes, scores_reals = tf.split(scores, 2)
-            total = tf.reduce_mean(loss.discriminator_loss(scores_fakes, scores_reals))
+            losses = loss.discriminator_loss(
+                scores_fakes, scores_reals, relativistic=self.options.relativistic
+            )
+            total = tf.reduce_mean(losses)
         gradients = tape.gradient(total, self._d_vars, unconnected_gradients="zero")
         return gradients, {
             "loss_D": total,
@@ -352,9 +379,22 @@ class Steps(tf.Module):
         }
 
     def r1_gradients(
-        self, reals: tf.Tensor, draws: Draws | None = None, labels: tf.Tensor | None = None
+        self,
+        reals: tf.Tensor,
+        draws: Draws | None = None,
+        labels: tf.Tensor | None = None,
+        of_fakes: tuple[tf.Tensor, tf.Tensor, tf.Tensor] | None = None,
     ) -> Gradients:
-        """R1 on the discriminator step's reals, scaled by its interval."""
+        """R1 on the discriminator step's reals, scaled by its interval.
+
+        With latents, codes and noise R2 on fakes made of these as well, which is the same penalty.
+        """
+        if of_fakes is not None:
+            gradients, stats = self.r1_gradients(reals, draws, labels)
+            latents, codes, noise = of_fakes
+            fakes = tf.stop_gradient(self._fakes(latents, codes[0], noise[0]))
+            more, _ = self.r1_gradients(fakes, draws, self._labels(codes[0]))
+            return [one + other for one, other in zip(gradients, more, strict=True)], stats
         with tf.GradientTape() as tape:
             with tf.GradientTape(watch_accessed_variables=False) as inner:
                 inner.watch(reals)
@@ -406,7 +446,13 @@ class Steps(tf.Module):
         return reals[index * n : (index + 1) * n]
 
     def _generator_step(
-        self, step: tf.Tensor, rates: Rates, weights: Any, strengths: Strengths
+        self,
+        step: tf.Tensor,
+        rates: Rates,
+        weights: Any,
+        strengths: Strengths,
+        reals: tf.Tensor | None = None,
+        labels: tf.Tensor | None = None,
     ) -> Stats:
         def one(index: int) -> Gradients:
             n, part, options = self.options.minibatch_gpu, self._part(index), self.options
@@ -414,7 +460,9 @@ class Steps(tf.Module):
             strength, p = strengths.channel, self.augment_p.read_value()
             channel = self._draw_channel(options.channel, step, "decoder", part, strength)
             augment = self._draw_channel(options.augment, step, "fakes_of_generator", part, p)
-            return self._compiled["generator_gradients"](*drawn, weights, channel, augment)
+            compared = (self._slice(reals, index), self._slice(labels, index))
+            phase = self._compiled["generator_gradients"]
+            return phase(*drawn, weights, channel, augment, *compared)
 
         gradients, stats = self._accumulate(one)
         split = len(self._g_vars)
@@ -489,7 +537,10 @@ class Steps(tf.Module):
             p = self.augment_p.read_value()
             draws = self._draw_channel(augment, step, "reals_of_r1", part, p)
             phase = self._compiled["r1_gradients"]
-            return phase(self._slice(reals, index), draws, self._slice(labels, index))
+            fakes = None
+            if self.options.relativistic:
+                fakes = self._draw(step, "path_length", part, self.options.minibatch_gpu, 1)
+            return phase(self._slice(reals, index), draws, self._slice(labels, index), fakes)
 
         gradients, stats = self._accumulate(one)
         skipped = self.d_adam.apply(gradients, rates.D * lazy_ratio(self.options.d_reg_interval))

@@ -89,6 +89,7 @@ FLAGS: dict[str, tuple[str, object]] = {
     "--snapshot-ticks=8": ("snapshot_ticks", 8),
     "--mapping=linear": ("mapping", "linear"),
     "--anchor-weight=2": ("anchor_weight", 2.0),
+    "--gan-loss=rpgan": ("gan_loss", "rpgan"),
     "--learn=fingerprint": ("learn", "fingerprint"),
     "--discriminator-alone=5": ("discriminator_alone", 5.0),
     "--decoder-readout=4": ("decoder_readout", 4),

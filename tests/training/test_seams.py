@@ -15,6 +15,7 @@ from training import channels, loss
 from training.channels import Channel
 from training.config import PRESETS, LossConfig, TrainConfig, setup_training_config
 from training.data.dataset import Dataset, open_dataset
+from training.draws import draw_inputs
 from training.loss import Term
 from training.options import TrainOptions
 from training.run import Run
@@ -85,6 +86,39 @@ def test_made_up_term_and_channel(ops: str, dataset: Dataset) -> None:
             assert ours[name] == pytest.approx(value, rel=2e-3, abs=2e-4), name
     assert found[0]["loss_brightness"] > 0
     assert {"gradient_penalty", "pl_penalty", "loss_D"} <= found[0].keys()
+
+
+@pytest.mark.usefixtures("seams")
+@pytest.mark.parametrize("ops", ["compiled", "xla"])
+def test_relativistic_loss_on_all_paths(ops: str, dataset: Dataset) -> None:
+    settings = {"gan_loss": "rpgan", "augment": "dim"}
+    found = two_steps(make_config(ops, **settings), dataset)
+    expected = two_steps(make_config("reference", **settings), dataset)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.keys() == theirs.keys()
+        for name, value in theirs.items():
+            # Adam's first steps are as long where a gradient is next to nothing.
+            assert ours[name] == pytest.approx(value, rel=5e-3, abs=1e-3), name
+
+
+@pytest.mark.usefixtures("seams")
+def test_relativistic_phases(dataset: Dataset) -> None:
+    """Pairs of a fake and a real are compared, and fakes are penalised as reals are."""
+    run = Run(make_config("reference", gan_loss="rpgan"), dataset)
+    g, d, steps = run.networks.G, run.networks.D, run.steps
+    latents, codes, noise = draw_inputs(g, tf.constant([3, 4], tf.int64), 4, 2)
+    reals = tf.random.stateless_uniform([4, 8, 8, 3], [1, 2], -1, 1)
+    fakes = g(latents, codes[0], g.split_noise(noise[0]))
+    weights = loss.weights_of(run.config.loss, 0)
+    _, stats = steps.generator_gradients(latents, codes, noise, weights, reals=reals)
+    difference = (d(fakes) - d(reals))[:, 0].numpy()
+    assert float(stats["loss_G"]) == pytest.approx(np.mean(np.log1p(np.exp(-difference))), rel=1e-4)
+    _, stats = steps.discriminator_gradients(latents, codes[:1], noise[:1], reals)
+    assert float(stats["loss_D"]) == pytest.approx(np.mean(np.log1p(np.exp(difference))), rel=1e-4)
+    both, _ = steps.r1_gradients(reals, of_fakes=(latents, codes[:1], noise[:1]))
+    parts = [steps.r1_gradients(images)[0] for images in (reals, fakes)]
+    for total, one, other in zip(both, *parts, strict=True):
+        np.testing.assert_allclose(total, one + other, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.usefixtures("seams")
