@@ -51,7 +51,7 @@ def anchor_loss(images: tf.Tensor, images_before: tf.Tensor) -> tf.Tensor:
         images_before: of that model for the same latents and noise, without a fingerprint: the mean
             of its pictures of one fingerprint and of the opposite one.
     """
-    return tf.reduce_mean(tf.square(images - images_before), axis=[1, 2, 3])
+    return decouple_loss(images, images_before)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ import tensorflow as tf
 
 from training import loss
 from training.channels import Draws
-from training.schedule import Rates, Strengths
 from training.steps import Gradients, Stats, Steps
 
 STYLE_MIXING = 0.9  # share of images with styles of two latents (StyleGAN2, appendix B)
@@ -94,16 +93,8 @@ class PlainSteps(Steps):
             _MEAN_STYLE: tf.reduce_mean(styles[:, 0], axis=0),
         }
 
-    def _generator_step(
-        self,
-        step: tf.Tensor,
-        rates: Rates,
-        weights: Any,
-        strengths: Strengths,
-        reals: tf.Tensor | None = None,
-        labels: tf.Tensor | None = None,
-    ) -> Stats:
-        stats = super()._generator_step(step, rates, weights, strengths, reals, labels)
+    def _generator_step(self, *args: Any) -> Stats:
+        stats = super()._generator_step(*args)
         mean, average = stats.pop(_MEAN_STYLE), self.generator.dlatent_avg
         moved = mean + AVERAGE_BETA * (average - mean)
         # A mean that is not finite once would stay so.
